@@ -1,0 +1,40 @@
+"""Progress of long work: a bar with ETA on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import tqdm
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yields the items of `iterable` and shows how far the work is, on stderr.
+
+    Args:
+      iterable: what is worked through.
+      description: what the work is, e.g. "scoring".
+      total: number of items; taken from `len(iterable)` where that exists.
+
+    Yields:
+      The items, unchanged.
+    """
+    if total is None and hasattr(iterable, "__len__"):
+        total = len(iterable)
+    if sys.stderr.isatty():
+        yield from tqdm.tqdm(iterable, desc=description, total=total, dynamic_ncols=True)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(iterable, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and done != total:
+            last = now
+            eta = f", {(now - start) / done * (total - done):.0f} s left" if total else ""
+            print(f"{description}: {done}{f'/{total}' if total else ''}{eta}", file=sys.stderr, flush=True)
+    print(f"{description}: done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
