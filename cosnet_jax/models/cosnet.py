@@ -1,0 +1,212 @@
+"""COSNet (Lu et al., CVPR 2019): a siamese encoder, the co-attention between frames, and a segmentation head.
+
+`encode`, `attend` and `decode` are separate methods so that inference encodes every frame once; calling the module runs the
+pair of frames that training needs.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cosnet_jax.models import coattention, heads, resnet
+from cosnet_jax.models.aspp import ASPP
+from cosnet_jax.models.layers import Conv, resize_bilinear
+from cosnet_jax.models.mobilenet import MobileNetV2
+from cosnet_jax.models.scaling import scale_input
+
+Array = jax.Array
+BACKBONES = (*resnet.DEPTHS, "mobilenet_v2")
+
+
+class Encoder(nn.Module):
+    """The feature embedding module: a backbone at output stride 8, then ASPP. Attributes as in `COSNet`."""
+
+    backbone: str
+    width: float
+    stride_in_first: bool
+    ceil_mode: bool
+    channels: int
+    aspp_depth: int
+    aspp_rates: tuple[int, ...]
+    aspp_kernel: int
+    prelu: bool
+    axis_name: str | None
+    dtype: jnp.dtype
+
+    def setup(self):
+        if self.backbone in resnet.DEPTHS:
+            depths = resnet.DEPTHS[self.backbone]
+            self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
+        elif self.backbone == "mobilenet_v2":
+            self.body = MobileNetV2(self.width, self.dtype)
+        else:
+            raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
+        self.aspp = ASPP(
+            self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
+        )
+        self.side = Conv(1, use_bias=True, dtype=self.dtype)
+
+    def __call__(self, images: Array, train: bool) -> Array:
+        """Maps scaled images (n, h, w, 3) to features V (n, ~h/8, ~w/8, c)."""
+        return self.aspp(self.body(images, train), train)
+
+    def side_logits(self, features: Array) -> Array:
+        """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1)."""
+        return self.side(features)
+
+
+class COSNet(nn.Module):
+    """The whole network. Images are RGB, 0 to 255, of any size; all results have that size.
+
+    Attributes:
+      backbone: resnet50, resnet101 or mobilenet_v2.
+      coattention: vanilla, symmetric, channelwise, or none (then a frame's prediction is the encoder's own).
+      head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, with separate weights per branch).
+      channels: C, of the features V.
+      head_features: channels inside the head.
+      width: channel multiplier of mobilenet_v2.
+      stride_in_first, ceil_mode: of the ResNet.
+      aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
+      gate_bias: whether Eq. 8 has its bias b_f.
+      input_scaling: see `scale_input`.
+      axis_name: the mapped axis over devices that batch normalisation shares its statistics over, or None.
+      dtype: type of the computation; parameters, statistics, softmax and logits are float32.
+    """
+
+    backbone: str = "resnet101"
+    coattention: str = "vanilla"
+    head: str = "paper"
+    channels: int = 512
+    head_features: int = 256
+    width: float = 1.0
+    stride_in_first: bool = False
+    ceil_mode: bool = False
+    aspp_depth: int = 512
+    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    aspp_kernel: int = 3
+    prelu: bool = True
+    gate_bias: bool = True
+    input_scaling: str = "imagenet"
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.encoder = Encoder(
+            self.backbone, self.width, self.stride_in_first, self.ceil_mode, self.channels, self.aspp_depth,
+            self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype,
+        )  # fmt: skip
+        if self.coattention == "none":
+            return
+        if self.coattention not in coattention.VARIANTS:
+            raise ValueError(f"coattention is {self.coattention!r}; expected {', '.join(coattention.VARIANTS)} or none")
+        if self.head not in heads.CONVOLUTIONS:
+            raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
+        self.affinity = coattention.VARIANTS[self.coattention](self.channels)
+        self.gate = coattention.Gate(self.gate_bias, self.dtype)
+        shape = (heads.CONVOLUTIONS[self.head], self.head_features, self.axis_name, self.dtype)
+        self.head_a = heads.SegmentationHead(*shape)
+        self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
+
+    def encode(self, images: Array, train: bool = False) -> Array:
+        """Features V of images.
+
+        Args:
+          images: (n, h, w, 3) RGB, 0 to 255, uint8 or float.
+          train: normalise by the batch's statistics and update the running ones.
+
+        Returns:
+          (n, ~h/8, ~w/8, c).
+        """
+        return self.encoder(scale_input(images, self.input_scaling).astype(self.dtype), train)
+
+    def side_logits(self, features: Array, size: tuple[int, int]) -> Array:
+        """The encoder's own prediction, without any other frame (N = 0).
+
+        Args:
+          features: (n, h, w, c) from `encode`.
+          size: (height, width) of the result.
+
+        Returns:
+          Logits (n, height, width), float32.
+        """
+        logits = self.encoder.side_logits(features).astype(jnp.float32)
+        return resize_bilinear(logits, size)[..., 0]
+
+    def keys(self, features: Array) -> Array:
+        """What a reference is compared by: (n, h, w, c) to (n, h * w, d), computed once a reference."""
+        return self.affinity.key(flatten(features))
+
+    def attend(self, features: Array, keys: Array, values: Array) -> Array:
+        """The gated attention summary over N references (Eq. 13; with N = 1, Eqs. 7-9).
+
+        Args:
+          features: (n, h, w, c) of the query frames.
+          keys: (n, N, j, d) of each query's references, from `keys`.
+          values: (n, N, j, c): the references' flattened features.
+
+        Returns:
+          Z (n, h, w, c).
+        """
+        queries = self.affinity.query(flatten(features))
+        summaries = []
+        for reference in range(keys.shape[1]):
+            summary = coattention.summarise(queries, keys[:, reference], values[:, reference])
+            summaries.append(self.gate(summary.reshape(features.shape)))
+        return sum(summaries) / len(summaries)
+
+    def decode(self, features: Array, summary: Array, size: tuple[int, int], train: bool = False) -> Array:
+        """The segmentation of query frames from X = [Z, V] (Eq. 10), by the head of branch a.
+
+        Args:
+          features: V (n, h, w, c) from `encode`.
+          summary: Z (n, h, w, c) from `attend`.
+          size: (height, width) of the result.
+          train: as in `encode`.
+
+        Returns:
+          Logits (n, height, width), float32.
+        """
+        return self._decode(self.head_a, features, summary, size, train)
+
+    def _decode(self, head, features: Array, summary: Array, size: tuple[int, int], train: bool) -> Array:
+        logits = head(jnp.concatenate([summary, features], axis=-1), train)
+        return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
+
+    def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, Array]:
+        """Segments pairs of frames of the same video, each with the other as its reference.
+
+        Args:
+          pairs: (n, 2, h, w, 3) RGB, 0 to 255.
+          train: as in `encode`; the statistics are those of all 2n frames.
+
+        Returns:
+          Logits of the co-attention, and those of the encoder alone, each (n, 2, h, w) float32. Without co-attention
+          the two are the same.
+        """
+        n, _, *size, _ = pairs.shape
+        features = self.encode(pairs.reshape(2 * n, *size, 3), train)
+        side = self.side_logits(features, size).reshape(n, 2, *size)
+        if self.coattention == "none":
+            return side, side
+        a, b = jnp.moveaxis(features.reshape(n, 2, *features.shape[1:]), 1, 0)
+        queries_a, keys_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
+        summary_a = coattention.summarise(queries_a, keys_b, flatten(b))  # Z_a = V_b S_c
+        summary_b = coattention.summarise(keys_b, queries_a, flatten(a))  # Z_b = V_a S_r: the affinity is S^T
+        gated_a, gated_b = self.gate(summary_a.reshape(a.shape)), self.gate(summary_b.reshape(b.shape))
+        if self.head == "paper":  # one head, and so the batch statistics of both branches together
+            logits = self._decode(
+                self.head_a, jnp.concatenate([a, b]), jnp.concatenate([gated_a, gated_b]), size, train
+            ).reshape(2, n, *size)
+        else:
+            logits = jnp.stack([
+                self._decode(self.head_a, a, gated_a, size, train),
+                self._decode(self.head_b, b, gated_b, size, train),
+            ])
+        return jnp.moveaxis(logits, 0, 1), side
+
+
+def flatten(features: Array) -> Array:
+    """(n, h, w, c) to (n, h * w, c)."""
+    return features.reshape(features.shape[0], -1, features.shape[-1])

@@ -1,0 +1,35 @@
+"""The segmentation module: from co-attention enhanced features to the logits of the primary object."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cosnet_jax.models.layers import BatchNorm, Conv
+
+Array = jax.Array
+CONVOLUTIONS = {"paper": 2, "released": 1}
+
+
+class SegmentationHead(nn.Module):
+    """3x3 convolutions with batch normalisation and ReLU, then a 1x1 convolution to one logit (paper, section 3.3).
+
+    Attributes:
+      convolutions: how many 3x3 convolutions: two in the paper, one in the release.
+      features: their channels.
+      axis_name, dtype: as in `COSNet`.
+    """
+
+    convolutions: int
+    features: int = 256
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps (n, h, w, 2c) to logits (n, h, w, 1)."""
+        for index in range(1, self.convolutions + 1):
+            x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(x)
+            x = nn.relu(BatchNorm(self.axis_name, name=f"bn{index}")(x, train))
+        return Conv(1, use_bias=True, dtype=self.dtype, name="classifier")(x)

@@ -1,0 +1,87 @@
+"""MobileNetV2 at output stride 8 (Sandler et al., 2018), with batch normalisation folded into convolution and bias."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cosnet_jax.models.layers import Conv
+
+Array = jax.Array
+# (expansion, channels, blocks, stride) of each stage: Table 2 of the paper.
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+OUTPUT_STRIDE = 8
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """Channels of a layer at a width multiplier: a multiple of 8 that loses at most a tenth."""
+    scaled = max(8, int(channels * width + 4) // 8 * 8)
+    return scaled + 8 if scaled < 0.9 * channels * width else scaled
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion -> 3x3 depthwise -> 1x1 projection, with a shortcut where the shape allows one.
+
+    Attributes:
+      expansion: factor of the expansion; 1 leaves it out.
+      channels: of the output.
+      stride, dilation: of the depthwise convolution.
+      dtype: as in `COSNet`.
+    """
+
+    expansion: int
+    channels: int
+    stride: int
+    dilation: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        inputs, inner = x, x.shape[-1] * self.expansion
+        if self.expansion > 1:
+            x = nn.relu6(Conv(inner, use_bias=True, dtype=self.dtype, name="expand")(x))
+        x = Conv(
+            inner, 3, self.stride, self.dilation, "SAME", depthwise=True, use_bias=True, dtype=self.dtype, name="depthwise"
+        )(x)
+        x = nn.relu6(x)
+        x = Conv(self.channels, use_bias=True, dtype=self.dtype, name="project")(x)
+        return x + inputs if inputs.shape == x.shape else x
+
+
+class MobileNetV2(nn.Module):
+    """The convolution blocks of MobileNetV2, without its 1280-channel head and classifier.
+
+    A stride beyond the output stride becomes a dilation of the blocks that follow, so ImageNet weights keep their meaning.
+
+    Attributes:
+      width: multiplier of all channels.
+      dtype: as in `COSNet`.
+    """
+
+    width: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), 320 * width); `train` changes nothing."""
+        del train
+        x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
+        x = nn.relu6(x)
+        self.sow("intermediates", "stem", x)
+        index, reduced, dilation = 0, 2, 1
+        for expansion, channels, blocks, stage_stride in STAGES:
+            for block in range(blocks):
+                stride = stage_stride if block == 0 else 1
+                dilate = reduced * stride > OUTPUT_STRIDE
+                channels_out = scaled_channels(channels, self.width)
+                x = InvertedResidual(
+                    expansion, channels_out, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
+                )(x)
+                index += 1
+                if dilate:
+                    dilation *= stride
+                else:
+                    reduced *= stride
+        self.sow("intermediates", f"block{index - 1}", x)
+        return x
