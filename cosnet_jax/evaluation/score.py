@@ -1,0 +1,158 @@
+"""Scores of a whole benchmark from a folder of predicted masks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation import stability
+from cosnet_jax.evaluation.boundary import boundary_f
+from cosnet_jax.evaluation.predictions import check_predictions, read_masks
+from cosnet_jax.evaluation.protocols import (
+    Protocol,
+    average_sequences,
+    average_stability,
+    counted_frames,
+    get_protocol,
+)
+from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.evaluation.statistics import mean_recall_decay
+from cosnet_jax.progress import track
+
+FRAME_MEASURES = {"J": jaccard, "F": boundary_f}
+
+
+def score_masks(
+    sequences: Sequence,
+    masks_dir: str | Path,
+    protocol: str = "davis16",
+    metrics: Sequence[str] = ("J", "F"),
+    processes: int | None = None,
+    dataset: str = "",
+    split: str = "",
+    config: dict | None = None,
+) -> dict:
+    """Scores the predicted masks of a benchmark.
+
+    Args:
+      sequences: objects with `name`, `frames` (names without suffix) and `mask(i)` -> (h, w) bool or None where the
+        frame has no annotation; they must be picklable unless `processes` is 1.
+      masks_dir: `<sequence>/<frame>.png`; `predictions.read_masks` says how each kind of PNG is binarised.
+      protocol: davis16 (also for the synthetic videos), fbms or youtube_objects.
+      metrics: any of "J", "F" and, for davis16, "T".
+      processes: worker processes, at most one a sequence; None for one a core, 1 for this process alone.
+      dataset: copied into the results; the protocol's name by default.
+      split: copied into the results.
+      config: copied into the results; must be JSON-able.
+
+    Returns:
+      The contents of `results.json`, all scores in [0, 1]: "dataset", "split", "sequences" (their number),
+      "J" and "F" (each "mean", "recall", "decay"), "T" ("mean" and the "sequences" it is over), "per_sequence"
+      (name -> "J", "J_recall", "J_decay", "F", ..., "T"), "per_frame" (name -> "frames", "J", "F": the frames that
+      count), "config". For youtube_objects "J" and "F" are means over categories; "per_category" (category -> "J",
+      "F") and "over_sequences" (the mean over sequences, as "J" and "F") are there too.
+
+    Raises:
+      InputError: the predictions are incomplete, too many, of the wrong size or unreadable; a name is unknown.
+    """
+    rules = get_protocol(protocol)
+    unknown = [metric for metric in metrics if metric not in rules.metrics]
+    if unknown or not metrics:
+        raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
+    if not sequences:
+        raise InputError("there are no sequences to score")
+    check_predictions(masks_dir, sequences, rules.every_frame)
+
+    work = functools.partial(score_sequence, masks_dir=Path(masks_dir), protocol=rules, metrics=tuple(metrics))
+    scored = dict(track(_map_sequences(work, sequences, processes), "scoring", total=len(sequences)))
+    scored = {sequence.name: scored[sequence.name] for sequence in sequences}
+
+    results = {"dataset": dataset or protocol, "split": split, "sequences": len(sequences)}
+    per_sequence: dict[str, dict] = {name: {} for name in scored}
+    for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
+        statistics = {name: mean_recall_decay(values[metric]) for name, values in scored.items()}
+        for name, values in statistics.items():
+            per_sequence[name] |= {
+                metric: values["mean"],
+                f"{metric}_recall": values["recall"],
+                f"{metric}_decay": values["decay"],
+            }
+        averages = average_sequences(rules, statistics)
+        results[metric] = averages["score"]
+        if rules.by_category:
+            results.setdefault("over_sequences", {})[metric] = averages["sequences"]
+            for category, values in averages["categories"].items():
+                results.setdefault("per_category", {}).setdefault(category, {})[metric] = values["mean"]
+    if "T" in metrics:
+        for name, values in scored.items():
+            per_sequence[name]["T"] = values["T"]
+        results["T"] = average_stability({name: values["T"] for name, values in scored.items()})
+    results["per_sequence"] = per_sequence
+    results["per_frame"] = {
+        name: {key: values[key] for key in ("frames", *FRAME_MEASURES) if key in values}
+        for name, values in scored.items()
+    }
+    results["config"] = config or {}
+    return results
+
+
+def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Sequence[str]) -> tuple[str, dict]:
+    """Scores one sequence.
+
+    Args:
+      sequence: see `score_masks`.
+      masks_dir: see `score_masks`.
+      protocol: the benchmark's rules.
+      metrics: any of "J", "F", "T".
+
+    Returns:
+      The sequence's name, and "frames" (names of those that count), "J" and "F" (a list of one value a frame that
+      counts) and "T" (None where no pair of frames has two contours).
+    """
+    truths = [sequence.mask(i) for i in range(len(sequence.frames))]
+    try:
+        counted = counted_frames(protocol, truths)
+    except InputError as error:
+        raise InputError(f"sequence {sequence.name!r}: {error}") from error
+    paths = [masks_dir / sequence.name / f"{name}.png" for name in sequence.frames]
+    read = [i for i, truth in enumerate(truths) if truth is not None]
+    predictions = dict(zip(read, read_masks([paths[i] for i in read]), strict=True))
+    for i, prediction in predictions.items():
+        if prediction.shape != truths[i].shape:
+            raise InputError(f"{paths[i]}: mask of {prediction.shape}, but the ground truth has {truths[i].shape}")
+
+    scores: dict = {"frames": [sequence.frames[i] for i in counted]}
+    for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
+        scores[metric] = [FRAME_MEASURES[metric](predictions[i], truths[i]) for i in counted]
+    if "T" in metrics:
+        value = stability.temporal_instability(truths[0], [predictions[i] for i in counted])
+        scores["T"] = None if math.isnan(value) else value
+    return sequence.name, scores
+
+
+def _map_sequences(work, sequences: Sequence, processes: int | None) -> Iterator[tuple[str, dict]]:
+    """Yields `work(sequence)` in the order of completion, the longest sequences first."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = min(processes or cores or 1, len(sequences))
+    if processes == 1:
+        yield from map(work, sequences)
+        return
+    longest_first = sorted(sequences, key=lambda sequence: -len(sequence.frames))
+    # spawn: the caller may run JAX, whose threads do not survive a fork.
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        pending = [pool.submit(work, sequence) for sequence in longest_first]
+        try:
+            for future in concurrent.futures.as_completed(pending):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
