@@ -1,0 +1,103 @@
+"""Every setting there is, with the paper's values where the paper has one.
+
+The other configurations are a few assignments over this one. Any key can be set on the command line,
+`--config.optimizer.learning_rate=1e-3`; a misspelt key is an error.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The complete configuration, locked against new keys."""
+    config = ConfigDict()
+    config.name = "base"
+    config.seed = 0  # of the initial parameters, the order of the data and their augmentation
+    config.size = (473, 473)  # (height, width) of the network's input
+    config.batch_size = 8  # images of a still step, pairs of a video step; over all devices
+    config.total_steps = 60_000
+    config.cycle = "still,video"  # kinds of steps, repeated: the paper alternates the two
+    config.init = ""  # initial weights of the backbone, an .npz; "" starts from random ones
+    config.freeze_batch_norm = False  # normalise by the running statistics in training too
+    config.distributed = False  # one process of a multi-host job
+
+    config.model = ConfigDict()
+    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2
+    config.model.coattention = "symmetric"  # vanilla | symmetric | channelwise | none
+    config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
+    config.model.channels = 512  # C, of the features
+    config.model.head_features = 256
+    config.model.width = 1.0  # channel multiplier of mobilenet_v2
+    config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
+    config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
+    config.model.aspp_depth = 512
+    config.model.aspp_rates = (6, 12, 18)
+    config.model.aspp_kernel = 3  # of the convolution that joins the ASPP's branches
+    config.model.prelu = True  # after the ASPP; False: ReLU
+    config.model.gate_bias = True  # b_f of Eq. 8
+    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
+    config.model.dtype = "float32"  # float32 | bfloat16: of the computation
+
+    config.loss = ConfigDict()
+    config.loss.still = 1.0  # weight of the still steps' loss
+    config.loss.video_side = 0.0  # weight of the side output's loss in video steps; the paper has none
+    config.loss.orthogonal = 1e-4  # lambda of Eq. 12; symmetric co-attention only
+    config.loss.orthogonal_matrix = "P"  # P of Eq. 4 | W = P^T D P
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # sgd | adamw
+    config.optimizer.learning_rate = 2.5e-4
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.power = 0.9  # of the polynomial decay to 0
+    config.optimizer.warmup_steps = 0
+    # (pattern of parameter names, factor in still steps, factor in video steps); first match counts, 0 and 0 freezes.
+    config.optimizer.groups = (("^encoder/", 1.0, 1.0), ("", 0.0, 1.0))
+
+    config.data = ConfigDict()
+    config.data.data_dir = ""  # where prepared sets are kept; "" is ~/.cache/cosnet_jax
+    config.data.train_videos = "davis16"  # davis16 | synthetic
+    config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
+    config.data.still_weights = ""  # "duts=2,msra10k=1": a set is drawn in proportion to weight x number of its images
+    config.data.eval_dataset = "davis16"
+    config.data.eval_split = "val"
+    config.data.max_gap = 0  # largest distance of the frames of a pair; 0: any two frames of the sequence
+    config.data.threads = 4  # that decode and augment
+    for name in ("davis16", "duts", "msra10k", "dut_omron", "stills"):
+        config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
+
+    config.data.synthetic = ConfigDict()
+    config.data.synthetic.num_videos = 200  # of training; validation has its own
+    config.data.synthetic.num_val_videos = 10
+    config.data.synthetic.num_frames = 20
+    config.data.synthetic.num_stills = 2000
+    config.data.synthetic.size = (96, 96)
+
+    config.data.augment = ConfigDict()
+    config.data.augment.crop = 0.9  # smallest side that a random crop keeps
+    config.data.augment.scale = (0.7, 1.3)
+    config.data.augment.flip = 0.5  # probability
+    config.data.augment.colour = 0.0  # strength of brightness, contrast and saturation changes
+
+    config.inference = ConfigDict()
+    config.inference.num_references = 5  # N
+    config.inference.sampling = "uniform"  # uniform | random | consecutive
+    config.inference.fusion = "summary"  # summary (Eq. 13) | prediction
+
+    config.log_every = 20  # steps
+    config.validate_every = 2000  # steps; 0: never
+    config.validate_frames = 8  # evenly spaced frames of each sequence; 0: all
+    config.checkpoint_every = 1000  # steps
+    config.keep_checkpoints = 2  # the newest; the best by validation is kept besides
+    return config.lock()
+
+
+def make_smoke(config: ConfigDict) -> None:
+    """Turns a configuration into one that shows in seconds that everything runs: small images, two steps of each kind."""
+    config.size = (65, 65)
+    config.batch_size = 2
+    config.total_steps = 4
+    config.log_every = 1
+    config.validate_every = 4
+    config.validate_frames = 2
+    config.checkpoint_every = 2
+    config.inference.num_references = 1

@@ -1,0 +1,60 @@
+"""The record of a training: one JSON object a line, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricLog:
+    """Appends records to `metrics.jsonl` and TensorBoard's event files."""
+
+    def __init__(self, workdir: Path, first_step: int):
+        """Opens the log; records of steps from `first_step` on, written by a run that was cut off, are dropped.
+
+        Args:
+          workdir: the training's working directory.
+          first_step: the step training (re)starts from.
+        """
+        path = workdir / METRICS_FILE
+        kept = [record for record in read_metrics(path) if record["step"] <= first_step] if path.is_file() else []
+        rewritten = path.with_suffix(".tmp")
+        rewritten.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        rewritten.replace(path)
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """Adds one record.
+
+        Args:
+          step: steps done.
+          kind: "still", "video" or "validation".
+          values: scalars by name.
+        """
+        values = {name: float(value) for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Writes what is buffered."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, in order; a last line that was cut off is left out."""
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records

@@ -1,0 +1,41 @@
+"""What training minimises (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
+    """Eq. 11 for each example, as a mean over its pixels, with eta its share of foreground pixels.
+
+    `-(1 - eta) o log y - eta (1 - o) log(1 - y)`, from logits, so it is finite for any logit. An example without
+    foreground (eta = 0) or without background (eta = 1) has weight zero on the only class it has, and so loss 0.
+
+    Args:
+      logits: (n, h, w).
+      masks: (n, h, w) ground truth in {0, 1}, any type.
+
+    Returns:
+      (n,) float32, at least 0.
+    """
+    logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
+    eta = masks.mean((1, 2), keepdims=True)
+    foreground, background = jax.nn.softplus(-logits), jax.nn.softplus(logits)  # -log y, -log(1 - y)
+    return ((1 - eta) * masks * foreground + eta * (1 - masks) * background).mean((1, 2))
+
+
+def orthogonality(matrix: Array) -> Array:
+    """The regularisation of Eq. 12, `||P P^T - I||_F`.
+
+    Args:
+      matrix: (c, c).
+
+    Returns:
+      A scalar, at least 0. Its gradient is zero, and not undefined, where the matrix is orthogonal.
+    """
+    gram = jnp.einsum("dc,ec->de", matrix, matrix)
+    squared = jnp.square(gram - jnp.eye(matrix.shape[0])).sum()
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)

@@ -1,0 +1,106 @@
+"""SGD (or AdamW) with polynomial decay and a learning-rate factor per group of parameters and kind of step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+
+KINDS = ("still", "video")
+
+
+class Optimizer(NamedTuple):
+    """The pure functions of an optimiser.
+
+    Attributes:
+      init: params -> state.
+      update: (gradients, state, params, step, kind) -> (params, state), kind in `KINDS`.
+      learning_rate: step -> the rate before the groups' factors.
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[..., tuple[Any, Any]]
+    learning_rate: Callable[[Any], jax.Array]
+
+
+def parameter_name(path: tuple) -> str:
+    """The name that patterns are matched against, e.g. "encoder/aspp/join_conv/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def group_factors(params: Any, groups: tuple[tuple[str, float, float], ...]) -> dict[str, Any]:
+    """The learning-rate factor of every parameter, for each kind of step.
+
+    Args:
+      params: the parameter tree.
+      groups: (pattern, factor in still steps, factor in video steps) rows; a parameter belongs to the first row whose
+        regular expression is found in its name. Factors of 0 and 0 freeze it.
+
+    Returns:
+      {"still": tree of floats, "video": tree of floats}.
+
+    Raises:
+      InputError: if a parameter belongs to no row, or a row has no parameter.
+    """
+    names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    rows, used = [], set()
+    for name in names:
+        row = next((index for index, (pattern, _, _) in enumerate(groups) if re.search(pattern, name)), None)
+        if row is None:
+            raise InputError(f"optimizer.groups: no pattern matches the parameter {name!r}")
+        rows.append(row)
+        used.add(row)
+    for index, (pattern, _, _) in enumerate(groups):
+        if index not in used:
+            raise InputError(f"optimizer.groups: the pattern {pattern!r} is the first to match no parameter")
+    structure = jax.tree.structure(params)
+    return {
+        kind: jax.tree.unflatten(structure, [float(groups[row][column]) for row in rows])
+        for column, kind in enumerate(KINDS, 1)
+    }
+
+
+def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimizer:
+    """Builds the optimiser.
+
+    With "sgd" it is PyTorch's: weight decay is added to the gradient, momentum gathers that, and the learning rate (times the
+    group's factor) scales the result; momentum and decay go on in steps whose factor is 0.
+
+    Args:
+      config: `config.optimizer`.
+      params: the parameter tree, for its names.
+      total_steps: at which the polynomial decay reaches 0.
+
+    Returns:
+      An `Optimizer`.
+
+    Raises:
+      InputError: for an unknown name or groups that do not fit.
+    """
+    decay = optax.add_decayed_weights(config.weight_decay)
+    if config.name == "sgd":
+        direction = optax.chain(decay, optax.trace(config.momentum))
+    elif config.name == "adamw":
+        direction = optax.chain(optax.scale_by_adam(), decay)
+    else:
+        raise InputError(f"optimizer.name is {config.name!r}; expected sgd or adamw")
+    factors = group_factors(params, config.groups)
+
+    def learning_rate(step):
+        warmup = jnp.minimum(1.0, (step + 1) / max(config.warmup_steps, 1))
+        return config.learning_rate * warmup * (1 - jnp.minimum(step / total_steps, 1.0)) ** config.power
+
+    def update(gradients, state, params, step, kind):
+        directions, state = direction.update(gradients, state, params)
+        rate = learning_rate(step)
+        params = jax.tree.map(lambda p, d, factor: p - rate * factor * d, params, directions, factors[kind])
+        return params, state
+
+    return Optimizer(direction.init, update, learning_rate)

@@ -1,0 +1,108 @@
+"""What training carries from step to step, and how it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.training.optimizer import Optimizer, parameter_name
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes: a plain tree of arrays.
+
+    Attributes:
+      step: () int32, steps done.
+      params: trainable parameters.
+      batch_stats: running statistics of batch normalisation.
+      opt_state: of the optimiser.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
+    """Builds the network of `config.model`; `axis_name` as in `COSNet`."""
+    settings = dict(config.items())
+    settings["dtype"] = jnp.dtype(settings["dtype"])
+    settings["aspp_rates"] = tuple(settings["aspp_rates"])
+    try:
+        return COSNet(axis_name=axis_name, **settings)
+    except TypeError as error:
+        raise InputError(f"config.model does not fit the network: {error}") from None
+
+
+def init_variables(model: COSNet, seed: int, size: tuple[int, int]) -> dict[str, Any]:
+    """Initial parameters and statistics, a pure function of the seed.
+
+    Args:
+      model: the network.
+      seed: of the initialisers.
+      size: (height, width) of an image; it changes no parameter's shape.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+    """
+    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 2, *size, 3)))
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def init_state(variables: dict[str, Any], optimizer: Optimizer) -> TrainState:
+    """The state before the first step."""
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params))
+
+
+def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
+    """Puts ImageNet weights of the backbone into freshly initialised variables.
+
+    Args:
+      variables: from `init_variables`.
+      path: an .npz of arrays named as the backbone's parameters, e.g. "block0/depthwise/kernel"; entries of ImageNet's
+        classifier ("head/...", "logits/...") are left out.
+
+    Returns:
+      New variables; all else keeps its initial value.
+
+    Raises:
+      InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if not name.startswith(("head/", "logits/"))}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"init: {path} is not a readable .npz file ({error})") from None
+    body = variables["params"]["encoder"]["body"]
+    wanted = {parameter_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(body)}
+    problems = [f"missing {name}" for name in wanted.keys() - arrays.keys()]
+    problems += [f"unknown {name}" for name in arrays.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {arrays[name].shape}, expected {wanted[name].shape}"
+        for name in wanted.keys() & arrays.keys()
+        if arrays[name].shape != wanted[name].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
+        raise InputError(f"init: {path} does not fit the backbone in {len(problems)} places: {shown}")
+    loaded = jax.tree_util.tree_map_with_path(lambda key, leaf: jnp.asarray(arrays[parameter_name(key)], leaf.dtype), body)
+    params = {**variables["params"], "encoder": {**variables["params"]["encoder"], "body": loaded}}
+    return {**variables, "params": params}
