@@ -35,7 +35,7 @@ class Protocol:
       every_frame: a frame without annotation is an error; otherwise it does not count.
       drop_ends: the first and the last frame of a sequence do not count.
       skip_empty: frames whose ground truth is empty do not count.
-      by_category: sequences are also averaged by category, and the score is the mean over categories.
+      by_category: the categories' averages, and the average over categories, are reported too.
       metrics: the measures the benchmark defines.
     """
 
@@ -86,25 +86,19 @@ def counted_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) -> l
     return counted
 
 
-def average_sequences(protocol: Protocol, per_sequence: Mapping[str, Mapping[str, float]]) -> dict[str, dict]:
-    """Averages one measure over the sequences of a benchmark.
+def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Averages one measure over the sequences of each YouTube-Objects category.
 
     Args:
-      protocol: the benchmark's rules.
       per_sequence: the statistics ("mean", "recall", "decay") of each sequence.
 
     Returns:
-      "score": the statistics of the whole benchmark (over categories where the protocol says so, else over sequences);
-      by category also "categories" (name -> statistics) and "sequences" (the statistics over all sequences).
+      The statistics of each category that has a sequence, in the usual order of the categories.
     """
-    overall = mean_over_sequences(list(per_sequence.values()))
-    if not protocol.by_category:
-        return {"score": overall}
     groups: dict[str, list] = {}
     for name, statistics in per_sequence.items():
         groups.setdefault(category_of(name), []).append(statistics)
-    categories = {category: mean_over_sequences(groups[category]) for category in CATEGORIES if category in groups}
-    return {"score": mean_over_sequences(list(categories.values())), "categories": categories, "sequences": overall}
+    return {category: mean_over_sequences(groups[category]) for category in CATEGORIES if category in groups}
 
 
 def category_of(sequence: str) -> str:

@@ -18,13 +18,13 @@ from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.predictions import check_predictions, read_masks
 from cosnet_jax.evaluation.protocols import (
     Protocol,
-    average_sequences,
+    average_categories,
     average_stability,
     counted_frames,
     get_protocol,
 )
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.evaluation.statistics import mean_recall_decay
+from cosnet_jax.evaluation.statistics import mean_over_sequences, mean_recall_decay
 from cosnet_jax.progress import track
 
 FRAME_MEASURES = {"J": jaccard, "F": boundary_f}
@@ -57,8 +57,8 @@ def score_masks(
       The contents of `results.json`, all scores in [0, 1]: "dataset", "split", "sequences" (their number),
       "J" and "F" (each "mean", "recall", "decay"), "T" ("mean" and the "sequences" it is over), "per_sequence"
       (name -> "J", "J_recall", "J_decay", "F", ..., "T"), "per_frame" (name -> "frames", "J", "F": the frames that
-      count), "config". For youtube_objects "J" and "F" are means over categories; "per_category" (category -> "J",
-      "F") and "over_sequences" (the mean over sequences, as "J" and "F") are there too.
+      count), "config". All averages are over sequences; youtube_objects also has "per_category" (category -> "J", "F")
+      and "over_categories" ("J" and "F" as above, but every category with the same weight).
 
     Raises:
       InputError: the predictions are incomplete, too many, of the wrong size or unreadable; a name is unknown.
@@ -85,12 +85,12 @@ def score_masks(
                 f"{metric}_recall": values["recall"],
                 f"{metric}_decay": values["decay"],
             }
-        averages = average_sequences(rules, statistics)
-        results[metric] = averages["score"]
+        results[metric] = mean_over_sequences(list(statistics.values()))
         if rules.by_category:
-            results.setdefault("over_sequences", {})[metric] = averages["sequences"]
-            for category, values in averages["categories"].items():
+            categories = average_categories(statistics)
+            for category, values in categories.items():
                 results.setdefault("per_category", {}).setdefault(category, {})[metric] = values["mean"]
+            results.setdefault("over_categories", {})[metric] = mean_over_sequences(list(categories.values()))
     if "T" in metrics:
         for name, values in scored.items():
             per_sequence[name]["T"] = values["T"]

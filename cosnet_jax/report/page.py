@@ -1,0 +1,128 @@
+"""The report: one HTML file that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib.resources
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.report import plots
+from cosnet_jax.report.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+      title: its heading.
+      blocks: what stands in it, in order: a matplotlib `Figure`, a `Table`, an `Image`, a list of `Image` (set as a
+        grid), a text (a paragraph; `markupsafe.Markup` is taken as HTML).
+    """
+
+    title: str
+    blocks: Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A picture with a caption.
+
+    Attributes:
+      pixels: (h, w, 3) uint8 RGB.
+      caption: one sentence, or "".
+    """
+
+    pixels: np.ndarray
+    caption: str = ""
+
+
+def write_page(path: str | Path, title: str, facts: Mapping[str, object], sections: Sequence[Section]) -> None:
+    """Writes a self-contained HTML page: completely or not at all.
+
+    Args:
+      path: the file, usually `report.html`; its folder is made if need be.
+      title: of the page.
+      facts: what the page is about, in pairs (dataset, checkpoint, configuration, ...), shown below the title.
+      sections: the parts, in order.
+
+    Raises:
+      InputError: a section holds something that cannot be shown.
+    """
+    path = Path(path)
+    shown = [(section.title, [render_block(block) for block in section.blocks]) for section in sections]
+    source = (importlib.resources.files("cosnet_jax.report") / "page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    html = environment.from_string(source).render(title=title, facts=facts, sections=shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(html, encoding="utf-8")
+    temporary.replace(path)
+
+
+def render_block(block) -> Markup:
+    """Returns one block of a section as HTML."""
+    if isinstance(block, Figure):
+        return Markup(f'<figure class="plot">{plots.svg(block)}</figure>')
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Image):
+        return _image(block)
+    if isinstance(block, (list, tuple)) and all(isinstance(item, Image) for item in block):
+        return Markup('<div class="grid">{}</div>').format(Markup("").join(_image(item) for item in block))
+    if isinstance(block, Markup):
+        return block
+    if isinstance(block, str):
+        return Markup("<p>{}</p>").format(block)
+    raise InputError(f"a report cannot show {type(block).__name__}: Figure, Table, Image or text was expected")
+
+
+def data_uri(pixels: np.ndarray, max_width: int = 1280, quality: int = 85) -> str:
+    """Returns an image as the data URI of a JPEG.
+
+    Args:
+      pixels: (h, w, 3) uint8 RGB.
+      max_width: wider images are scaled down to this many pixels.
+      quality: of the JPEG, 0-100.
+    """
+    height, width = pixels.shape[:2]
+    if width > max_width:
+        size = (max_width, max(1, round(height * max_width / width)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
+
+
+def _image(image: Image) -> Markup:
+    caption = Markup("<figcaption>{}</figcaption>").format(image.caption) if image.caption else ""
+    height, width = image.pixels.shape[:2]
+    return Markup('<figure><img src="{}" alt="{}" width="{}" height="{}" loading="lazy">{}</figure>').format(
+        data_uri(image.pixels), image.caption, width, height, caption
+    )
+
+
+def _table(table: Table) -> Markup:
+    def row(cells: Sequence[str], cell_tag: str, attributes: str = "") -> str:
+        first, *others = (str(escape(cell)) for cell in cells)
+        rest = "".join(f"<{cell_tag}>{cell}</{cell_tag}>" for cell in others)
+        scope = "col" if cell_tag == "th" else "row"
+        return f'<tr{attributes}><th scope="{scope}">{first}</th>{rest}</tr>'
+
+    quoted = ' class="quoted"'
+    head = row(table.columns, "th")
+    body = "".join(row(cells, "td", quoted if i in table.quoted else "") for i, cells in enumerate(table.rows))
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    return Markup(
+        f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    )
