@@ -1,0 +1,130 @@
+"""Random crop, scale, flip and colour of an image with its mask, on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How strongly images are varied.
+
+    Attributes:
+      crop: smallest share of each side that a crop keeps, in (0, 1].
+      scale: smallest and largest zoom; below 1 the image shrinks and is padded, above 1 the crop is narrower.
+      flip: probability of a horizontal flip.
+      colour: largest relative change of brightness, contrast, saturation and (a third as strong) each channel.
+    """
+
+    crop: float = 1.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    colour: float = 0.0
+
+    @classmethod
+    def from_config(cls, config: Any) -> Augmentation:
+        """Reads `config.data.augment`."""
+        return cls(config.crop, tuple(config.scale), config.flip, config.colour)
+
+
+def augment(
+    image: np.ndarray,
+    mask: np.ndarray,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one variation of an image and applies it to image and mask alike.
+
+    The aspect ratio is not kept: the crop becomes `size`, as whole frames do at inference.
+
+    Args:
+      image: uint8 RGB (H, W, 3).
+      mask: bool or {0, 1} (H, W).
+      size: (height, width) of the output.
+      augmentation: how strongly to vary.
+      rng: source of randomness.
+
+    Returns:
+      image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
+    """
+    crop = rng.uniform(augmentation.crop, 1.0, 2)
+    zoom = rng.uniform(*augmentation.scale)
+    place = rng.uniform(0.0, 1.0, 2)
+    flip = rng.uniform() < augmentation.flip
+    window = [_window(side, share / zoom, at) for side, share, at in zip(image.shape[:2], crop, place, strict=True)]
+    image = _cut(image, window, size, PADDING)
+    mask = _cut(mask.astype(np.uint8) * 255, window, size, (0, 0, 0)) > 127
+    if flip:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    if augmentation.colour:
+        image = vary_colour(image, augmentation.colour, rng)
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask, np.uint8)
+
+
+def _window(side: int, share: float, at: float) -> tuple[int, int]:
+    """Start and length, in pixels, of a window over a side; a share above 1 reaches beyond the image."""
+    length = max(1, round(side * share))
+    return round((side - length) * at), length
+
+
+def _cut(image: np.ndarray, window: list[tuple[int, int]], size: tuple[int, int], padding: tuple) -> np.ndarray:
+    """Resizes what lies in the window to `size`; what lies outside the image is padded."""
+    inside, target = [], []
+    for (start, length), side, out in zip(window, image.shape[:2], size, strict=True):
+        first, last = max(start, 0), min(start + length, side)
+        inside.append(slice(first, last))
+        begin = min(round((first - start) / length * out), out - 1)
+        target.append(slice(begin, max(round((last - start) / length * out), begin + 1)))
+    height, width = (part.stop - part.start for part in target)
+    part = resize(image[inside[0], inside[1]], (height, width))
+    if (height, width) == tuple(size):
+        return part
+    bottom, right = size[0] - target[0].stop, size[1] - target[1].stop
+    return cv2.copyMakeBorder(part, target[0].start, bottom, target[1].start, right, cv2.BORDER_CONSTANT, value=padding)
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes with antialiasing: each axis by area averages where it shrinks, linearly where it grows.
+
+    Args:
+      image: uint8 (H, W) or (H, W, C).
+      size: (height, width) of the output.
+
+    Returns:
+      uint8 (h, w) or (h, w, C).
+    """
+    height, width = size
+    smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
+    if smaller != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Draws brightness, contrast, saturation and channel gains, and applies them as one affine map of the colours.
+
+    Args:
+      image: uint8 RGB (h, w, 3).
+      strength: largest relative change, in [0, 1).
+      rng: source of randomness.
+
+    Returns:
+      uint8 RGB (h, w, 3).
+    """
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    gains = 1 + strength / 3 * rng.uniform(-1, 1, 3)
+    matrix = saturation * np.eye(3) + (1 - saturation) * LUMA
+    matrix = brightness * contrast * gains[:, None] * matrix
+    mean = image.mean(axis=(0, 1)) @ LUMA
+    offset = np.full((3, 1), brightness * (1 - contrast) * mean)
+    return cv2.transform(image, np.hstack([matrix, offset]).astype(np.float32))

@@ -1,0 +1,69 @@
+"""What the builders of still images share: a folder of images and a folder of masks with equal stems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
+from cosnet_jax.data.image_files import IMAGE_SUFFIXES
+
+MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
+
+
+class StillImages(FramesBuilder, skip_registration=True):
+    """A set of still images as one sequence in the split "train"; masks can be soft: foreground is above 127."""
+
+    # Folders of images and masks that the source can have, relative to it; where both are one, masks are the PNG files.
+    LAYOUTS: ClassVar[tuple[tuple[str, str], ...]]
+
+    @classmethod
+    def sequence_name(cls, source: Path) -> str:
+        """What the set is called."""
+        del source
+        return cls.name
+
+    @classmethod
+    def scan(cls, source: Path) -> Scan:
+        scan = Scan()
+        folders = find_layout(source, cls.LAYOUTS)
+        if folders is None:
+            expected = " or ".join(f"{images} + {masks}" for images, masks in cls.LAYOUTS)
+            scan.problems.append(f"{source} has no folders of images and masks: expected {expected}")
+            return scan
+        images, masks = _list_files(*folders, scan.problems)
+        for stem in sorted(images.keys() - masks.keys()):
+            scan.problems.append(f"{images[stem]} has no mask: expected {folders[1] / stem}.png")
+        if surplus := len(masks.keys() - images.keys()):
+            scan.notes.append(f"{folders[1]} has {surplus} masks without an image: not used")
+        if not images:
+            scan.problems.append(f"{folders[0]} holds no images: expected {' '.join(IMAGE_SUFFIXES)}")
+        name = cls.sequence_name(source)
+        scan.splits["train"] = [Frame(name, stem, images[stem], masks.get(stem)) for stem in sorted(images)]
+        return scan
+
+
+def find_layout(source: Path, layouts: tuple[tuple[str, str], ...]) -> tuple[Path, Path] | None:
+    """The first pair of folders (images, masks) that the source has, or None."""
+    for images, masks in layouts:
+        if (source / images).is_dir() and (source / masks).is_dir():
+            return source / images, source / masks
+    return None
+
+
+def _list_files(image_folder: Path, mask_folder: Path, problems: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+    together = image_folder == mask_folder
+    image_suffixes = (".jpg", ".jpeg") if together else IMAGE_SUFFIXES
+    mask_suffixes = (".png",) if together else MASK_SUFFIXES
+    return _by_stem(image_folder, image_suffixes, problems), _by_stem(mask_folder, mask_suffixes, problems)
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...], problems: list[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            problems.append(f"{path} has the same stem as {files[path.stem].name}: expected one file for each stem")
+        files[path.stem] = path
+    return files

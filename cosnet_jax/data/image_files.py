@@ -1,0 +1,107 @@
+"""Reads encoded images and masks, and tells whole files from damaged ones."""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+JPEG_START = b"\xff\xd8"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+# The next marker inside entropy-coded data: 0xff that is neither stuffed (00), a restart (d0-d7) nor fill (ff).
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+
+
+def is_truncated(data: bytes) -> bool:
+    """Whether a JPEG or PNG ends before its last marker or chunk.
+
+    Decoders fill a truncated JPEG up with grey, some without a word, so the file's own structure is followed instead.
+    Other formats are left to the decoder.
+
+    Args:
+      data: the file's bytes.
+
+    Returns:
+      True where the end is missing.
+    """
+    if data.startswith(JPEG_START):
+        return not _jpeg_reaches_its_end(data)
+    if data.startswith(PNG_START):
+        return not _png_reaches_its_end(data)
+    return False
+
+
+def _jpeg_reaches_its_end(data: bytes) -> bool:
+    position = 2
+    while marker := _NEXT_MARKER.search(data, position):
+        code, position = marker[1][0], marker.end()
+        if code == 0xD9:  # end of image
+            return True
+        if code != 0x01:  # every other marker here is followed by a segment: skip it, it may hold a thumbnail's markers
+            if position + 2 > len(data):
+                return False
+            position += int.from_bytes(data[position : position + 2], "big")
+    return False
+
+
+def _png_reaches_its_end(data: bytes) -> bool:
+    position = len(PNG_START)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + length
+    return False
+
+
+def decode_image(data: bytes) -> np.ndarray | None:
+    """Decodes an image as stored, without turning it by its EXIF orientation (mask tools do not turn either).
+
+    Args:
+      data: the file's bytes.
+
+    Returns:
+      uint8 RGB (H, W, 3), or None where the bytes are not an image.
+    """
+    if not data:
+        return None
+    buffer = np.frombuffer(data, np.uint8)
+    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:
+    """Decodes a mask stored as grey, palette, RGB or RGBA.
+
+    Args:
+      data: the file's bytes.
+      threshold: a pixel is foreground where any colour channel is above it (0-255); alpha does not count.
+
+    Returns:
+      bool (H, W), or None where the bytes are not an image.
+    """
+    if not data:
+        return None
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        return None
+    if stored.dtype == np.uint16:
+        stored = (stored >> 8).astype(np.uint8) if threshold else (stored > 0).astype(np.uint8)
+    if stored.ndim == 2:
+        return stored > threshold
+    return (stored[..., :3] > threshold).any(axis=-1)
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Encodes a mask as a grey PNG with the values 0 and 255.
+
+    Args:
+      mask: bool or {0, 1}, (H, W).
+
+    Returns:
+      The PNG file's bytes.
+    """
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()

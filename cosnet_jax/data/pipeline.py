@@ -1,0 +1,142 @@
+"""Endless batches for training: deterministic, shared out among processes, resumable at any batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grain
+import numpy as np
+
+from cosnet_jax.data.augment import Augmentation, augment
+from cosnet_jax.data.pairs import draw_partner
+from cosnet_jax.data.sequences import Sequence, open_sequences, open_stills
+from cosnet_jax.errors import InputError
+
+STILL_STREAM, VIDEO_STREAM = 0, 1
+BATCHES_AHEAD = 2
+
+
+def still_batches(
+    config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.DatasetIterator:
+    """Endless batches of augmented still images with their masks.
+
+    Each set is gone through in an order of its own, another one every time; the sets are interleaved in proportion to
+    weight x number of images. Batch k depends on the seed, on k and on the data alone.
+
+    Args:
+      config: the `data` section of the configuration.
+      size: (height, width) of the images.
+      batch_size: examples in a batch over all processes.
+      seed: of order and augmentation.
+      process_index: which of the processes this is.
+      process_count: how many processes share a batch.
+
+    Returns:
+      An iterator over {"image": uint8 (n, h, w, 3), "mask": uint8 {0, 1} (n, h, w)}, n = batch_size / process_count,
+      with `get_state` and `set_state`.
+
+    Raises:
+      InputError: where a set cannot be opened, a weight is wrong or the batch cannot be shared out evenly.
+    """
+    augmentation = Augmentation.from_config(config.augment)
+    sets = open_stills(config)
+    weights = still_weights(config.still_weights, [still_set.name for still_set in sets])
+    orders, proportions = [], []
+    for number, still_set in enumerate(sets):
+        if weights[still_set.name] > 0:
+            order = grain.MapDataset.range(len(still_set)).shuffle(_derive(seed, STILL_STREAM, number)).repeat()
+            orders.append(order.map(lambda i, still_set=still_set: (still_set, i)))
+            proportions.append(weights[still_set.name] * len(still_set))
+    if not orders:
+        raise InputError("no still images to train on: expected config.data.train_stills to name a set of weight > 0")
+
+    def load(index: int, element: tuple[Sequence, int]) -> dict[str, np.ndarray]:
+        still_set, i = element
+        rng = np.random.default_rng((seed, STILL_STREAM, index))
+        image, mask = augment(*still_set.read(i), size, augmentation, rng)
+        return {"image": image, "mask": mask}
+
+    mixture = grain.MapDataset.mix(orders, proportions).map_with_index(load)
+    return _batches(mixture, batch_size, process_index, process_count, config.threads)
+
+
+def video_batches(
+    config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.DatasetIterator:
+    """Endless batches of pairs of frames of one sequence, each frame augmented on its own.
+
+    In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn.
+
+    Args:
+      config: the `data` section of the configuration.
+      size: (height, width) of the images.
+      batch_size: pairs in a batch over all processes.
+      seed: of order, pairs and augmentation.
+      process_index: which of the processes this is.
+      process_count: how many processes share a batch.
+
+    Returns:
+      An iterator over {"image": uint8 (n, 2, h, w, 3), "mask": uint8 {0, 1} (n, 2, h, w)},
+      n = batch_size / process_count, with `get_state` and `set_state`.
+
+    Raises:
+      InputError: where the dataset cannot be opened or the batch cannot be shared out evenly.
+    """
+    augmentation = Augmentation.from_config(config.augment)
+    max_gap = config.max_gap
+    sequences = open_sequences(config.train_videos, "train", config)
+    anchors = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
+
+    def load(index: int, anchor: int) -> dict[str, np.ndarray]:
+        sequence, position = anchors[anchor]
+        rng = np.random.default_rng((seed, VIDEO_STREAM, index))
+        pair = sequence.annotated[position], draw_partner(sequence.annotated, position, max_gap, rng)
+        frames = [augment(*sequence.read(i), size, augmentation, rng) for i in pair]
+        return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
+
+    order = grain.MapDataset.range(len(anchors)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()
+    return _batches(order.map_with_index(load), batch_size, process_index, process_count, config.threads)
+
+
+def still_weights(text: str, names: list[str]) -> dict[str, float]:
+    """Reads the sampling weights of the sets of still images.
+
+    Args:
+      text: e.g. "duts=2,ccp_persons=0.5"; sets that are not named have weight 1.
+      names: the sets there are.
+
+    Returns:
+      The weight of every set.
+
+    Raises:
+      InputError: for a name that is no set, and for a weight that is not a number >= 0.
+    """
+    weights = dict.fromkeys(names, 1.0)
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, _, number = (part.strip() for part in item.partition("="))
+        if name not in weights:
+            raise InputError(f"config.data.still_weights names {name!r}: expected one of {', '.join(names)}")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            weights[name] = -1.0
+        if not 0 <= weights[name] < float("inf"):
+            raise InputError(f"config.data.still_weights says {item!r}: expected NAME=NUMBER, the number at least 0")
+    return weights
+
+
+def _derive(*numbers: int) -> int:
+    """A 32-bit seed from several numbers, so that no two orders are related."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _batches(
+    examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, threads: int
+) -> grain.DatasetIterator:
+    """This process's share of every global batch; each thread makes whole batches, so the state is a batch number."""
+    if batch_size % process_count:
+        raise InputError(f"batch size {batch_size} cannot be shared by {process_count} processes: expected a multiple")
+    share = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)
+    return iter(share.to_iter_dataset(options))

@@ -1,0 +1,145 @@
+"""Turns a raw dataset folder into a prepared set: check everything, then write, then put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import absl.logging
+import tensorflow_datasets as tfds
+
+from cosnet_jax.data.builders.davis16 import Davis16
+from cosnet_jax.data.builders.dut_omron import DutOmron
+from cosnet_jax.data.builders.duts import Duts
+from cosnet_jax.data.builders.frames import FramesBuilder, Scan, map_in_threads
+from cosnet_jax.data.builders.msra10k import Msra10k
+from cosnet_jax.data.builders.stills import Stills, find_sets
+from cosnet_jax.errors import InputError
+from cosnet_jax.progress import track
+
+BUILDERS: dict[str, type[FramesBuilder]] = {
+    "davis16": Davis16,
+    "duts": Duts,
+    "msra10k": Msra10k,
+    "dut_omron": DutOmron,
+    "stills": Stills,
+}
+DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
+PROBLEMS_SHOWN = 3
+
+
+def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
+    """Gives the folders of a prepared dataset, and prepares it first where that is needed.
+
+    With a source, the set is prepared unless it was prepared from exactly these files before (relative paths, sizes and
+    modification times). Without one, what is prepared is used as it is.
+
+    Args:
+      dataset: one of `BUILDERS`.
+      source: folder of the raw dataset, or "" to use the prepared one.
+      data_dir: folder that holds the prepared sets, or "" for `~/.cache/cosnet_jax`.
+
+    Returns:
+      The folders with the prepared records.
+
+    Raises:
+      InputError: for an unknown dataset, for a source that is not laid out as it should be or holds damaged files, and
+        where there is neither a source nor a prepared set.
+    """
+    if dataset not in BUILDERS:
+        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
+    root = Path(data_dir or DEFAULT_DATA_DIR).expanduser()
+    if not source:
+        return _find_prepared(dataset, root)
+    with _one_at_a_time(root, dataset):
+        if dataset == "stills":  # each set is prepared by itself, so that another one can be added
+            return [_prepare_folder(dataset, name, folder, root) for name, folder in find_sets(source).items()]
+        return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
+
+
+def _find_prepared(dataset: str, root: Path) -> list[Path]:
+    version = str(BUILDERS[dataset].VERSION)
+    folders = sorted((root / dataset).glob(f"*/{version}" if dataset == "stills" else version))
+    if not folders:
+        raise InputError(
+            f"{dataset} is not prepared in {root}: set config.data.{dataset}.source to its raw folder, "
+            f"or run `python -m cosnet_jax prepare {dataset} --source RAW --data-dir {root}`"
+        )
+    return folders
+
+
+def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) -> Path:
+    name = f"{dataset}/{config}" if config else dataset
+    builder = _make_builder(dataset, config, root)
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder: expected the raw {name} dataset there")
+    scan = builder.scan(source)
+    if scan.problems:
+        _report(name, scan, root)
+    target = Path(builder.data_path)
+    if target.exists() and builder.info.metadata.get("fingerprint") == scan.fingerprint(source):
+        return target
+    frames = scan.frames()
+    for problems in track(map_in_threads(builder.check_frame, frames), f"checking {name}", total=len(frames)):
+        scan.problems.extend(problems)
+    if scan.problems:
+        _report(name, scan, root)
+    for leftover in target.parent.glob(f"{target.name}.incomplete*"):
+        shutil.rmtree(leftover)
+    if target.exists():
+        shutil.rmtree(target)
+        builder = _make_builder(dataset, config, root)
+    with _quiet_tfds():
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
+    return target
+
+
+def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder:
+    with _quiet_tfds():
+        return BUILDERS[dataset](data_dir=root, config=tfds.core.BuilderConfig(name=config) if config else None)
+
+
+def _report(name: str, scan: Scan, root: Path) -> None:
+    """Raises the InputError that tells what is wrong, with the full list in a file where there are many."""
+    problems = scan.problems
+    if len(problems) == 1:
+        raise InputError(problems[0])
+    shown = "; ".join(problems[:PROBLEMS_SHOWN])
+    if len(problems) <= PROBLEMS_SHOWN:
+        raise InputError(f"{name} has {len(problems)} problems: {shown}")
+    root.mkdir(parents=True, exist_ok=True)
+    listing = root / f"{name.replace('/', '_')}_problems.txt"
+    listing.write_text("".join(f"{problem}\n" for problem in problems))
+    raise InputError(f"{name} has {len(problems)} problems (all of them in {listing}), the first: {shown}")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
+    """Lets one process prepare a dataset while the others wait."""
+    lock = root / f".{dataset}.lock"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Hides TFDS's own bars and messages: the builders show how far they are."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        absl.logging.set_verbosity(verbosity)
