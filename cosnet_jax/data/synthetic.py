@@ -24,9 +24,9 @@ STILLS = len(SPLITS)  # the stream of random numbers that the still images draw 
 EMPTY = (0.0, 0.5)  # share of the time that each of the two lanes of distractors is empty
 STAY = (0.15, 0.3)  # shortest and longest stay of a distractor, as a share of the video
 RADIUS = (0.14, 0.22)  # of an object, as a share of the frame's smaller side
-MAX_OBJECTS = 24  # a bound on primary + distractors of a video, so that all are drawn alike and at once
 TEXTURES = 5
 LOBES = 6
+ANGLES = 256  # at which outlines are tabulated
 
 
 class Objects(NamedTuple):
@@ -176,12 +176,12 @@ def _check_index(sequence: SyntheticVideo | SyntheticStills, i: int) -> None:
 @functools.lru_cache(maxsize=256)
 def _draw_scene(stream: int, number: int, num_frames: int) -> Scene:
     rng = np.random.default_rng((stream, number))
-    objects = draw_objects(MAX_OBJECTS, rng)
     lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
-    first = 1 + max(lanes[0])  # the rows of the second lane follow those of the first
+    second = 1 + max(lanes[0]) + 1  # the rows of the second lane's distractors follow those of the first
+    objects = draw_objects(second + max(lanes[1]) + 1, rng)
     shown = []
     for a, b in zip(*lanes, strict=True):
-        rows = [0] + [1 + a] * (a >= 0) + [1 + first + b] * (b >= 0)
+        rows = [0] + [1 + a] * (a >= 0) + [second + b] * (b >= 0)
         shown.append(tuple(sorted(rows, key=lambda row: objects.depth[row])))
     coarse = rng.integers(60, 196, (6, 6, 3), np.uint8)
     fine = rng.integers(0, 64, (48, 48, 1), np.uint8).repeat(3, axis=2)
@@ -225,15 +225,15 @@ def draw_objects(n: int, rng: np.random.Generator) -> Objects:
     """
     return Objects(
         hue=(rng.uniform() + (rng.permutation(n) + rng.uniform(0, 1, n)) / n) % 1.0,
-        colours=np.stack([rng.uniform(0.5, 1.0, (n, 2)), rng.uniform(0.35, 1.0, (n, 2))], axis=2),
+        colours=np.stack([rng.uniform(0.5, 1.0, (n, 2)), rng.uniform(0.5, 1.0, (n, 2))], axis=2),
         texture=rng.permutation(n) % TEXTURES,
         frequency=rng.uniform(1.5, 3.0, n),
         angle=rng.uniform(0, np.pi, n),
         outline=rng.uniform(0, 1, (n, 2, LOBES)) * [0.25 / np.arange(1, LOBES + 1), np.ones(LOBES)],
         stretch=rng.uniform(0.75, 1.0, (n, 2)),
         radius=rng.uniform(*RADIUS, n),
-        centre=rng.uniform(0.3, 0.7, (n, 2)),
-        swing=rng.uniform(0.05, 0.25, (n, 2)),
+        centre=rng.uniform(0.22, 0.78, (n, 2)),
+        swing=rng.uniform(0.05, 0.2, (n, 2)),
         pace=rng.uniform(0.4, 1.5, (n, 6)),
         phase=rng.uniform(0, 1, (n, 6)),
         turn=rng.uniform(0.2, 1.5, n),
@@ -296,17 +296,20 @@ def _paint(image: np.ndarray, owner: np.ndarray, objects: Objects, row: int, tim
     own_y, own_x = own_y / objects.stretch[row, 0], own_x / objects.stretch[row, 1]
 
     amplitude, phase = objects.outline[row]
-    angle = np.arctan2(own_y, own_x)[..., None] * np.arange(1, LOBES + 1, dtype=np.float32)
-    outline = 0.85 * (1 + (amplitude * np.sin(angle + 2 * np.pi * phase)).sum(axis=-1))
-    inside = np.clip((outline - np.hypot(own_y, own_x)) * radius + 0.5, 0, 1)[..., None]
+    angles = 2 * np.pi * np.arange(ANGLES)[:, None] / ANGLES * np.arange(1, LOBES + 1)
+    outline = 0.85 * (1 + (amplitude * np.sin(angles + 2 * np.pi * phase)).sum(axis=1)).astype(np.float32)
+    distance, angle = cv2.cartToPolar(own_x, own_y)
+    reached = outline[(angle * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES]
+    inside = np.clip((reached - distance) * np.float32(radius) + np.float32(0.5), 0, 1)[..., None]
 
     tint = objects.hue[row] + 0.02 * wave[5]
     brightness = 1 + 0.15 * wave[4]
     colours = [_colour(hue, *objects.colours[row, k]) for k, hue in enumerate((tint, tint + 0.12))]
     colours[1] *= 0.35
     own_y, own_x = _rotate(own_y, own_x, objects.angle[row])
-    share = _texture(objects.texture[row], own_y, own_x, objects.frequency[row])[..., None]
-    colour = np.clip(brightness * (share * colours[0] + (1 - share) * colours[1]), 0, 255)
+    share = _texture(objects.texture[row], own_y, own_x, np.float32(objects.frequency[row]))[..., None]
+    near, far = (np.minimum(brightness * colour, 255).astype(np.float32) for colour in colours)
+    colour = far + share * (near - far)
     under = image[rows, columns]
     image[rows, columns] = (under + inside * (colour - under) + 0.5).astype(np.uint8)
     owner[rows, columns][inside[..., 0] >= 0.5] = row
