@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -29,70 +30,73 @@ class Frames(Protocol):
     def __getitem__(self, index: int) -> np.ndarray: ...
 
 
+class Setting(NamedTuple):
+    """How the frames of a video are compared.
+
+    Attributes:
+      num_references: N; 0 takes the encoder's own prediction.
+      sampling: see `choose_references`.
+      fusion: "summary" averages the references' attention summaries (Eq. 13), "prediction" their predictions.
+      seed: of random sampling.
+    """
+
+    num_references: int = 5
+    sampling: str = "uniform"
+    fusion: str = "summary"
+    seed: int = 0
+
+
 class Segmenter:
     """Finds the primary object of a video.
 
     Example:
       segmenter = Segmenter.from_checkpoint("work/davis16")
       for probability in segmenter.stream(frames): ...
+
+    Attributes:
+      variables: the network's parameters and statistics; they may be exchanged between videos.
+      setting: of `__call__` and `stream`.
     """
 
-    def __init__(
-        self,
-        model: COSNet,
-        variables: dict[str, Any],
-        size: tuple[int, int],
-        num_references: int = 5,
-        sampling: str = "uniform",
-        fusion: str = "summary",
-        seed: int = 0,
-    ):
+    def __init__(self, model: COSNet, variables: dict[str, Any], size: tuple[int, int], setting: Setting = Setting()):
         """Prepares the network; it is compiled at the first frame.
 
         Args:
           model: the network.
           variables: its parameters and statistics.
           size: (height, width) of the network's input; frames are resized to it and predictions back.
-          num_references: N; 0 takes the encoder's own prediction.
-          sampling: see `choose_references`.
-          fusion: "summary" averages the references' attention summaries (Eq. 13), "prediction" their predictions.
-          seed: of random sampling.
+          setting: how frames are compared; a model without co-attention takes N = 0.
 
         Raises:
           InputError: for an unknown sampling or fusion, or a negative N.
         """
-        if fusion not in FUSIONS:
-            raise InputError(f"inference.fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
-        choose_references(2, num_references, sampling, seed)
-        self.num_references = num_references if model.coattention != "none" else 0
-        self.sampling, self.fusion, self.seed = sampling, fusion, seed
-        self.variables = variables
+        self.variables, self.setting = variables, self._checked(setting)
+        self._has_coattention = model.coattention != "none"
         size = tuple(size)
 
         @jax.jit
         def encode(variables, images):
+            """(1, H, W, 3) -> the frame's features (1, h, w, c) and what it is compared by (1, j, d)."""
             features = model.apply(variables, images, method="encode")
-            keys = model.apply(variables, features, method="keys") if self.num_references else features
-            return features, keys
+            return features, model.apply(variables, features, method="keys") if self._has_coattention else None
 
-        @jax.jit
-        def segment(variables, features, reference_features, reference_keys):
-            """(1, h, w, c) of the query, lists of N references -> (1, *size) probabilities."""
+        @functools.partial(jax.jit, static_argnames="fusion")
+        def segment(variables, features, reference_features, reference_keys, fusion):
+            """(1, h, w, c) of the query and lists of N references -> (1, *size) probabilities."""
             if not reference_features:
                 return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
             values = jnp.stack([flatten(reference) for reference in reference_features], axis=1)  # (1, N, j, c)
             keys = jnp.stack(reference_keys, axis=1)  # (1, N, j, d)
-            if fusion == "prediction":
-                count = keys.shape[1]
-                features = jnp.repeat(features, count, axis=0)
+            if fusion == "prediction":  # each reference is a query of its own: (N, 1, j, c)
+                features = jnp.repeat(features, keys.shape[1], axis=0)
                 keys, values = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
             summary = model.apply(variables, features, keys, values, method="attend")
             logits = model.apply(variables, features, summary, size, method="decode")
             return jax.nn.sigmoid(logits).mean(axis=0, keepdims=True)
 
         self._encode, self._segment = encode, segment
-        self._shrink = jax.jit(lambda image: resize_antialiased(image[None], size))
-        self._enlarge = jax.jit(lambda map_, target: resize_bilinear(map_, target)[0], static_argnums=1)
+        self._shrink = jax.jit(lambda frame: resize_antialiased(frame[None], size))
+        self._enlarge = jax.jit(lambda probability, target: resize_bilinear(probability, target)[0], static_argnums=1)
 
     @classmethod
     def from_checkpoint(
@@ -108,7 +112,7 @@ class Segmenter:
         Args:
           path: a checkpoint, a folder of them, or a training's working directory.
           size: (height, width) of the network's input; None takes the size of training.
-          num_references, sampling, fusion: as in `Segmenter`.
+          num_references, sampling, fusion: see `Setting`.
 
         Returns:
           A segmenter.
@@ -117,15 +121,16 @@ class Segmenter:
           InputError: if there is no such checkpoint.
         """
         variables, config = checkpoints.load(path)
-        return cls(make_model(config.model), variables, size or config.size, num_references, sampling, fusion)
+        setting = Setting(num_references, sampling, fusion)
+        return cls(make_model(config.model), variables, size or config.size, setting)
 
-    def __call__(self, frames: Frames, references: list[int] | None = None) -> np.ndarray:
+    def __call__(self, frames: Frames, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
 
         Args:
           frames: (T, H, W, 3) uint8 RGB, or any `Frames`.
           references: indices of the frames that every frame is compared with, itself included if it is named; None
-            chooses them by `sampling`.
+            chooses them by the setting's sampling.
 
         Returns:
           (T, H, W) float32: the probability of the primary object.
@@ -135,34 +140,63 @@ class Segmenter:
         """
         return np.stack(list(self.stream(frames, references)))
 
-    def stream(self, frames: Frames, references: list[int] | None = None) -> Iterator[np.ndarray]:
+    def stream(self, frames: Frames, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
         """As `__call__`, one (H, W) map at a time, in order, with memory that does not grow with the video."""
-        count = len(frames)
-        if count == 0:
-            raise InputError("the video has no frames")
         if references is None:
-            table = choose_references(count, self.num_references, self.sampling, self.seed)
-        else:
-            if any(not 0 <= index < count for index in references):
-                raise InputError(f"references are {list(references)}; expected frame indices from 0 to {count - 1}")
-            table = np.tile(np.asarray(references, int), (count, 1))
-        last_use = np.arange(count)
-        for query, row in enumerate(table):
-            last_use[row] = np.maximum(last_use[row], query)
+            return (maps[0] for maps in self.stream_settings(frames, [self.setting]))
+        if any(not 0 <= index < len(frames) for index in references):
+            raise InputError(f"references are {list(references)}; expected frame indices from 0 to {len(frames) - 1}")
+        table = np.tile(np.asarray(references, int), (len(frames), 1))
+        return (maps[0] for maps in self._run(frames, [table], [self.setting.fusion]))
+
+    def stream_settings(self, frames: Frames, settings: Sequence[Setting]) -> Iterator[list[np.ndarray]]:
+        """Segments a video in several ways at once, encoding each frame once.
+
+        Args:
+          frames: as in `__call__`.
+          settings: the ways.
+
+        Yields:
+          For each frame, in order, a map (H, W) for each setting.
+
+        Raises:
+          InputError: as in `__call__`, and for an unknown setting.
+        """
+        tables = []
+        for setting in map(self._checked, settings):
+            count = setting.num_references if self._has_coattention else 0
+            tables.append(choose_references(len(frames), count, setting.sampling, setting.seed))
+        return self._run(frames, tables, [setting.fusion for setting in settings])
+
+    def _run(self, frames: Frames, tables: list[np.ndarray], fusions: list[str]) -> Iterator[list[np.ndarray]]:
+        """The maps of every frame for each table of references; an encoded frame is dropped after its last use."""
+        last_use = np.arange(len(frames))
+        for table in tables:
+            for query, row in enumerate(table):
+                last_use[row] = np.maximum(last_use[row], query)
         encoded: dict[int, tuple[jax.Array, jax.Array]] = {}
         size = None
-        for query, row in enumerate(table):
-            for index in (query, *row):
+        for query in range(len(frames)):
+            rows = [table[query] for table in tables]
+            for index in (query, *np.concatenate(rows).astype(int)):
                 if index not in encoded:
                     frame = check_frame(frames[index], index, size)
                     size = frame.shape[:2]
                     encoded[index] = self._encode(self.variables, self._shrink(frame))
-            chosen = [encoded[index] for index in row]
-            probability = self._segment(
-                self.variables, encoded[query][0], [features for features, _ in chosen], [keys for _, keys in chosen]
-            )
-            yield np.asarray(self._enlarge(probability, size))
+            features = encoded[query][0]
+            maps = []
+            for row, fusion in zip(rows, fusions, strict=True):
+                values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
+                maps.append(self._segment(self.variables, features, values, keys, fusion=fusion))
+            yield [np.asarray(self._enlarge(probability, size)) for probability in maps]
             encoded = {index: value for index, value in encoded.items() if last_use[index] > query}
+
+    @staticmethod
+    def _checked(setting: Setting) -> Setting:
+        if setting.fusion not in FUSIONS:
+            raise InputError(f"inference.fusion is {setting.fusion!r}; expected one of {', '.join(FUSIONS)}")
+        choose_references(2, setting.num_references, setting.sampling, setting.seed)
+        return setting
 
 
 def check_frame(frame: np.ndarray, index: int, size: tuple[int, int] | None) -> np.ndarray:

@@ -6,7 +6,6 @@ if training is to go on from it, the position of the data iterators. A checkpoin
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.training.optimizer import parameter_name
 
 LATEST, BEST = "checkpoints", "best"
-logging.getLogger("absl").setLevel(logging.WARNING)  # orbax logs every file it touches
 
 
 class Checkpoints:

@@ -29,21 +29,10 @@ def describe() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)"
 
 
-def per_process(batch_size: int) -> int:
-    """This process's share of a global batch.
-
-    Args:
-      batch_size: examples over all devices.
-
-    Returns:
-      Examples that this process feeds to its devices.
-
-    Raises:
-      InputError: if the batch does not divide by the number of devices.
-    """
+def check_batch_size(batch_size: int) -> None:
+    """Raises an InputError if a global batch cannot be split evenly over all devices."""
     if batch_size % jax.device_count():
         raise InputError(f"batch_size is {batch_size}; expected a multiple of the {jax.device_count()} devices")
-    return batch_size // jax.process_count()
 
 
 def parallelise(step: Callable) -> Callable:
@@ -60,6 +49,12 @@ def parallelise(step: Callable) -> Callable:
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
+def replicate(tree: Any) -> Any:
+    """Places a tree of arrays, the same in every process, on all devices, as `parallelise` returns its states."""
+    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
 def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Splits this process's batch over its devices: (n, ...) to (devices, n / devices, ...)."""
     devices = jax.local_device_count()
@@ -67,5 +62,5 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def gather(tree: Any) -> Any:
-    """Brings a tree of arrays to the host as NumPy; waits for the device."""
+    """Brings a tree of replicated arrays to the host as NumPy; waits for the device."""
     return jax.device_get(tree)

@@ -1,0 +1,127 @@
+"""Configurations on the command line: read, checked against misspelt keys, kept beside what they made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from cosnet_jax.errors import InputError, report_input_errors
+from cosnet_jax.training.optimizer import KINDS
+
+# Keys that may differ between the runs of one training; all others decide its result.
+FREE_KEYS = (
+    "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "distributed",
+    "init", "inference", "data.data_dir", "data.threads", "data.eval_dataset", "data.eval_split",
+)  # fmt: skip
+CONFIG_FILE = "config.json"
+MIN_SIZE = 17  # pixels; below, the features have a single position
+
+
+def run(main: Callable[[ConfigDict], None]) -> None:
+    """Defines `--config=FILE` with overrides `--config.KEY=VALUE`, reads all flags, then calls `main(config)`.
+
+    What is wrong with a flag, or raises an `InputError` in `main`, is one line and exit status 1.
+
+    Args:
+      main: the program.
+    """
+    holder = config_flags.DEFINE_config_file("config", help_string="A file of configs/.", lock_config=True)
+    flags.mark_flag_as_required("config")
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            argv = flags.FLAGS(argv)
+            if len(argv) > 1:
+                raise InputError(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
+            holder.value.to_dict()  # a file that failed to load says so only when it is used
+        except flags.Error as error:
+            raise InputError(str(error)) from None
+        except (KeyError, AttributeError, TypeError, OSError, ImportError, SyntaxError) as error:
+            text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+            raise InputError(f"--config: {' '.join(text.split())}") from None
+        return argv
+
+    with report_input_errors():
+        logging.set_verbosity(logging.WARNING)  # orbax would log every file it touches
+        app.run(lambda _: main(holder.value), flags_parser=parse)
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
+    """The settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
+    flat = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict)
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
+
+
+def as_stored(config: ConfigDict) -> dict:
+    """The configuration as JSON gives it back (tuples as lists)."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
+    """The keys of `after` that say something else than `before`, each with both values, in words."""
+    old, new = flatten(ConfigDict(as_stored(before))), flatten(ConfigDict(as_stored(after)))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in changed]
+
+
+def parse_cycle(cycle: str) -> list[str]:
+    """The kinds of steps of `config.cycle`, e.g. "still,video,video".
+
+    Raises:
+      InputError: for a kind that does not exist, or none.
+    """
+    kinds = [kind.strip() for kind in cycle.split(",")]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"cycle is {cycle!r}; expected {' and '.join(KINDS)}, separated by commas")
+    return kinds
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks what can be known before any work.
+
+    Raises:
+      InputError: naming the key, its value and what was expected.
+    """
+    parse_cycle(config.cycle)
+    for key in ("total_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        if config[key] < 1:
+            raise InputError(f"{key} is {config[key]}; expected at least 1")
+    if len(config.size) != 2 or min(config.size) < MIN_SIZE:
+        raise InputError(f"size is {config.size}; expected (height, width) of at least {MIN_SIZE} pixels")
+
+
+def keep_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes the configuration into a working directory, or compares it with the one that is there.
+
+    Args:
+      config: the whole configuration.
+      workdir: is made if need be.
+
+    Raises:
+      InputError: if the directory belongs to a training with another configuration, or cannot be written.
+    """
+    path = workdir / CONFIG_FILE
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            changed = [
+                line
+                for line in differences(ConfigDict(json.loads(path.read_text())), config)
+                if not line.startswith(FREE_KEYS) and ".source was" not in line
+            ]
+            if changed:
+                shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+                raise InputError(f"{workdir} holds a training with another configuration ({shown}); expected a new folder")
+        partial = path.with_suffix(".tmp")
+        partial.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"workdir: {workdir} cannot be written ({error.strerror})") from None

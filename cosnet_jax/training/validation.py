@@ -1,0 +1,61 @@
+"""Validation during training: mean J over a few frames of every sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.segmenter import Segmenter
+
+
+class Subset:
+    """Some frames of a sequence, as a video of its own."""
+
+    def __init__(self, sequence: Any, indices: np.ndarray):
+        self._sequence, self.indices = sequence, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._sequence.image(int(self.indices[index]))
+
+    def mask(self, index: int) -> np.ndarray | None:
+        """Ground truth (H, W) bool, or None."""
+        return self._sequence.mask(int(self.indices[index]))
+
+
+def evenly_spaced(sequence: Any, count: int) -> Subset:
+    """Takes `count` frames of a sequence from its first to its last, or all of them for 0."""
+    total = len(sequence)
+    count = total if count == 0 else min(count, total)
+    return Subset(sequence, np.linspace(0, total - 1, count).round().astype(int))
+
+
+def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence: int) -> dict[str, float]:
+    """Scores a network on a few frames of each sequence.
+
+    Args:
+      segmenter: with the network's present variables.
+      sequences: see `data.sequences.Sequence`.
+      frames_per_sequence: evenly spaced, references are drawn from among them; 0 for all.
+
+    Returns:
+      {"J": with the segmenter's references, "J_single_frame": with N = 0}, each the mean over frames that have a ground
+      truth, then over sequences.
+    """
+    settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
+    per_sequence = []
+    for sequence in sequences:
+        frames = evenly_spaced(sequence, frames_per_sequence)
+        scores = []
+        for index, maps in enumerate(segmenter.stream_settings(frames, settings)):
+            truth = frames.mask(index)
+            if truth is not None:
+                scores.append([float(jaccard(probability > 0.5, truth)) for probability in maps])
+        per_sequence.append(np.mean(scores, axis=0))
+    together, alone = np.mean(per_sequence, axis=0)
+    return {"J": float(together), "J_single_frame": float(alone)}
