@@ -1,0 +1,245 @@
+"""A PyTorch twin of the released COSNet, for comparison only: torch is a development dependency.
+
+Its `state_dict` has the released model's names, shapes, dtypes and order, so `load_state_dict` takes a released file as
+it is (without the `module.` prefix). Images are (n, 3, h, w) float32, BGR, 0-255 minus the mean.
+
+Architecture, as a worked case of the released model confirms it (padding, order and resize of every stage):
+
+- Stem: 7x7/2 convolution, padding 3, no bias -> BN -> ReLU -> 3x3/2 max pool, padding 1, ceil_mode: a side of x becomes
+  ceil((x - 1) / 2) + 1 instead of floor((x - 1) / 2) + 1 (PyTorch drops a last window that would start in the right
+  padding, which cannot happen at this padding).
+- Bottleneck: 1x1 (with the stride) -> BN -> ReLU -> 3x3 (padding = dilation) -> BN -> ReLU -> 1x1 -> BN, plus the
+  shortcut, then ReLU; no convolution has a bias. The projection shortcut (1x1 with the same stride -> BN) is in every
+  layer's first block, layer1's too. Strides 1, 2, 1, 1, dilations 1, 1, 2, 4; all blocks of a layer share its dilation.
+- ASPP: [global mean -> 1x1 -> BN -> ReLU, broadcast back], [1x1], [3x3 at dilation 6, 12, 18 with equal padding], each
+  convolution with bias -> BN -> ReLU; concatenated in this order -> 3x3, padding 1, with bias -> BN -> PReLU (one
+  slope) = the feature.
+- Side output: 1x1 with bias on the feature, logits resized (align_corners=False), then sigmoid.
+- Affinity s[i, j] = (linear_e v_a[i]) . v_b[j], not scaled. z_a[i] = sum_j softmax_j(s)[i, j] v_b[j] and
+  z_b[j] = sum_i softmax_i(s)[i, j] v_a[i]. Each summary is multiplied by sigmoid(gate(summary)), one map for all
+  channels; both branches share the gate.
+- Head: [gated summary, feature] (summary first) -> 3x3, padding 1, no bias -> BN -> ReLU -> 1x1 with bias, logits
+  resized (align_corners=False), then sigmoid. Branch a uses `conv1`, `bn1`, `main_classifier1`, branch b `...2`.
+- Every resize is bilinear without antialiasing; every BN has eps 1e-5 and momentum 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+
+from cosnet_jax.errors import InputError
+
+try:
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+except ImportError as error:
+    raise InputError("comparing with PyTorch needs torch: pip install torch") from error
+
+FUSIONS = ("summary", "prediction", "group", "group_released")
+
+
+class Bottleneck(nn.Module):
+    """ResNet bottleneck with the stride in the first 1x1 convolution."""
+
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, projection: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, stride=stride, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        if projection:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+            # The release freezes these two, and only these.
+            self.downsample[1].weight.requires_grad_(False)
+            self.downsample[1].bias.requires_grad_(False)
+        else:
+            self.downsample = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling; `forward` returns the concatenated branches and the feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2048, 512, 1)
+        self.bn_x = nn.BatchNorm2d(512)
+        self.conv2d_0 = nn.Conv2d(2048, 512, 1)
+        self.bn_0 = nn.BatchNorm2d(512)
+        for index, dilation in enumerate((6, 12, 18), start=1):
+            self.add_module(f"conv2d_{index}", nn.Conv2d(2048, 512, 3, padding=dilation, dilation=dilation))
+            self.add_module(f"bn_{index}", nn.BatchNorm2d(512))
+        self.bottleneck = nn.Conv2d(5 * 512, 256, 3, padding=1)
+        self.bn = nn.BatchNorm2d(256)
+        self.prelu = nn.PReLU()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = F.relu(self.bn_x(self.conv(x.mean(dim=(2, 3), keepdim=True))))
+        branches = [pooled.expand(-1, -1, *x.shape[2:])]  # resizing a 1x1 map is a broadcast
+        branches += [F.relu(getattr(self, f"bn_{k}")(getattr(self, f"conv2d_{k}")(x))) for k in range(4)]
+        pyramid = torch.cat(branches, dim=1)  # (n, 2560, h, w)
+        return pyramid, self.prelu(self.bn(self.bottleneck(pyramid)))
+
+
+def _layer(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
+    first = Bottleneck(inputs, width, stride, dilation, projection=True)
+    return nn.Sequential(first, *(Bottleneck(4 * width, width, 1, dilation, False) for _ in range(blocks - 1)))
+
+
+class Encoder(nn.Module):
+    """ResNet-101 at output stride 8, ASPP, and the side output's classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _layer(64, 64, blocks=3, stride=1, dilation=1)
+        self.layer2 = _layer(256, 128, blocks=4, stride=2, dilation=1)
+        self.layer3 = _layer(512, 256, blocks=23, stride=1, dilation=2)
+        self.layer4 = _layer(1024, 512, blocks=3, stride=1, dilation=4)
+        self.layer5 = ASPP()
+        self.main_classifier = nn.Conv2d(256, 1, 1)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every stage of the encoder, by name: stem, layer1-4, aspp, feature, side (probabilities at input size)."""
+        stages = {"stem": F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True)}
+        stages["layer1"] = self.layer1(stages["stem"])
+        stages["layer2"] = self.layer2(stages["layer1"])
+        stages["layer3"] = self.layer3(stages["layer2"])
+        stages["layer4"] = self.layer4(stages["layer3"])
+        stages["aspp"], stages["feature"] = self.layer5(stages["layer4"])
+        stages["side"] = _to_probabilities(self.main_classifier(stages["feature"]), images.shape[2:])
+        return stages
+
+
+def _to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return torch.sigmoid(F.interpolate(logits, size=size, mode="bilinear", align_corners=False))
+
+
+class PairModel(nn.Module):
+    """The released co-attention model. `forward(a, b)` returns the predictions (ya, yb) and b's side output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.linear_e = nn.Linear(256, 256, bias=False)
+        self.gate = nn.Conv2d(256, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(512, 256, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(512, 256, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(256)
+        self.bn2 = nn.BatchNorm2d(256)
+        self.main_classifier1 = nn.Conv2d(256, 1, 1)
+        self.main_classifier2 = nn.Conv2d(256, 1, 1)
+
+    def affinity(self, v_a: torch.Tensor, v_b: torch.Tensor) -> torch.Tensor:
+        """(n, i, j) similarities of the positions of two features (n, 256, h, w)."""
+        return torch.einsum("ndi,dc,ncj->nij", v_a.flatten(2), self.linear_e.weight.T, v_b.flatten(2))
+
+    def gated(self, summary: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The summary times its gate, and the gate (n, 1, h, w)."""
+        gate = torch.sigmoid(self.gate(summary))
+        return summary * gate, gate
+
+    def head_a(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
+        """Logits (n, 1, h, w) of branch a, from its gated summary and its feature."""
+        return self.main_classifier1(F.relu(self.bn1(self.conv1(torch.cat([summary, feature], dim=1)))))
+
+    def head_b(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
+        """Logits (n, 1, h, w) of branch b, from its gated summary and its feature."""
+        return self.main_classifier2(F.relu(self.bn2(self.conv2(torch.cat([summary, feature], dim=1)))))
+
+    def stages(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every named intermediate of a pair, in order of computation.
+
+        Args:
+            a, b: (n, 3, h, w) float32 images, each encoded on its own (in train mode: with its own batch statistics).
+
+        Returns:
+            For each branch x in a, b: `stem_x`, `layer1_x` .. `layer4_x`, `aspp_x` (the concatenated 2560 channels),
+            `feature_x`, `side_x`; then `affinity` (n, i, j), `summary_a`, `gate_a`, `summary_b`, `gate_b` (the summary
+            is not gated yet), `head_a`, `head_b` (logits at feature size), `y_a`, `y_b` (probabilities at input size).
+        """
+        out = {f"{name}_a": value for name, value in self.encoder(a).items()}
+        out |= {f"{name}_b": value for name, value in self.encoder(b).items()}
+        v_a, v_b = out["feature_a"], out["feature_b"]
+        s = out["affinity"] = self.affinity(v_a, v_b)
+        out["summary_a"] = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v_b.flatten(2)).reshape(v_a.shape)
+        out["summary_b"] = torch.einsum("nij,nci->ncj", s.softmax(dim=1), v_a.flatten(2)).reshape(v_b.shape)
+        z_a, out["gate_a"] = self.gated(out["summary_a"])
+        z_b, out["gate_b"] = self.gated(out["summary_b"])
+        out["head_a"], out["head_b"] = self.head_a(z_a, v_a), self.head_b(z_b, v_b)
+        out["y_a"] = _to_probabilities(out["head_a"], a.shape[2:])
+        out["y_b"] = _to_probabilities(out["head_b"], b.shape[2:])
+        return out
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        out = self.stages(a, b)
+        return out["y_a"], out["y_b"], out["side_b"]
+
+    def segment(self, query: torch.Tensor, references: torch.Tensor, fusion: str) -> torch.Tensor:
+        """Branch a's prediction for a query from several references.
+
+        Args:
+            query: (n, 3, h, w) float32.
+            references: (k, n, 3, h, w) float32: k references for each query.
+            fusion: "prediction" (the release: mean of k pair predictions), "summary" (Eq. 13: mean of k gated
+                summaries), "group" (one softmax over all k h w positions), or "group_released" (the same, after a
+                softmax over i that the released group model applies first by mistake).
+
+        Returns:
+            (n, 1, h, w) probabilities.
+        """
+        if fusion not in FUSIONS:
+            raise InputError(f"fusion {fusion!r}: expected one of {', '.join(FUSIONS)}")
+        v_a = self.encoder(query)["feature"]
+        v_b = torch.stack([self.encoder(reference)["feature"] for reference in references])  # (k, n, c, h, w)
+        if fusion.startswith("group"):
+            v_b = torch.cat(list(v_b.flatten(3)), dim=2)[None]  # one reference of k h w positions: (1, n, c, j)
+        summaries = []
+        for v in v_b:
+            s = self.affinity(v_a, v)
+            if fusion == "group_released":
+                s = s.softmax(dim=1)
+            z = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v.flatten(2)).reshape(v_a.shape)
+            summaries.append(self.gated(z)[0])
+        if fusion == "summary":
+            summaries = [torch.stack(summaries).mean(dim=0)]
+        predictions = [_to_probabilities(self.head_a(z, v_a), query.shape[2:]) for z in summaries]
+        return torch.stack(predictions).mean(dim=0)
+
+
+def load_twin(state_dict: Mapping[str, np.ndarray]) -> PairModel:
+    """Builds the twin, in eval mode, from NumPy arrays in the released names.
+
+    Raises:
+        InputError: names or shapes differ from the released model's.
+    """
+    model = PairModel().eval()
+    try:
+        model.load_state_dict({name: _to_tensor(value) for name, value in state_dict.items()})
+    except RuntimeError as error:
+        raise InputError("not the released COSNet state dict: " + " ".join(str(error).split())) from error
+    return model
+
+
+def _to_tensor(array: np.ndarray) -> torch.Tensor:
+    if array.dtype == ml_dtypes.bfloat16:  # torch cannot take it from NumPy
+        array = array.astype(np.float32)
+    return torch.from_numpy(np.array(array))
+
+
+def to_numpy(state_dict: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Copies a twin's `state_dict()` to NumPy arrays."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in state_dict.items()}
