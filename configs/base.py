@@ -83,6 +83,9 @@ def get_config() -> ConfigDict:
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction
 
+    config.evaluation = ConfigDict()
+    config.evaluation.metrics = "J,F"
+
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never
     config.validate_frames = 8  # evenly spaced frames of each sequence; 0: all

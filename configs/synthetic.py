@@ -39,7 +39,7 @@ def get_config(mode: str = ""):
 
     config.validate_every = 400
     config.validate_frames = 4
-    config.checkpoint_every = 400
+    config.checkpoint_every = 100
     if mode == "smoke":
         base.make_smoke(config)
     return config

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.frames import Frames
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models.cosnet import COSNet, flatten
@@ -20,14 +21,6 @@ from cosnet_jax.training import checkpoints
 from cosnet_jax.training.state import make_model
 
 FUSIONS = ("summary", "prediction")
-
-
-class Frames(Protocol):
-    """A video: its length and its frames, (H, W, 3) uint8 RGB, by index. An array (T, H, W, 3) is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> np.ndarray: ...
 
 
 class Setting(NamedTuple):

@@ -8,31 +8,8 @@ from typing import Any
 import numpy as np
 
 from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Segmenter
-
-
-class Subset:
-    """Some frames of a sequence, as a video of its own."""
-
-    def __init__(self, sequence: Any, indices: np.ndarray):
-        self._sequence, self.indices = sequence, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._sequence.image(int(self.indices[index]))
-
-    def mask(self, index: int) -> np.ndarray | None:
-        """Ground truth (H, W) bool, or None."""
-        return self._sequence.mask(int(self.indices[index]))
-
-
-def evenly_spaced(sequence: Any, count: int) -> Subset:
-    """Takes `count` frames of a sequence from its first to its last, or all of them for 0."""
-    total = len(sequence)
-    count = total if count == 0 else min(count, total)
-    return Subset(sequence, np.linspace(0, total - 1, count).round().astype(int))
 
 
 def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence: int) -> dict[str, float]:
@@ -50,7 +27,7 @@ def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence
     settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
     per_sequence = []
     for sequence in sequences:
-        frames = evenly_spaced(sequence, frames_per_sequence)
+        frames = SequenceFrames(sequence, frames_per_sequence)
         scores = []
         for index, maps in enumerate(segmenter.stream_settings(frames, settings)):
             truth = frames.mask(index)

@@ -1,0 +1,141 @@
+"""Scores a checkpoint, or a folder of masks, on a benchmark.
+
+    python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
+
+Writes `OUT/results.json`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from cosnet_jax.config import as_stored, check_config, differences, run
+from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.results import write_results
+from cosnet_jax.evaluation.score import score_masks
+from cosnet_jax.inference.frames import SequenceFrames
+from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.progress import track
+from cosnet_jax.report.evaluation import write_report
+from cosnet_jax.report.page import Section
+from cosnet_jax.report.tables import score_table
+from cosnet_jax.training import checkpoints
+from cosnet_jax.training.logging import METRICS_FILE, read_metrics
+from cosnet_jax.training.state import make_model
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the scores, the masks and the report.", required=True)
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint, or the working directory of a training.")
+PREDICTIONS = flags.DEFINE_string("predictions", None, "A folder of masks <sequence>/<frame>.png to score instead.")
+flags.mark_flags_as_mutual_exclusive(["checkpoint", "predictions"], required=True)
+
+
+def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predictions: str | None) -> dict:
+    """Segments a benchmark, scores the masks and writes the report.
+
+    Args:
+      config: the whole configuration; its model must be the checkpoint's.
+      workdir: gets `results.json`, `masks/`, `single_frame/` (with N = 0, for comparison) and `report.html`.
+      checkpoint: see `checkpoints.find`; or
+      predictions: a folder of masks made elsewhere.
+
+    Returns:
+      The contents of `results.json`.
+
+    Raises:
+      InputError: if the data, the checkpoint or the masks do not fit.
+    """
+    check_config(config)
+    sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
+    protocol = "davis16" if config.data.eval_dataset == "synthetic" else config.data.eval_dataset
+    about = {"dataset": config.data.eval_dataset, "split": config.data.eval_split, "config": as_stored(config)}
+
+    def score(masks: Path, metrics: str) -> dict:
+        return score_masks(sequences, masks, protocol, metrics.split(","), **about)
+
+    facts, sections, records = {"configuration": config.name}, [], []
+    if checkpoint:
+        segmenter = make_segmenter(config, checkpoint)
+        masks, single_frame = workdir / "masks", workdir / "single_frame"
+        segment_all(segmenter, sequences, [masks, single_frame])
+        results = score(masks, config.evaluation.metrics)
+        alone = score(single_frame, "J")
+        results["single_frame"] = {"J": alone["J"]}
+        facts["checkpoint"] = str(checkpoint)
+        facts["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
+        runs = {"co-attention": results, "the same network, N = 0": alone}
+        gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
+        text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
+        sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
+        log = Path(checkpoint) / METRICS_FILE
+        records = [record for record in read_metrics(log) if "loss" in record] if log.is_file() else []
+    else:
+        masks = Path(predictions)
+        facts["masks"] = predictions
+        results = score(masks, config.evaluation.metrics)
+
+    write_results(workdir / "results.json", results)
+    write_report(
+        workdir / "report.html", f"COSNet on {about['dataset']}", results, facts=facts, sequences=sequences,
+        masks_dir=masks, training_records=records, sections=sections,
+    )  # fmt: skip
+    return results
+
+
+def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
+    """Builds the segmenter of `config.inference` with a checkpoint's weights.
+
+    Raises:
+      InputError: if the checkpoint is of another model than the configuration's.
+    """
+    variables, trained = checkpoints.load(checkpoint)
+    changed = differences(trained.model, config.model)
+    if changed:
+        raise InputError(f"checkpoint: {checkpoint} is of another model than the configuration's: {'; '.join(changed)}")
+    setting = Setting(config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed)
+    return Segmenter(make_model(config.model), variables, config.size, setting)
+
+
+def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path]) -> None:
+    """Writes the masks of all sequences, 0 or 255: into the first folder the segmenter's, into the second those of N = 0."""
+    settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
+
+    def all_maps():
+        for sequence in sequences:
+            for frame, maps in zip(
+                sequence.frames, segmenter.stream_settings(SequenceFrames(sequence), settings), strict=True
+            ):
+                yield sequence.name, frame, maps
+
+    total = sum(len(sequence) for sequence in sequences)
+    for name, frame, maps in track(all_maps(), "segmenting", total):
+        for folder, probability in zip(folders, maps, strict=True):
+            write_mask(folder / name / f"{frame}.png", probability > 0.5)
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Writes a mask (H, W) bool as a grey PNG of 0 and 255."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def main(config: ConfigDict) -> None:
+    """Evaluates and prints the scores."""
+    workdir = Path(WORKDIR.value)
+    results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
+    scores = [f"{metric} {100 * results[metric]['mean']:.1f}" for metric in ("J", "F", "T") if metric in results]
+    if "single_frame" in results:
+        scores.append(f"J with N = 0 {100 * results['single_frame']['J']['mean']:.1f}")
+    print(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}")
+
+
+if __name__ == "__main__":
+    run(main)
