@@ -107,9 +107,9 @@ def scan(path: Path) -> Index:
 
 
 def _least_end(container: av.container.InputContainer) -> float:
-    """The time that some stream must reach, with 5% and a quarter of a second to spare, for a file to be whole."""
+    """The time that some stream must reach, with 3% and a tenth of a second to spare, for a file to be whole."""
     declares_duration = {"matroska", "mov"} & set(container.format.name.split(","))
-    return 0.95 * (container.duration or 0) / av.time_base - 0.25 if declares_duration else 0.0
+    return 0.97 * (container.duration or 0) / av.time_base - 0.1 if declares_duration else 0.0
 
 
 def _lacks_trailer(path: Path, container: av.container.InputContainer) -> bool:

@@ -160,9 +160,12 @@ def _stored_size(file: Path) -> tuple[int, int]:
             return struct.unpack(">II", header[16:])[::-1]
         with av.open(str(file.resolve())) as container:
             context = container.streams.video[0].codec_context
-            return context.height, context.width
+            size = context.height, context.width
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise InputError(f"{file}: not a readable image{' (empty file)' if not header else ''}") from error
+        raise InputError(f"{file}: not a readable image") from error
+    if not all(size):
+        raise InputError(f"{file}: not a readable image")
+    return size
 
 
 def _read_image(file: Path) -> np.ndarray:

@@ -103,8 +103,9 @@ class VideoWriter:
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
         with _write_errors(path):
-            url = str(self._temporary.resolve())
-            self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
+            self._temporary.touch()  # FFmpeg would open it only for the first frame
+        url = str(self._temporary.resolve())
+        self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
         # Without B-frames packets come in order of display, so every frame's duration is kept, the last one's too.
         options = {"preset": "veryfast", "crf": "20", "bf": "0"}
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)
