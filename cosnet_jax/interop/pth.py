@@ -33,7 +33,7 @@ _CHUNK = 2**20
 def read_pth(path: str | os.PathLike[str]) -> Any:
     """Reads a `.pth` file as plain containers of NumPy arrays.
 
-    No code of the file runs, and it is given at most about 16 MiB plus ten times its size of memory.
+    No code of the file runs, and it is given at most about 16 MiB plus six times its size of memory.
 
     Args:
         path: a file that `torch.save` wrote, in the zip or the legacy format.
