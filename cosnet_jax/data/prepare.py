@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,18 @@ import tensorflow_datasets as tfds
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
+from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.data.builders.frames import FramesBuilder, Scan, map_in_threads
 from cosnet_jax.data.builders.msra10k import Msra10k
 from cosnet_jax.data.builders.stills import Stills, find_sets
+from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError
 from cosnet_jax.progress import track
 
 BUILDERS: dict[str, type[FramesBuilder]] = {
     "davis16": Davis16,
+    "fbms": Fbms,
+    "youtube_objects": YoutubeObjects,
     "duts": Duts,
     "msra10k": Msra10k,
     "dut_omron": DutOmron,
@@ -36,7 +41,8 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     """Gives the folders of a prepared dataset, and prepares it first where that is needed.
 
     With a source, the set is prepared unless it was prepared from exactly these files before (relative paths, sizes and
-    modification times). Without one, what is prepared is used as it is.
+    modification times). Without one, what is prepared is used as it is. An interrupted preparation leaves nothing that
+    looks prepared.
 
     Args:
       dataset: one of `BUILDERS`.
@@ -44,7 +50,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
       data_dir: folder that holds the prepared sets, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
-      The folders with the prepared records.
+      The folders with the prepared records: one, or one for each set of `stills`.
 
     Raises:
       InputError: for an unknown dataset, for a source that is not laid out as it should be or holds damaged files, and
@@ -52,18 +58,35 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     """
     if dataset not in BUILDERS:
         raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
-    root = Path(data_dir or DEFAULT_DATA_DIR).expanduser()
+    root = Path(data_dir or DEFAULT_DATA_DIR).expanduser().absolute()
     if not source:
         return _find_prepared(dataset, root)
-    with _one_at_a_time(root, dataset):
-        if dataset == "stills":  # each set is prepared by itself, so that another one can be added
-            return [_prepare_folder(dataset, name, folder, root) for name, folder in find_sets(source).items()]
-        return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
+    if dataset == "stills":  # each set is prepared by itself, so that another one can be added
+        return [_prepare_folder(dataset, name, folder, root) for name, folder in find_sets(source).items()]
+    return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
+
+
+def summarise(folder: Path) -> list[str]:
+    """Tells what a prepared set holds.
+
+    Args:
+      folder: one that `prepare` returned.
+
+    Returns:
+      A line for each split: sequences (of videos), frames and annotated frames.
+    """
+    lines = []
+    for split, index in tfds.builder_from_directory(folder).info.metadata["sequences"].items():
+        frames = sum(len(entry["frames"]) for entry in index)
+        annotated = sum(len(entry["frames"] if entry["annotated"] is None else entry["annotated"]) for entry in index)
+        lines.append(f"{split}: {len(index)} sequences, {frames} frames, {annotated} of them annotated")
+    return lines
 
 
 def _find_prepared(dataset: str, root: Path) -> list[Path]:
     version = str(BUILDERS[dataset].VERSION)
-    folders = sorted((root / dataset).glob(f"*/{version}" if dataset == "stills" else version))
+    pattern = f"*/{version}/dataset_info.json" if dataset == "stills" else f"{version}/dataset_info.json"
+    folders = sorted(path.parent for path in (root / dataset).glob(pattern))
     if not folders:
         raise InputError(
             f"{dataset} is not prepared in {root}: set config.data.{dataset}.source to its raw folder, "
@@ -74,28 +97,55 @@ def _find_prepared(dataset: str, root: Path) -> list[Path]:
 
 def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) -> Path:
     name = f"{dataset}/{config}" if config else dataset
-    builder = _make_builder(dataset, config, root)
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder: expected the raw {name} dataset there")
-    scan = builder.scan(source)
+        raise InputError(f"{source} is not a folder: expected the raw {dataset} dataset there")
+    scan = BUILDERS[dataset].scan(source)
     if scan.problems:
         _report(name, scan, root)
-    target = Path(builder.data_path)
-    if target.exists() and builder.info.metadata.get("fingerprint") == scan.fingerprint(source):
-        return target
+    fingerprint = scan.fingerprint(source)
+    builder = _make_builder(dataset, config, root)
+    if _is_current(builder, fingerprint):
+        return Path(builder.data_path)
+    with _one_at_a_time(root, dataset):
+        builder = _make_builder(dataset, config, root)  # another process may just have prepared it
+        if not _is_current(builder, fingerprint):
+            _check(builder, scan, name, root)
+            _remove_outdated(Path(builder.data_path))
+            _write(_make_builder(dataset, config, root), source)
+    return Path(builder.data_path)
+
+
+def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
+    return Path(builder.data_path).exists() and builder.info.metadata.get("fingerprint") == fingerprint
+
+
+def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
+    """Reads every file of the source; raises an InputError where one is not as it should be or the disk is too full."""
     frames = scan.frames()
     for problems in track(map_in_threads(builder.check_frame, frames), f"checking {name}", total=len(frames)):
         scan.problems.extend(problems)
     if scan.problems:
         _report(name, scan, root)
+    for note in scan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    needed = sum(path.stat().st_size for frame in frames for path in (frame.image, frame.mask) if path)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise InputError(f"{root} has {free / 1e6:.0f} MB free: expected {needed / 1e6:.0f} MB for {name}")
+
+
+def _remove_outdated(target: Path) -> None:
+    """Removes an earlier version, in one step as far as readers can see, and what interrupted preparations left."""
+    if target.exists():
+        target.rename(target.with_name(f"{target.name}.incomplete_outdated"))
     for leftover in target.parent.glob(f"{target.name}.incomplete*"):
         shutil.rmtree(leftover)
-    if target.exists():
-        shutil.rmtree(target)
-        builder = _make_builder(dataset, config, root)
+
+
+def _write(builder: FramesBuilder, source: Path) -> None:
+    """Writes the records; TFDS does so in a temporary folder, which takes its final name when it is complete."""
     with _quiet_tfds():
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
-    return target
 
 
 def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder:
@@ -104,17 +154,20 @@ def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder
 
 
 def _report(name: str, scan: Scan, root: Path) -> None:
-    """Raises the InputError that tells what is wrong, with the full list in a file where there are many."""
+    """Raises the InputError that tells what is wrong, with the full list in a file where it is long."""
     problems = scan.problems
     if len(problems) == 1:
         raise InputError(problems[0])
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
     if len(problems) <= PROBLEMS_SHOWN:
         raise InputError(f"{name} has {len(problems)} problems: {shown}")
-    root.mkdir(parents=True, exist_ok=True)
     listing = root / f"{name.replace('/', '_')}_problems.txt"
-    listing.write_text("".join(f"{problem}\n" for problem in problems))
-    raise InputError(f"{name} has {len(problems)} problems (all of them in {listing}), the first: {shown}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        listing.write_text("".join(f"{problem}\n" for problem in problems))
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
+    raise InputError(f"{name} has {len(problems)} problems, all of them listed in {listing}; the first: {shown}")
 
 
 @contextlib.contextmanager

@@ -11,51 +11,15 @@ Everything follows from the split, the video's number and the frame's number, so
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 
+from cosnet_jax.data.scenes import draw_scene, render
 from cosnet_jax.errors import InputError
 
 SPLITS = ("train", "val")
 STILLS = len(SPLITS)  # the stream of random numbers that the still images draw from
-EMPTY = (0.0, 0.5)  # share of the time that each of the two lanes of distractors is empty
-STAY = (0.15, 0.3)  # shortest and longest stay of a distractor, as a share of the video
-RADIUS = (0.14, 0.22)  # of an object, as a share of the frame's smaller side
-TEXTURES = 5
-LOBES = 6
-ANGLES = 256  # at which outlines are tabulated
-
-
-class Objects(NamedTuple):
-    """The objects of a video, drawn independently of each other and of what they are; one row each."""
-
-    hue: np.ndarray  # [0, 1)
-    colours: np.ndarray  # (n, 2, 2) saturation and value of the two colours of the texture
-    texture: np.ndarray  # which family
-    frequency: np.ndarray  # of the texture, cycles over the object
-    angle: np.ndarray  # of the texture
-    outline: np.ndarray  # (n, 2, LOBES) amplitude and phase of the outline's harmonics
-    stretch: np.ndarray  # (n, 2) along the object's own axes
-    radius: np.ndarray  # share of the frame's smaller side
-    centre: np.ndarray  # (n, 2) y, x in [0, 1]: around it the object moves
-    swing: np.ndarray  # (n, 2) amplitude of that motion
-    pace: np.ndarray  # (n, 6) cycles over the video of y, x, rotation, scale, brightness, tint
-    phase: np.ndarray  # (n, 6)
-    turn: np.ndarray  # radians of rotation to and fro
-    depth: np.ndarray  # the larger, the nearer
-
-
-class Scene(NamedTuple):
-    """A video: its objects (row 0 is the primary), which of them each frame shows, and its background."""
-
-    objects: Objects
-    shown: tuple[tuple[int, ...], ...]  # for each frame the rows of the objects in it, farthest first
-    coarse: np.ndarray  # uint8 (g, g, 3), the background's colours
-    fine: np.ndarray  # uint8 (h, w, 3), its grain
-    camera: np.ndarray  # (4, 2) amplitude and phase of the camera's y, x, rotation, zoom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +53,7 @@ class SyntheticVideo:
 
     def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         _check_index(self, i)
-        scene = _draw_scene(self.stream, self.number, len(self.frames))
+        scene = draw_scene(self.stream, self.number, len(self.frames))
         image, owner = render(scene, i, self.size)
         return image, owner == 0
 
@@ -117,7 +81,7 @@ class SyntheticStills:
 
     def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         _check_index(self, i)
-        scene = _draw_scene(STILLS, i, 1)
+        scene = draw_scene(STILLS, i, 1)
         image, owner = render(scene._replace(shown=((0,),)), 0, self.size)
         return image, owner == 0
 
@@ -171,170 +135,3 @@ def _check_settings(config: Any) -> None:
 def _check_index(sequence: SyntheticVideo | SyntheticStills, i: int) -> None:
     if not 0 <= i < len(sequence):
         raise IndexError(f"sequence {sequence.name!r} has {len(sequence)} frames, not {i + 1}")
-
-
-@functools.lru_cache(maxsize=256)
-def _draw_scene(stream: int, number: int, num_frames: int) -> Scene:
-    rng = np.random.default_rng((stream, number))
-    lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
-    second = 1 + max(lanes[0]) + 1  # the rows of the second lane's distractors follow those of the first
-    objects = draw_objects(second + max(lanes[1]) + 1, rng)
-    shown = []
-    for a, b in zip(*lanes, strict=True):
-        rows = [0] + [1 + a] * (a >= 0) + [second + b] * (b >= 0)
-        shown.append(tuple(sorted(rows, key=lambda row: objects.depth[row])))
-    coarse = rng.integers(60, 196, (6, 6, 3), np.uint8)
-    fine = rng.integers(0, 64, (48, 48, 1), np.uint8).repeat(3, axis=2)
-    camera = np.stack([rng.uniform(0.3, 1.0, 4), rng.uniform(0, 1, 4)], axis=1)
-    return Scene(objects, tuple(shown), coarse, fine, camera)
-
-
-def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[int]:
-    """Draws which distractor of a lane is there at each time.
-
-    Args:
-      num_frames: length of the video.
-      empty: probability that nobody follows a distractor for the length of a stay.
-      rng: source of randomness.
-
-    Returns:
-      For each frame the number of the distractor in it, counted from 0, or -1 for none.
-    """
-    lane: list[int] = []
-    number = 0
-    while len(lane) < num_frames:
-        stay = max(1, round(rng.uniform(*STAY) * num_frames))
-        if rng.uniform() < empty:
-            lane += [-1] * stay
-        else:
-            lane += [number] * stay
-            number += 1
-    start = rng.integers(0, len(lane) - num_frames + 1)
-    return lane[start : start + num_frames]
-
-
-def draw_objects(n: int, rng: np.random.Generator) -> Objects:
-    """Draws objects that differ from each other in hue, in an order that means nothing.
-
-    Args:
-      n: how many.
-      rng: source of randomness.
-
-    Returns:
-      The objects.
-    """
-    return Objects(
-        hue=(rng.uniform() + (rng.permutation(n) + rng.uniform(0, 1, n)) / n) % 1.0,
-        colours=np.stack([rng.uniform(0.5, 1.0, (n, 2)), rng.uniform(0.5, 1.0, (n, 2))], axis=2),
-        texture=rng.permutation(n) % TEXTURES,
-        frequency=rng.uniform(1.5, 3.0, n),
-        angle=rng.uniform(0, np.pi, n),
-        outline=rng.uniform(0, 1, (n, 2, LOBES)) * [0.25 / np.arange(1, LOBES + 1), np.ones(LOBES)],
-        stretch=rng.uniform(0.75, 1.0, (n, 2)),
-        radius=rng.uniform(*RADIUS, n),
-        centre=rng.uniform(0.22, 0.78, (n, 2)),
-        swing=rng.uniform(0.05, 0.2, (n, 2)),
-        pace=rng.uniform(0.4, 1.5, (n, 6)),
-        phase=rng.uniform(0, 1, (n, 6)),
-        turn=rng.uniform(0.2, 1.5, n),
-        depth=rng.permutation(n),
-    )
-
-
-def render(scene: Scene, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a frame.
-
-    Args:
-      scene: the video.
-      frame: which of its frames.
-      size: (height, width).
-
-    Returns:
-      image uint8 RGB (h, w, 3), and the row of the object that each pixel shows, -1 for the background: int8 (h, w).
-    """
-    time = frame / max(len(scene.shown), 2)
-    image = _background(scene, time, size)
-    owner = np.full(size, -1, np.int8)
-    for row in scene.shown[frame]:
-        _paint(image, owner, scene.objects, row, time)
-    return image, owner
-
-
-def _background(scene: Scene, time: float, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    amplitude, phase = scene.camera.T
-    y, x, turn, zoom = amplitude * np.sin(2 * np.pi * (time + phase))
-    image = np.empty((height, width, 3), np.uint8)
-    for texture, weight in ((scene.coarse, 0.8), (scene.fine, 0.5)):
-        # From frame to texture pixels: the frame covers about two thirds of the texture, wherever the camera looks.
-        scale = (texture.shape[0] - 1) / max(height, width) * (0.68 + 0.07 * zoom)
-        cos, sin = scale * np.cos(0.15 * turn), scale * np.sin(0.15 * turn)
-        middle = (texture.shape[0] - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
-        matrix = np.array([[cos, -sin, 0], [sin, cos, 0]])
-        matrix[:, 2] = middle - matrix[:, :2] @ [(width - 1) / 2, (height - 1) / 2]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        layer = cv2.warpAffine(texture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        image = layer if texture is scene.coarse else cv2.addWeighted(image, 0.8, layer, weight, 0)
-    return image
-
-
-def _paint(image: np.ndarray, owner: np.ndarray, objects: Objects, row: int, time: float) -> None:
-    """Paints one object over what is there."""
-    height, width = owner.shape
-    short = min(height, width)
-    wave = np.sin(2 * np.pi * (objects.pace[row] * time + objects.phase[row]))
-    y, x = objects.centre[row] + objects.swing[row] * wave[:2]
-    radius = objects.radius[row] * (1 + 0.15 * wave[3]) * short
-    turn = objects.turn[row] * wave[2] + 2 * np.pi * objects.phase[row, 2]
-    reach = int(np.ceil(1.3 * radius)) + 1
-    top, left = round(y * height) - reach, round(x * width) - reach
-    rows = slice(max(top, 0), min(top + 2 * reach + 1, height))
-    columns = slice(max(left, 0), min(left + 2 * reach + 1, width))
-    grid_y, grid_x = np.mgrid[rows, columns].astype(np.float32)
-    grid_y, grid_x = (grid_y - y * height) / radius, (grid_x - x * width) / radius
-    own_y, own_x = _rotate(grid_y, grid_x, turn)
-    own_y, own_x = own_y / objects.stretch[row, 0], own_x / objects.stretch[row, 1]
-
-    amplitude, phase = objects.outline[row]
-    angles = 2 * np.pi * np.arange(ANGLES)[:, None] / ANGLES * np.arange(1, LOBES + 1)
-    outline = 0.85 * (1 + (amplitude * np.sin(angles + 2 * np.pi * phase)).sum(axis=1)).astype(np.float32)
-    distance, angle = cv2.cartToPolar(own_x, own_y)
-    reached = outline[(angle * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES]
-    inside = np.clip((reached - distance) * np.float32(radius) + np.float32(0.5), 0, 1)[..., None]
-
-    tint = objects.hue[row] + 0.02 * wave[5]
-    brightness = 1 + 0.15 * wave[4]
-    colours = [_colour(hue, *objects.colours[row, k]) for k, hue in enumerate((tint, tint + 0.12))]
-    colours[1] *= 0.35
-    own_y, own_x = _rotate(own_y, own_x, objects.angle[row])
-    share = _texture(objects.texture[row], own_y, own_x, np.float32(objects.frequency[row]))[..., None]
-    near, far = (np.minimum(brightness * colour, 255).astype(np.float32) for colour in colours)
-    colour = far + share * (near - far)
-    under = image[rows, columns]
-    image[rows, columns] = (under + inside * (colour - under) + 0.5).astype(np.uint8)
-    owner[rows, columns][inside[..., 0] >= 0.5] = row
-
-
-def _rotate(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return cos * y - sin * x, sin * y + cos * x
-
-
-def _texture(family: int, y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
-    """How much of the first colour a texture has at points of an object, in [0, 1]."""
-    wave_x, wave_y = np.sin(np.pi * frequency * x), np.sin(np.pi * frequency * y)
-    if family == 0:  # plain, shaded
-        return 0.75 + 0.25 * x
-    if family == 1:  # stripes
-        return np.clip(0.5 + 3 * wave_x, 0, 1)
-    if family == 2:  # checks
-        return np.clip(0.5 + 5 * wave_x * wave_y, 0, 1)
-    if family == 3:  # dots
-        return np.clip(3 * (wave_x**2 * wave_y**2) - 0.5, 0, 1)
-    return np.clip(0.5 + 3 * np.sin(np.pi * frequency * np.hypot(y, x)), 0, 1)  # rings
-
-
-def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
-    """HSV in [0, 1] to RGB in [0, 255]."""
-    ramp = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return 255 * value * (1 - saturation + saturation * ramp)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -98,7 +99,11 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for kind, path in (("image", frame.image), ("mask", frame.mask)):
             if path is None:
                 continue
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                problems.append(f"{path} cannot be read ({error.strerror}): expected a {path.suffix[1:]} {kind}")
+                continue
             if image_files.is_truncated(data):
                 problems.append(f"{path} is truncated ({len(data)} bytes): expected a complete {path.suffix[1:]} file")
                 continue
@@ -121,7 +126,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             description=type(self).__doc__,
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                    "image": tfds.features.Image(shape=(None, None, 3)),  # as the source has it, mostly JPEG
                     "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
                     "sequence": tfds.features.Text(),
                     "frame": tfds.features.Text(),
@@ -182,7 +187,17 @@ def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
     return index
 
 
-def map_in_threads(function, items: list) -> Iterator:
+def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]:
     """Yields `function(item)` in order; a few threads work ahead, and only a few results are kept."""
     options = grain.ReadOptions(num_threads=min(MAX_THREADS, os.cpu_count() or 1), prefetch_buffer_size=4 * MAX_THREADS)
-    return iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options)) if items else iter(())
+    results = iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options))
+    try:
+        yield from results
+    finally:
+        results.close()
+
+
+def natural_order(path: Path) -> list[tuple[bool, int, str]]:
+    """A sorting key that puts frame 9 before frame 10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

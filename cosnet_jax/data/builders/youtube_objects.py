@@ -1,0 +1,56 @@
+"""YouTube-Objects: 126 sequences of ten categories, annotated every few frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan, natural_order
+from cosnet_jax.data.image_files import IMAGE_SUFFIXES
+
+CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
+
+
+class YoutubeObjects(FramesBuilder):
+    """YouTube-Objects (Prest et al., CVPR 2012) with the masks of Jain and Grauman (ECCV 2014).
+
+    Obtained from https://vision.cs.utexas.edu/projects/videoseg/ ("Youtube-Objects segmentation"); the source is the
+    folder of the ten categories, with `CATEGORY/data/VIDEO/shots/SHOT/images/*.png` and `.../labels/*.jpg`. Sequences
+    are called `CATEGORY_VIDEO_SHOT`. Labels are JPEG files: foreground is above 127. For research.
+    """
+
+    @classmethod
+    def scan(cls, source: Path) -> Scan:
+        scan = Scan()
+        frames = []
+        missing = [category for category in CATEGORIES if not (source / category / "data").is_dir()]
+        if len(missing) == len(CATEGORIES):
+            scan.problems.append(f"{source} holds none of the categories: expected {CATEGORIES[0]}/data and so on")
+        elif missing:
+            scan.notes.append(f"{source} lacks the categories {', '.join(missing)}")
+        for category in CATEGORIES:
+            shots = sorted((source / category / "data").glob("*/shots/*"), key=natural_order)
+            for shot in shots:
+                if (shot / "images").is_dir() or (shot / "labels").is_dir():
+                    frames += _scan_shot(f"{category}_{shot.parent.parent.name}_{shot.name}", shot, scan)
+        if frames:
+            scan.splits["test"] = frames
+        elif not scan.problems:
+            scan.problems.append(f"{source} holds no frames: expected CATEGORY/data/VIDEO/shots/SHOT/images/*.png")
+        return scan
+
+
+def _scan_shot(name: str, shot: Path, scan: Scan) -> list[Frame]:
+    images, labels = (_by_stem(shot / folder) for folder in ("images", "labels"))
+    if not images or not labels:
+        empty = shot / ("labels" if images else "images")
+        scan.problems.append(f"{empty} holds no files: expected the {empty.name} of the sequence {name}")
+        return []
+    for stem in labels.keys() - images.keys():
+        scan.problems.append(f"{labels[stem]} belongs to no frame: expected {shot / 'images' / stem}.png")
+    return [Frame(name, stem, images[stem], labels.get(stem)) for stem in images]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    files = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    return {path.stem: path for path in sorted(files, key=natural_order)}
