@@ -1,0 +1,193 @@
+"""The CRF against brute-force mean field, and against pydensecrf called as the release calls it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from pydensecrf import densecrf, utils
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference.crf import RELEASE_SETTINGS, CRFParams, refine, refine_stream, score_settings
+
+# Weak enough that the probabilities stay soft and show every parameter; the defaults drive nearly all to 0 or 1.
+SOFT = CRFParams(gaussian_compat=1.0, bilateral_compat=1.0)
+
+
+def make_example(height=32, width=40, seed=0):
+    """A disk on a shaded background, its noisy and misplaced probability map, and the truth."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    truth = (rows - height * 0.5) ** 2 + (columns - width * 0.45) ** 2 < (height * 0.3) ** 2
+    colours = np.where(truth[..., None], [170, 120, 80], [90, 110, 130]) + columns[..., None] * 0.5
+    image = (colours + rng.normal(0, 8, (height, width, 3))).clip(0, 255).astype(np.uint8)
+    guess = (rows - height * 0.55) ** 2 + (columns - width * 0.52) ** 2 < (height * 0.33) ** 2
+    soft = cv2.GaussianBlur(guess.astype(np.float32), (0, 0), 3) * 0.6 + 0.2
+    return image, (soft + rng.normal(0, 0.05, soft.shape)).clip(0, 1).astype(np.float32), truth
+
+
+def brute_force(image, probability, params):
+    """Mean field of a fully connected CRF (Kraehenbuehl and Koltun 2011) with every pair of pixels written out."""
+    height, width = probability.shape
+    places = np.stack(np.mgrid[:height, :width], -1).reshape(-1, 2).astype(float)
+    colours = image.reshape(-1, 3).astype(float)
+
+    def kernel(features):
+        values = np.exp(-0.5 * ((features[:, None] - features[None]) ** 2).sum(-1))
+        norm = 1 / np.sqrt(values.sum(1))
+        return norm[:, None] * values * norm[None]
+
+    smoothness = params.gaussian_compat * kernel(places / params.gaussian_sxy)
+    both = np.concatenate([places / params.bilateral_sxy, colours / params.bilateral_srgb], axis=1)
+    appearance = params.bilateral_compat * kernel(both)
+    foreground = probability.astype(float)
+    if params.normalise:
+        foreground = (foreground - foreground.min()) / (foreground.max() - foreground.min())
+    unary = -np.log(np.clip([1 - foreground, foreground], 1e-5, 1)).reshape(2, -1)
+
+    def softmax(energy):
+        weights = np.exp(energy.min(0) - energy)
+        return weights / weights.sum(0)
+
+    labels = softmax(unary)
+    for _ in range(params.iterations):
+        labels = softmax(unary - labels @ (smoothness + appearance))
+    return labels[1].reshape(height, width)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"bilateral_compat": 0.0, "gaussian_compat": 5.0},
+        {"gaussian_compat": 0.0},
+        {"bilateral_sxy": 10.0, "bilateral_srgb": 12.0},
+        {"iterations": 1},
+        {"normalise": False},
+    ],
+)
+def test_refine_is_mean_field(change):
+    image, probability, _ = make_example()
+    params = dataclasses.replace(SOFT, **change)
+    refined = refine(image, probability, params)
+    assert refined.dtype == np.float32 and refined.shape == probability.shape
+    # pydensecrf filters on a permutohedral lattice, whose Gaussian is piecewise linear: off by 2e-3 on average.
+    assert abs(refined - brute_force(image, probability, params)).mean() < 4e-3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gaussian_sxy": 2.0},
+        {"gaussian_compat": 1.5},
+        {"bilateral_sxy": 30.0},
+        {"bilateral_srgb": 14.0},
+        {"bilateral_compat": 1.5},
+        {"iterations": 3},
+        {"normalise": False},
+    ],
+)
+def test_every_parameter_has_its_own_meaning(change):
+    """Brute force with one parameter changed is farther away than the lattice's error."""
+    image, probability, _ = make_example()
+    changed = brute_force(image, probability, dataclasses.replace(SOFT, **change))
+    assert abs(refine(image, probability, SOFT) - changed).mean() > 4e-3
+
+
+def test_defaults_label_as_brute_force_does_and_mend_the_mask():
+    image, probability, truth = make_example()
+    refined = refine(image, probability) > 0.5
+    # Strong weights amplify the lattice's error where two labels tie: single pixels.
+    assert (refined != (brute_force(image, probability, CRFParams()) > 0.5)).mean() < 0.005
+    assert (refined != truth).mean() < 0.01 < 0.05 < ((probability > 0.5) != truth).mean()
+
+
+def test_refine_is_pydensecrf_called_as_the_release_does():
+    image, probability, _ = make_example(61, 83)
+    stretched = (probability - probability.min()) / (probability.max() - probability.min())
+    field = densecrf.DenseCRF2D(83, 61, 2)
+    field.setUnaryEnergy(utils.unary_from_softmax(np.stack([1 - stretched, stretched]), scale=1.0))
+    features = utils.create_pairwise_gaussian(sdims=(1, 1), shape=(61, 83))
+    field.addPairwiseEnergy(features, compat=5, kernel=densecrf.DIAG_KERNEL, normalization=densecrf.NORMALIZE_SYMMETRIC)
+    features = utils.create_pairwise_bilateral(sdims=(15, 15), schan=(7, 7, 7), img=image, chdim=2)
+    field.addPairwiseEnergy(features, compat=9, kernel=densecrf.DIAG_KERNEL, normalization=densecrf.NORMALIZE_SYMMETRIC)
+    expected = np.array(field.inference(5))[1].reshape(61, 83)
+    np.testing.assert_allclose(refine(image, probability), expected, atol=1e-6)  # float32 rounding of the unary
+
+
+def test_normalisation_makes_scale_and_offset_irrelevant_but_spares_constant_maps():
+    image, probability, _ = make_example()
+    np.testing.assert_allclose(refine(image, probability * 0.25 + 0.5), refine(image, probability), atol=1e-2)
+    for constant in (0.0, 0.3, 1.0):
+        refined = refine(image, np.full_like(probability, constant))
+        assert np.isfinite(refined).all() and ((refined > 0.5) == (constant > 0.5)).all()
+
+
+def test_the_release_settings_are_the_nine_around_the_default():
+    assert len(set(RELEASE_SETTINGS)) == 9
+    assert RELEASE_SETTINGS[4] == CRFParams()
+    assert {params.bilateral_sxy for params in RELEASE_SETTINGS} == {10, 15, 20}
+    assert {params.bilateral_compat for params in RELEASE_SETTINGS} == {8, 9, 10}
+
+
+def test_a_stream_of_frames_of_several_sizes_comes_back_in_order():
+    examples = [make_example(20 + number, 30, seed=number)[:2] for number in range(6)]
+    refined = list(refine_stream(iter(examples), SOFT, workers=2))
+    assert len(refined) == 6
+    for result, (image, probability) in zip(refined, examples, strict=True):
+        np.testing.assert_array_equal(result, refine(image, probability, SOFT))
+
+
+def test_scores_are_the_region_similarity_of_each_setting_and_frame():
+    examples = [make_example(seed=seed) for seed in range(3)]
+    settings = (CRFParams(), CRFParams(gaussian_compat=0, bilateral_compat=0), SOFT)
+    scores = score_settings(iter(examples), settings, workers=1)
+    assert scores.shape == (3, 3)
+    for row, params in zip(scores, settings, strict=True):
+        for score, (image, probability, truth) in zip(row, examples, strict=True):
+            mask = refine(image, probability, params) > 0.5
+            assert score == pytest.approx((mask & truth).sum() / (mask | truth).sum(), abs=1e-12)
+    assert scores.mean(1).argmax() == 0  # the CRF mends these masks; the second setting does nothing
+
+
+@pytest.mark.parametrize(
+    ("image", "probability", "message"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4)), r"uint8 \(4, 5, 3\) and \(5, 4\)"),
+        (np.zeros((4, 5, 3)), np.zeros((4, 5)), r"float64 \(4, 5, 3\)"),
+        (np.zeros((0, 5, 3), np.uint8), np.zeros((0, 5)), r"\(0, 5, 3\)"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5), np.nan), "finite"),
+    ],
+)
+def test_wrong_arrays_are_refused(image, probability, message):
+    with pytest.raises(InputError, match=message):
+        refine(image, probability)
+
+
+def test_an_error_in_a_worker_stays_an_input_error():
+    with pytest.raises(InputError, match="finite"):
+        list(refine_stream([(np.zeros((4, 5, 3), np.uint8), np.full((4, 5), np.nan))], workers=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bilateral_sxy": 0}, r"crf\.bilateral_sxy must be above 0, not 0"),
+        ({"bilateral_srgb": float("nan")}, "bilateral_srgb"),
+        ({"iterations": -1}, r"crf\.iterations must not be below 0, not -1"),
+    ],
+)
+def test_wrong_parameters_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        CRFParams(**change)
+
+
+def test_a_missing_package_is_said_before_any_frame_is_made(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(InputError, match="pip install pydensecrf2"):
+        refine_stream(iter(()))
+    with pytest.raises(InputError, match="pip install pydensecrf2"):
+        score_settings(iter(()))
