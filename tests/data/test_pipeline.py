@@ -1,0 +1,194 @@
+"""The streams of batches: order, shares, weights, and going on where one stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from raw_datasets import draw_mask, make_config, make_davis, make_stills
+
+from cosnet_jax.data.pipeline import still_batches, still_weights, video_batches
+from cosnet_jax.data.sequences import open_sequences, open_stills
+from cosnet_jax.errors import InputError
+
+SIZE = (32, 48)
+VARIED = {"crop": 0.8, "scale": (0.8, 1.2), "flip": 0.5, "colour": 0.2}
+STREAMS = {"still": still_batches, "video": video_batches}
+
+
+def synthetic_config(tmp_path, **changes):
+    return make_config(tmp_path, train_videos="synthetic", train_stills="synthetic", **changes)
+
+
+def take(stream, count: int) -> list[dict[str, np.ndarray]]:
+    with_end = list(itertools.islice(stream, count))
+    stream.close()
+    return with_end
+
+
+def same(first: list[dict], second: list[dict]) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(a[key], b[key]) for a, b in zip(first, second, strict=True) for key in ("image", "mask")
+    )
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_shapes_and_types(tmp_path, kind):
+    config = synthetic_config(tmp_path, augment=VARIED)
+    (batch,) = take(STREAMS[kind](config, (40, 24), 4, seed=0), 1)
+    axes = (4, 2, 40, 24) if kind == "video" else (4, 40, 24)
+    assert set(batch) == {"image", "mask"}
+    assert batch["image"].shape == (*axes, 3) and batch["image"].dtype == np.uint8
+    assert batch["mask"].shape == axes and batch["mask"].dtype == np.uint8 and batch["mask"].max() == 1
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_batches_follow_from_seed_and_number_for_any_number_of_threads(tmp_path, kind):
+    streams = {
+        threads: take(STREAMS[kind](synthetic_config(tmp_path, augment=VARIED, threads=threads), SIZE, 4, seed=3), 12)
+        for threads in (0, 1, 4)
+    }
+    assert same(streams[0], streams[1]) and same(streams[0], streams[4])
+    other = take(STREAMS[kind](synthetic_config(tmp_path, augment=VARIED), SIZE, 4, seed=4), 12)
+    assert not same(streams[0][:1], other[:1])
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("stop", [0, 1, 7])
+def test_a_stream_goes_on_to_the_bit(tmp_path, kind, stop):
+    config = synthetic_config(tmp_path, augment=VARIED)
+    whole = take(STREAMS[kind](config, SIZE, 3, seed=1), 12)
+    stream = STREAMS[kind](config, SIZE, 3, seed=1)
+    first = list(itertools.islice(stream, stop))
+    state = json.loads(json.dumps(stream.get_state()))
+    stream.close()
+    config.threads = 0  # the state does not depend on how the batches are made
+    resumed = STREAMS[kind](config, SIZE, 3, seed=1)
+    resumed.set_state(state)
+    assert same(first + take(resumed, 12 - stop), whole)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_processes_share_each_global_batch(tmp_path, kind):
+    config = synthetic_config(tmp_path, augment=VARIED)
+    whole = take(STREAMS[kind](config, SIZE, 6, seed=2), 8)
+    shares = [take(STREAMS[kind](config, SIZE, 6, 2, index, 3), 8) for index in range(3)]
+    for k, batch in enumerate(whole):
+        parts = [share[k] for share in shares]
+        assert all(len(part["image"]) == 2 for part in parts)
+        # Example e of the batch goes to process e % 3.
+        for e in range(6):
+            assert np.array_equal(parts[e % 3]["image"][e // 3], batch["image"][e])
+            assert np.array_equal(parts[e % 3]["mask"][e // 3], batch["mask"][e])
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_batch_that_cannot_be_shared(tmp_path, kind):
+    with pytest.raises(InputError, match=r"batch size 6 cannot be shared by 4 processes"):
+        STREAMS[kind](synthetic_config(tmp_path), SIZE, 6, 0, 0, 4)
+
+
+def test_an_epoch_shows_every_still_once_and_the_next_in_another_order(tmp_path):
+    config = synthetic_config(tmp_path)
+    (stills,) = open_stills(config)
+    identity = {stills.image(i).tobytes(): i for i in range(8)}
+    batches = take(still_batches(config, SIZE, 2, seed=0), 16)
+    order = [identity[image.tobytes()] for batch in batches for image in batch["image"]]
+    epochs = [tuple(order[start : start + 8]) for start in range(0, 32, 8)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert len(set(epochs)) == 4
+
+
+def test_an_epoch_of_pairs_starts_once_from_every_frame(tmp_path):
+    config = synthetic_config(tmp_path)
+    place = {}
+    for sequence in open_sequences("synthetic", "train", config):
+        for i in range(len(sequence)):
+            image, mask = sequence.read(i)
+            place[image.tobytes()] = sequence.name, i
+            place[image.tobytes(), "mask"] = mask
+    starts, partners = [], []
+    for batch in take(video_batches(config, SIZE, 3, seed=0), 18):
+        for pair, masks in zip(batch["image"], batch["mask"], strict=True):
+            (first, i), (second, j) = (place[image.tobytes()] for image in pair)
+            assert first == second and i != j
+            assert all(np.array_equal(place[image.tobytes(), "mask"], mask) for image, mask in zip(pair, masks, strict=True))
+            starts.append((first, i))
+            partners.append((first, j))
+    frames = {(f"train{n:04d}", i) for n in range(3) for i in range(6)}
+    for epoch in (0, 18, 36):
+        assert set(starts[epoch : epoch + 18]) == frames
+    assert starts[:18] != starts[18:36] and partners[:18] != partners[18:36]
+
+
+def test_the_gap_is_kept(tmp_path):
+    config = synthetic_config(tmp_path, max_gap=1)
+    place = {
+        sequence.image(i).tobytes(): i
+        for sequence in open_sequences("synthetic", "train", config)
+        for i in range(len(sequence))
+    }
+    pairs = [pair for batch in take(video_batches(config, SIZE, 6, seed=0), 6) for pair in batch["image"]]
+    assert all(abs(place[a.tobytes()] - place[b.tobytes()]) == 1 for a, b in pairs)
+
+
+def test_the_frames_of_a_pair_are_varied_on_their_own(tmp_path):
+    make_davis(tmp_path / "DAVIS", {"still": 1, "one": 1}, {})
+    config = make_config(
+        tmp_path, davis16={"source": str(tmp_path / "DAVIS")}, augment={**VARIED, "flip": 0.0, "crop": 0.5}
+    )
+    batch = take(video_batches(config, SIZE, 8, seed=0), 1)[0]  # each frame is paired with itself here
+    assert all(not np.array_equal(a, b) for a, b in batch["image"])
+
+
+def test_davis_pairs_at_the_frames_own_size(davis, tmp_path):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    masks = {draw_mask(sum(name.encode()) + i).tobytes() for name, n in (("bear", 4), ("cows", 3)) for i in range(n)}
+    batches = take(video_batches(config, (40, 56), 7, seed=0), 2)
+    found = Counter(mask.astype(bool).tobytes() for batch in batches for mask in batch["mask"][:, 0])
+    assert set(found) == masks and set(found.values()) == {2}
+
+
+def make_weighted(tmp_path, weights: str):
+    for name, count, start in (("cats", 4, 0), ("dogs", 12, 100)):
+        make_stills(tmp_path / "own" / name / "images", tmp_path / "own" / name / "masks", count, start)
+    return make_config(tmp_path / "prepared", stills={"source": str(tmp_path / "own")}, still_weights=weights)
+
+
+@pytest.mark.parametrize(("weights", "share"), [("", 4 / 16), ("cats=3", 12 / 24), ("cats=0.5,dogs=2", 2 / 26)])
+def test_sets_are_drawn_by_weight_times_size(tmp_path, weights, share):
+    config = make_weighted(tmp_path, weights)
+    cats = {still.tobytes() for still in (open_stills(config)[0].image(i) for i in range(4))}
+    batches = take(still_batches(config, (40, 56), 26, seed=0), 12)
+    from_cats = np.array([image.tobytes() in cats for batch in batches for image in batch["image"]])
+    # The sets are interleaved evenly, not drawn by lot: the count is off by one at most.
+    assert abs(from_cats.sum() - share * from_cats.size) <= 1
+    assert abs(from_cats[:130].sum() - share * 130) <= 1
+
+
+def test_a_set_of_weight_0_is_left_out(tmp_path):
+    config = make_weighted(tmp_path, "dogs=0")
+    cats = {still.tobytes() for still in (open_stills(config)[0].image(i) for i in range(4))}
+    assert all(image.tobytes() in cats for image in take(still_batches(config, (40, 56), 8, seed=0), 1)[0]["image"])
+    config.still_weights = "dogs=0,cats=0"
+    with pytest.raises(InputError, match="no still images to train on"):
+        still_batches(config, SIZE, 2, seed=0)
+
+
+def test_wrong_weights():
+    names = ["duts", "cats"]
+    assert still_weights(" duts = 2 ", names) == {"duts": 2.0, "cats": 1.0}
+    with pytest.raises(InputError, match=r"names 'dogs': expected one of duts, cats"):
+        still_weights("dogs=1", names)
+    for text in ("duts", "duts=", "duts=-1", "duts=many", "duts=inf", "duts=nan"):
+        with pytest.raises(InputError, match=r"expected NAME=NUMBER"):
+            still_weights(text, names)
+
+
+def test_no_stills_to_train_on(tmp_path):
+    config = make_config(tmp_path, train_stills="")
+    with pytest.raises(InputError, match=r"no still images to train on: expected config.data.train_stills"):
+        still_batches(config, SIZE, 2, seed=0)

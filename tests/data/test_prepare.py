@@ -1,0 +1,268 @@
+"""Preparing datasets: what is written, when it is written again, and what is said about damaged sources."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_stills, save
+
+from cosnet_jax.data import prepare as prepare_module
+from cosnet_jax.data.builders.davis16 import Davis16
+from cosnet_jax.data.prepare import prepare, summarise
+from cosnet_jax.errors import InputError
+
+
+def prepared_files(root: Path) -> set[str]:
+    """All files below a data_dir that are part of a prepared set."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def test_records_read_by_tfds_alone_hold_the_frames_in_order(davis, tmp_path):
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    records = list(tfds.builder_from_directory(folder).as_data_source("train"))
+    assert [(r["sequence"], r["frame"], int(r["index"])) for r in records] == [
+        (name, f"{i:05d}".encode(), k)
+        for k, (name, i) in enumerate([(b"bear", i) for i in range(4)] + [(b"cows", i) for i in range(3)])
+    ]
+    for record in records:
+        frame = f"{record['sequence'].decode()}/{record['frame'].decode()}"
+        image = np.asarray(Image.open(davis / f"JPEGImages/480p/{frame}.jpg")).astype(int)
+        mask = np.asarray(Image.open(davis / f"Annotations/480p/{frame}.png"))
+        # Two builds of the same JPEG library may round their inverse DCT differently.
+        assert np.abs(record["image"] - image).max() <= 3
+        assert np.array_equal(record["mask"][..., 0], mask) and record["annotated"]
+
+
+def test_the_images_bytes_are_kept(davis, tmp_path):
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    skip = {"image": tfds.decode.SkipDecoding()}
+    record = tfds.builder_from_directory(folder).as_data_source("val", decoders=skip)[1]
+    assert record["image"] == (davis / "JPEGImages/480p/camel/00001.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["palette", "rgba", "rgb"])
+def test_masks_of_other_kinds_become_black_and_white(davis, tmp_path, kind):
+    path = davis / "Annotations/480p/bear/00002.png"
+    truth = np.asarray(Image.open(path)) > 0
+    if kind == "palette":
+        stored = Image.fromarray(truth.astype(np.uint8)).convert("P")
+        stored.putpalette([0, 0, 0, 128, 0, 0])
+        stored.save(path)
+    else:
+        alpha = [np.full(truth.shape, 255)] if kind == "rgba" else []
+        save(path, np.stack([truth * 255] * 3 + alpha, axis=-1).astype(np.uint8))
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    record = tfds.builder_from_directory(folder).as_data_source("train")[2]
+    assert np.array_equal(record["mask"][..., 0], truth * 255)
+
+
+def test_a_set_is_prepared_again_only_after_a_change(davis, tmp_path):
+    def prepare_and_stat() -> int:
+        (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+        return (folder / "dataset_info.json").stat().st_mtime_ns
+
+    first = prepare_and_stat()
+    assert prepare_and_stat() == first
+    frame = davis / "JPEGImages/480p/bear/00001.jpg"
+    os.utime(frame, ns=(0, 123))
+    second = prepare_and_stat()
+    assert second > first
+    save(frame, draw_image(77), quality=80)
+    third = prepare_and_stat()
+    assert third > second
+    listing = davis / "ImageSets/480p/train.txt"
+    listing.write_text("".join(listing.read_text().splitlines(keepends=True)[:-1]))
+    assert prepare_and_stat() > third
+
+
+def test_a_moved_source_is_the_same_source(davis, tmp_path):
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    written = (folder / "dataset_info.json").stat().st_mtime_ns
+    moved = shutil.move(davis, tmp_path / "elsewhere")
+    prepare("davis16", str(moved), str(tmp_path / "prepared"))
+    assert (folder / "dataset_info.json").stat().st_mtime_ns == written
+
+
+def test_without_a_source_the_prepared_set_is_used(davis, tmp_path):
+    expected = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    shutil.rmtree(davis)
+    assert prepare("davis16", "", str(tmp_path / "prepared")) == expected
+
+
+def test_without_a_source_and_a_prepared_set(tmp_path):
+    for dataset in ("davis16", "stills"):
+        with pytest.raises(InputError, match=rf"config.data.{dataset}.source .*cosnet_jax prepare {dataset} --source"):
+            prepare(dataset, "", str(tmp_path))
+
+
+def test_an_unknown_dataset_and_a_missing_folder(tmp_path):
+    with pytest.raises(InputError, match=r"'davis' is unknown: expected one of davis16, "):
+        prepare("davis", "", str(tmp_path))
+    with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16"):
+        prepare("davis16", str(tmp_path / "nowhere"), str(tmp_path))
+
+
+def test_an_unwritable_data_dir(davis, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/prepared cannot be written"):
+        prepare("davis16", str(davis), str(tmp_path / "file" / "prepared"))
+
+
+def damage(davis: Path, kind: str) -> str:
+    """Damages one frame; returns what the message must name."""
+    image, mask = davis / "JPEGImages/480p/bear/00002.jpg", davis / "Annotations/480p/bear/00002.png"
+    if kind == "truncated image":
+        image.write_bytes(image.read_bytes()[:-200])
+        return rf"{image} is truncated \(\d+ bytes\): expected a complete jpg"
+    if kind == "truncated mask":
+        mask.write_bytes(mask.read_bytes()[:-20])
+        return rf"{mask} is truncated"
+    if kind == "empty image":
+        image.write_bytes(b"")
+        return rf"{image} cannot be read \(0 bytes\): expected a jpg image"
+    if kind == "text for a mask":
+        mask.write_text("mask")
+        return rf"{mask} cannot be read \(4 bytes\): expected a png mask"
+    if kind == "folder for an image":
+        image.unlink()
+        image.mkdir()
+        return rf"{image} not found"
+    if kind == "mask of another size":
+        save(mask, draw_mask(0, HEIGHT, WIDTH + 2).astype(np.uint8) * 255)
+        return rf"{mask} is {WIDTH + 2}x{HEIGHT} .*: expected {WIDTH}x{HEIGHT}, the size of {image}"
+    image.unlink()
+    return rf"{image} not found"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "truncated image",
+        "truncated mask",
+        "empty image",
+        "text for a mask",
+        "folder for an image",
+        "mask of another size",
+        "missing image",
+    ],
+)
+def test_a_damaged_frame_is_named_and_nothing_is_written(davis, tmp_path, kind):
+    message = damage(davis, kind)
+    with pytest.raises(InputError, match=message) as error:
+        prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert "\n" not in str(error.value)
+    assert {path for path in prepared_files(tmp_path / "prepared") if "davis16/" in path} == set()
+
+
+def test_all_problems_are_found_at_once_and_listed_in_a_file(davis, tmp_path):
+    for i in range(4):
+        path = davis / f"JPEGImages/480p/bear/{i:05d}.jpg"
+        path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"davis16 has 4 problems, all of them listed in (\S+); the first: ") as error:
+        prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert str(error.value).count("is truncated") == prepare_module.PROBLEMS_SHOWN
+    listed = (tmp_path / "prepared/davis16_problems.txt").read_text().splitlines()
+    assert [f"bear/{i:05d}.jpg" in line for i, line in enumerate(listed)] == [True] * 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full")])
+def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(davis, tmp_path, monkeypatch, error):
+    prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    os.utime(davis / "JPEGImages/480p/bear/00001.jpg", ns=(0, 1))  # the set is outdated now
+    real, calls = Davis16._generate_examples, []
+
+    def interrupt(self, split, frames):
+        for example in real(self, split, frames):
+            calls.append(example)
+            if len(calls) == 3:
+                raise error
+            yield example
+
+    monkeypatch.setattr(Davis16, "_generate_examples", interrupt)
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert {path for path in prepared_files(tmp_path / "prepared") if "davis16/" in path} == set()
+    with pytest.raises(InputError, match="not prepared"):
+        prepare("davis16", "", str(tmp_path / "prepared"))
+    monkeypatch.undo()
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert len(tfds.builder_from_directory(folder).as_data_source("train")) == 7
+
+
+def test_what_a_killed_preparation_left_is_removed(davis, tmp_path):
+    left = tmp_path / "prepared/davis16/1.0.0.incompleteABC"
+    left.mkdir(parents=True)
+    (left / "dataset_info.json").write_text("{}")
+    with pytest.raises(InputError, match="not prepared"):
+        prepare("davis16", "", str(tmp_path / "prepared"))
+    prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(davis, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(InputError, match=r"has 0 MB free: expected \d+ MB for davis16"):
+        prepare("davis16", str(davis), str(tmp_path / "prepared"))
+
+
+def test_processes_that_start_together_share_one_preparation(davis, tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        arguments = ("davis16", str(davis), str(tmp_path / "prepared"))
+        results = [pool.apply_async(prepare, arguments) for _ in range(2)]
+        assert len({result.get(60)[0] for result in results}) == 1
+    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
+
+
+def test_sets_of_stills_are_prepared_one_by_one(tmp_path):
+    for name in ("cats", "dogs"):
+        make_stills(tmp_path / "raw" / name / "images", tmp_path / "raw" / name / "masks", 2)
+    source, data_dir = str(tmp_path / "raw"), str(tmp_path / "prepared")
+    cats, dogs = prepare("stills", source, data_dir)
+    written = (cats / "dataset_info.json").stat().st_mtime_ns
+    make_stills(tmp_path / "raw/dogs/images", tmp_path / "raw/dogs/masks", 1, start=2)
+    assert prepare("stills", source, data_dir) == [cats, dogs]
+    assert (cats / "dataset_info.json").stat().st_mtime_ns == written
+    assert [len(tfds.builder_from_directory(folder).as_data_source("train")) for folder in (cats, dogs)] == [2, 3]
+    assert prepare("stills", "", data_dir) == [cats, dogs]
+    assert prepare("stills", f"{source}/dogs", data_dir) == [dogs]
+
+
+def test_the_summary_counts_what_is_prepared(davis, tmp_path):
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert summarise(folder) == [
+        "train: 2 sequences, 7 frames, 7 of them annotated",
+        "val: 1 sequences, 3 frames, 3 of them annotated",
+    ]
+
+
+def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
+    prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    output = capfd.readouterr()
+    assert output.out == ""
+    lines = output.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "checking davis16",
+        "writing davis16/1.0.0, train",
+        "writing davis16/1.0.0, val",
+    ]
+
+
+@pytest.mark.skipif("COSNET_DATA" not in os.environ, reason="COSNET_DATA does not name a folder with the real DAVIS")
+def test_the_real_davis(tmp_path):
+    source = Path(os.environ["COSNET_DATA"]) / "DAVIS"
+    (folder,) = prepare("davis16", str(source), str(tmp_path / "prepared"))
+    assert summarise(folder)[0] == "train: 30 sequences, 2079 frames, 2079 of them annotated"
+    index = tfds.builder_from_directory(folder).info.metadata["sequences"]["train"]
+    bear = next(entry for entry in index if entry["name"] == "bear")
+    record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + 77]
+    rgba = np.asarray(Image.open(source / "Annotations/480p/bear/00077.png"))  # the one that is stored as RGBA
+    assert rgba.shape[2] == 4
+    assert np.array_equal(record["mask"][..., 0] > 0, (rgba[..., :3] > 0).any(axis=2))
+    assert 0.01 < (record["mask"] > 0).mean() < 0.5

@@ -1,0 +1,116 @@
+"""Sequences of prepared and synthetic datasets."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+from raw_datasets import draw_image, draw_mask, make_config, make_stills, save
+
+from cosnet_jax.data.sequences import open_sequences, open_stills
+from cosnet_jax.errors import InputError
+
+
+def test_sequences_of_davis(davis, tmp_path):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    bear, cows = open_sequences("davis16", "train", config)
+    assert (bear.name, len(bear), bear.frames) == ("bear", 4, ("00000", "00001", "00002", "00003"))
+    assert bear.annotated == (0, 1, 2, 3)
+    assert (cows.name, len(cows)) == ("cows", 3)
+    for i in range(3):
+        expected = np.asarray(Image.open(davis / f"JPEGImages/480p/cows/{i:05d}.jpg")).astype(int)
+        image, mask = cows.image(i), cows.mask(i)
+        assert image.dtype == np.uint8 and mask.dtype == bool
+        # Two builds of the same JPEG library may round their inverse DCT differently.
+        assert np.abs(image - expected).max() <= 3
+        assert np.array_equal(mask, np.asarray(Image.open(davis / f"Annotations/480p/cows/{i:05d}.png")) > 0)
+        assert np.array_equal(cows.read(i)[0], image) and np.array_equal(cows.read(i)[1], mask)
+    for i in (-1, 3):
+        with pytest.raises(IndexError, match=r"'cows' has 3 frames"):
+            cows.image(i)
+
+
+def test_the_source_is_needed_only_once(davis, tmp_path):
+    first = open_sequences("davis16", "val", make_config(tmp_path / "prepared", davis16={"source": str(davis)}))
+    assert open_sequences("davis16", "val", make_config(tmp_path / "prepared")) == first
+
+
+def test_a_sequence_opened_before_a_change_is_not_mixed_up_with_one_after(davis, tmp_path):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    before = open_sequences("davis16", "val", config)[0].image(0)
+    save(davis / "JPEGImages/480p/camel/00000.jpg", draw_image(99), quality=95)
+    after = open_sequences("davis16", "val", config)[0].image(0)
+    assert np.abs(after.astype(int) - draw_image(99)).mean() < 3 < np.abs(after.astype(int) - before).mean()
+
+
+@pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
+def test_sequences_are_cheap_to_send_and_read_the_same_there(davis, tmp_path, dataset):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    sequence = open_sequences(dataset, "val", config)[0]
+    sequence.image(0)  # whatever this opens must not be sent along
+    sent = pickle.dumps(sequence)
+    assert len(sent) < 2000
+    received = pickle.loads(sent)
+    assert received == sequence and np.array_equal(received.image(2), sequence.image(2))
+
+
+@pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
+def test_threads_read_what_one_thread_reads(davis, tmp_path, dataset):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    sequences = open_sequences(dataset, "train", config)
+    places = [(sequence, i) for sequence in sequences for i in range(len(sequence))] * 10
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: place[0].read(place[1]), places))
+    for (sequence, i), (image, mask) in zip(places, found, strict=True):
+        assert np.array_equal(image, sequence.image(i)) and np.array_equal(mask, sequence.mask(i))
+
+
+def test_frames_without_annotation_have_no_mask(tmp_path):
+    shot = tmp_path / "raw/cat/data/0001/shots/001"
+    for i in range(1, 5):
+        save(shot / f"images/{i:03d}.png", draw_image(i))
+    save(shot / "labels/003.jpg", draw_mask(3).astype(np.uint8) * 255, quality=95)
+    config = make_config(tmp_path / "prepared", youtube_objects={"source": str(tmp_path / "raw")})
+    (sequence,) = open_sequences("youtube_objects", "test", config)
+    assert sequence.annotated == (2,) and sequence.frames == ("001", "002", "003", "004")
+    assert [sequence.mask(i) is None for i in range(4)] == [True, True, False, True]
+    assert all(np.array_equal(sequence.image(i), draw_image(i + 1)) for i in range(4))
+    assert sequence.read(0)[1] is None
+
+
+def test_unknown_names(davis, tmp_path):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    with pytest.raises(InputError, match=r"dataset 'davis17' is unknown: expected one of davis16, "):
+        open_sequences("davis17", "train", config)
+    with pytest.raises(InputError, match=r"has no split 'test': expected one of train, val"):
+        open_sequences("davis16", "test", config)
+    with pytest.raises(InputError, match=r"synthetic has no split 'test': expected one of train, val"):
+        open_sequences("synthetic", "test", config)
+
+
+def test_sets_of_stills(tmp_path):
+    make_stills(tmp_path / "raw/DUTS-TR/DUTS-TR-Image", tmp_path / "raw/DUTS-TR/DUTS-TR-Mask", 3)
+    for name in ("cats", "dogs"):
+        make_stills(tmp_path / "own" / name / "images", tmp_path / "own" / name / "masks", 2)
+    config = make_config(
+        tmp_path / "prepared",
+        train_stills="duts, stills,synthetic",
+        duts={"source": str(tmp_path / "raw")},
+        stills={"source": str(tmp_path / "own")},
+    )
+    sets = open_stills(config)
+    assert [(s.name, len(s)) for s in sets] == [("duts", 3), ("cats", 2), ("dogs", 2), ("synthetic", 8)]
+    assert np.array_equal(sets[0].mask(2), draw_mask(2))
+    assert all(s.annotated == tuple(range(len(s))) for s in sets)
+
+
+def test_two_sets_of_one_name(tmp_path):
+    make_stills(tmp_path / "own/synthetic/images", tmp_path / "own/synthetic/masks", 2)
+    config = make_config(
+        tmp_path / "prepared", train_stills="stills,synthetic", stills={"source": str(tmp_path / "own")}
+    )
+    with pytest.raises(InputError, match=r"two sets of still images are called 'synthetic'"):
+        open_stills(config)
