@@ -1,0 +1,78 @@
+"""The layout of DAVIS-2016: what is read, and what is said about a folder that is not as it should be."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from cosnet_jax.data.builders.davis16 import Davis16
+
+
+def test_the_lists_say_what_there_is(davis):
+    shutil.copytree(davis / "JPEGImages/480p/bear", davis / "JPEGImages/480p/unlisted")
+    scan = Davis16.scan(davis)
+    assert scan.problems == []
+    names = {split: [(frame.sequence, frame.name) for frame in frames] for split, frames in scan.splits.items()}
+    assert names == {
+        "train": [("bear", f"{i:05d}") for i in range(4)] + [("cows", f"{i:05d}") for i in range(3)],
+        "val": [("camel", f"{i:05d}") for i in range(3)],
+    }
+    frame = scan.splits["val"][1]
+    assert frame.image == davis / "JPEGImages/480p/camel/00001.jpg"
+    assert frame.mask == davis / "Annotations/480p/camel/00001.png"
+
+
+def test_an_empty_list_is_no_split(davis):
+    (davis / "ImageSets/480p/val.txt").write_text("\n")
+    scan = Davis16.scan(davis)
+    assert scan.problems == [] and list(scan.splits) == ["train"]
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "ImageSets"])
+def test_a_missing_folder(davis, folder):
+    shutil.rmtree(davis / folder)
+    (problem,) = Davis16.scan(davis).problems
+    assert str(davis / folder / "480p") in problem
+
+
+def test_a_missing_list(davis):
+    (davis / "ImageSets/480p/val.txt").unlink()
+    (problem,) = Davis16.scan(davis).problems
+    assert "val.txt not found" in problem
+
+
+def test_empty_lists(davis):
+    for split in ("train", "val"):
+        (davis / f"ImageSets/480p/{split}.txt").write_text("")
+    (problem,) = Davis16.scan(davis).problems
+    assert "lists no frames" in problem
+
+
+def test_a_listed_sequence_that_is_missing_is_told_once(davis):
+    shutil.rmtree(davis / "JPEGImages/480p/cows")
+    (problem,) = Davis16.scan(davis).problems
+    assert "JPEGImages/480p/cows not found" in problem and "train.txt" in problem
+
+
+def test_a_frame_without_image_and_one_without_mask(davis):
+    (davis / "JPEGImages/480p/bear/00001.jpg").unlink()
+    (davis / "Annotations/480p/camel/00002.png").unlink()
+    first, second = Davis16.scan(davis).problems
+    assert "bear/00001.jpg not found" in first and "line 2" in first
+    assert "Annotations/480p/camel/00002.png not found: expected the mask of" in second
+
+
+@pytest.mark.parametrize("line", ["bear", "/JPEGImages/480p/bear/00000.jpg", "/a/bear/00000.jpg /b/camel/00000.png"])
+def test_a_line_that_is_no_frame(davis, line):
+    listing = davis / "ImageSets/480p/train.txt"
+    listing.write_text(listing.read_text() + line + "\n")
+    (problem,) = Davis16.scan(davis).problems
+    assert "line 8" in problem and repr(line) in problem
+
+
+def test_a_frame_that_is_listed_twice(davis):
+    listing = davis / "ImageSets/480p/val.txt"
+    listing.write_text(listing.read_text() + listing.read_text().splitlines()[0])
+    (problem,) = Davis16.scan(davis).problems
+    assert "lists camel/00000 again" in problem

@@ -1,0 +1,136 @@
+"""The layout of FBMS-59 and its three kinds of ground truth."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_datasets import draw_image, draw_mask, save
+
+from cosnet_jax.data.builders.fbms import Fbms
+
+MAGENTA, ORANGE, WHITE = (255, 0, 255), (255, 128, 0), (255, 255, 255)
+
+
+def definition(labels: list[int], annotated: list[tuple[int, str, str]]) -> str:
+    """A definition file as the dataset has them."""
+    lines = ["Ground truth definition file; do not change!", "", "Total number of regions:", str(len(labels)), ""]
+    for region, label in enumerate(labels):
+        lines += [f"Scale of region {region}:", str(label), ""]
+    lines += ["Confusion penality matrix"] + ["0 1"] * len(labels)
+    lines += ["", "Total number of frames in this shot:", "6", "Total number of labeled frames for this shot:"]
+    lines += [str(len(annotated))]
+    for number, truth, image in annotated:
+        lines += ["Frame number:", str(number), "File name:", truth, "Input file name:", image]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def make_color_sequence(folder: Path) -> Path:
+    """Six frames; the first and the fifth have a colour ground truth with two objects, one missing in the .dat."""
+    name = folder.name
+    for i in range(1, 7):
+        save(folder / f"{name}_{i:04d}.jpg", draw_image(i))
+    truth = folder / "GroundTruth"
+    for i in (1, 5):
+        labels = np.full((*draw_mask(i).shape, 3), 255, np.uint8)
+        labels[draw_mask(i)] = MAGENTA
+        labels[:, :10][draw_mask(i)[:, :10]] = ORANGE
+        save(truth / f"{name}_{i:04d}_gt.ppm", labels)
+        save(truth / f"{name}_{i:04d}_PROB_gt.ppm", labels)
+    annotated = [(i - 1, f"{name}_{i:04d}_gt.ppm", f"{name}_{i:04d}.ppm") for i in (1, 5)]
+    (truth / f"{name}Def.dat").write_text(definition([0xFFFFFF, 0xFF00FF], annotated))
+    return folder
+
+
+def make_grey_sequence(folder: Path, with_definition: bool) -> Path:
+    """Eleven frames; frames 1 and 10 have a grey ground truth, background 0."""
+    name = folder.name
+    for i in range(1, 12):
+        save(folder / f"{name}_{i:02d}.jpg", draw_image(i))
+    truth = folder / "GroundTruth"
+    for i in (1, 10):
+        save(truth / f"{name}_{i:02d}.pgm", np.where(draw_mask(i), 85, 0).astype(np.uint8))
+    if with_definition:
+        annotated = [(i - 1, f"{name}_{i:02d}.pgm", f"{name}_{i:02d}.ppm") for i in (1, 10)]
+        (truth / f"{name}Def.dat").write_text(definition([0, 85], annotated))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    make_color_sequence(tmp_path / "Testset" / "camel01")
+    make_grey_sequence(tmp_path / "Testset" / "cars1", with_definition=True)
+    make_grey_sequence(tmp_path / "Trainingset" / "cars2", with_definition=False)
+    return tmp_path
+
+
+def test_splits_and_annotated_frames(source):
+    scan = Fbms.scan(source)
+    assert scan.problems == []
+    annotated = {
+        split: [frame.name for frame in frames if frame.mask is not None] for split, frames in scan.splits.items()
+    }
+    assert annotated == {
+        "train": ["cars2_01", "cars2_10"],
+        "test": ["camel01_0001", "camel01_0005", "cars1_01", "cars1_10"],
+    }
+    assert [len(frames) for frames in scan.splits.values()] == [11, 17]
+
+
+def test_every_kind_of_ground_truth_merges_the_objects(source):
+    frames = {frame.name: frame for frames in Fbms.scan(source).splits.values() for frame in frames}
+    for name, seed in (("camel01_0005", 5), ("cars1_10", 10), ("cars2_01", 1)):
+        assert np.array_equal(Fbms.read_mask(frames[name].mask), draw_mask(seed)), name
+
+
+def test_region_0_is_the_background_whatever_its_label(source):
+    truth = source / "Testset/cars1/GroundTruth"
+    (truth / "cars1Def.dat").write_text(definition([85, 0], [(0, "cars1_01.pgm", "cars1_01.ppm")]))
+    assert np.array_equal(Fbms.read_mask(truth / "cars1_01.pgm"), ~draw_mask(1))
+
+
+def test_a_frame_is_found_by_number_where_its_name_is_another(source):
+    truth = source / "Testset/cars1/GroundTruth"
+    (truth / "cars1Def.dat").write_text(definition([0, 85], [(9, "cars1_10.pgm", "shot_0010.ppm")]))
+    frames = Fbms.scan(source).splits["test"]
+    assert [frame.name for frame in frames if frame.mask and frame.sequence == "cars1"] == ["cars1_10"]
+
+
+def test_without_definition_names_may_differ_where_numbers_agree(source):
+    truth = source / "Trainingset/cars2/GroundTruth"
+    (truth / "cars2_10.pgm").rename(truth / "truth10.pgm")
+    frames = Fbms.scan(source).splits["train"]
+    assert [frame.name for frame in frames if frame.mask] == ["cars2_01", "cars2_10"]
+
+
+def test_one_of_the_two_folders_is_enough(source):
+    shutil.rmtree(source / "Trainingset")
+    scan = Fbms.scan(source)
+    assert scan.problems == [] and list(scan.splits) == ["test"]
+
+
+def test_what_is_missing_is_told(source):
+    (source / "Testset/camel01/GroundTruth/camel01_0005_gt.ppm").unlink()
+    shutil.rmtree(source / "Testset/cars1/GroundTruth")
+    for image in (source / "Trainingset/cars2").glob("*.jpg"):
+        image.unlink()
+    problems = "\n".join(Fbms.scan(source).problems)
+    assert "camel01_0005_gt.ppm not found" in problems
+    assert "cars1/GroundTruth not found" in problems
+    assert "cars2 holds no frames" in problems
+
+
+def test_ground_truth_of_no_frame(source):
+    (source / "Trainingset/cars2/GroundTruth/cars2_77.pgm").write_bytes(b"")
+    definition_file = source / "Testset/cars1/GroundTruth/cars1Def.dat"
+    definition_file.write_text(definition([0, 85], [(40, "cars1_41.pgm", "cars1_41.ppm")]))
+    problems = "\n".join(Fbms.scan(source).problems)
+    assert "cars2_77.pgm belongs to no frame" in problems
+    assert "annotates frame 40" in problems
+
+
+def test_another_folder(tmp_path):
+    (problem,) = Fbms.scan(tmp_path).problems
+    assert "neither Trainingset nor Testset" in problem

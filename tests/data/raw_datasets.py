@@ -1,0 +1,76 @@
+"""Raw datasets in their official layouts, made of a few small frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+HEIGHT, WIDTH = 40, 56
+
+
+def draw_image(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """Smooth random colours, which JPEG keeps nearly as they are."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def draw_mask(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A rectangle: bool (height, width)."""
+    top, left = np.random.default_rng(seed).integers(0, 12, 2)
+    mask = np.zeros((height, width), bool)
+    mask[top : top + 20, left : left + 30] = True
+    return mask
+
+
+def save(path: Path, array: np.ndarray, **options) -> Path:
+    """Writes an image with Pillow, in the format of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def make_davis(root: Path, train: dict[str, int], val: dict[str, int]) -> Path:
+    """DAVIS-2016 at 480p: sequence name -> number of frames, for both lists."""
+    for split, sequences in (("train", train), ("val", val)):
+        lines = []
+        for name, length in sequences.items():
+            for i in range(length):
+                seed = sum(name.encode()) + i
+                image, mask = f"JPEGImages/480p/{name}/{i:05d}.jpg", f"Annotations/480p/{name}/{i:05d}.png"
+                save(root / image, draw_image(seed), quality=95)
+                save(root / mask, draw_mask(seed).astype(np.uint8) * 255)
+                lines.append(f"/{image} /{mask} \n")
+        listing = root / "ImageSets" / "480p" / f"{split}.txt"
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text("".join(lines))
+    return root
+
+
+def make_stills(images: Path, masks: Path, count: int, start: int = 0) -> None:
+    """Still images `NNNN.jpg` and masks `NNNN.png`."""
+    for i in range(start, start + count):
+        save(images / f"{i:04d}.jpg", draw_image(i), quality=95)
+        save(masks / f"{i:04d}.png", draw_mask(i).astype(np.uint8) * 255)
+
+
+def make_config(data_dir: Path, **changes) -> ConfigDict:
+    """A `config.data` with small synthetic videos and no augmentation."""
+    config = ConfigDict(
+        {
+            "data_dir": str(data_dir),
+            "train_videos": "davis16",
+            "train_stills": "stills",
+            "still_weights": "",
+            "max_gap": 0,
+            "threads": 2,
+            "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},
+            "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0},
+        }
+    )
+    for name in ("davis16", "fbms", "youtube_objects", "duts", "msra10k", "dut_omron", "stills"):
+        config[name] = ConfigDict({"source": ""})
+    config.update(changes)
+    return config
