@@ -46,21 +46,17 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
         InputError: the file is missing, damaged, of another format, or holds anything but tensors and plain containers.
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(len(_ZIP_START))
-            file.seek(0)
-            if start == _ZIP_START:
-                return _read_zip(file)
-            if start.startswith(_PICKLE_START):
-                return _read_legacy(file)
-        raise Refused("expected a file written by torch.save (zip or legacy pickle format)")
+        file = open(path, "rb")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Refused as error:
-        raise InputError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged or hostile file can fail anywhere in the standard library's parsers
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise InputError(f"{path}: damaged, or not written by torch.save ({cause})") from error
+    with file:
+        try:
+            return _read(file)
+        except Refused as error:
+            raise InputError(f"{path}: {error}") from error
+        except Exception as error:  # a damaged or hostile file can fail anywhere in the standard library's parsers
+            cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise InputError(f"{path}: damaged, or not written by torch.save ({cause})") from error
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -117,6 +113,16 @@ def write_pth(path: str | os.PathLike[str], content: Any) -> None:
 
 def _is_named_array(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], np.ndarray)
+
+
+def _read(file: BinaryIO) -> Any:
+    start = file.read(len(_ZIP_START))
+    file.seek(0)
+    if start == _ZIP_START:
+        return _read_zip(file)
+    if start.startswith(_PICKLE_START):
+        return _read_legacy(file)
+    raise Refused("expected a file written by torch.save (zip or legacy pickle format)")
 
 
 def _read_legacy(file: BinaryIO) -> Any:

@@ -1,0 +1,200 @@
+"""The PyTorch twin against a worked case of the released model, and against loops."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.interop.twin import load_twin, to_numpy
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """A folder with `case.py`, `released_state_dict.json` and `case_97x97.npz`."""
+    folder = os.environ.get("COSNET_REFERENCE")
+    if not folder:
+        pytest.skip("COSNET_REFERENCE names no folder with a worked case of the released model")
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def case(reference):
+    spec = importlib.util.spec_from_file_location("case", reference / "case.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def images(size, count, seed=0):
+    """Smooth noise of about -120..120: (count, 3, h, w)."""
+    noise = torch.randn(count, 3, 5, 6, generator=torch.Generator().manual_seed(seed)) * 60
+    return torch.nn.functional.interpolate(noise, size=size, mode="bicubic", align_corners=False)
+
+
+def softmax(scores):
+    exponentials = np.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def flat(feature):
+    """(1, c, h, w) -> (positions, c) in float64."""
+    return feature[0].flatten(1).T.numpy().astype(np.float64)
+
+
+def test_state_dict_is_the_released_one(reference, twin):
+    ours = [[name, list(value.shape), str(value.dtype)] for name, value in twin.state_dict().items()]
+    assert ours == json.loads((reference / "released_state_dict.json").read_text())
+
+
+def test_worked_case(reference, case):
+    model = load_twin(case.weights())
+    a, b = torch.from_numpy(case.images((97, 97), 3, 3)[:2, None])
+    with torch.no_grad():
+        stages = model.stages(a, b)
+    expected = np.load(reference / "case_97x97.npz")
+    for name, key in {"y_a": "ya", "y_b": "yb", "side_b": "side", "feature_a": "fa"}.items():
+        np.testing.assert_allclose(stages[name].numpy(), expected[key], rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_counts_are_the_released_ones(twin):
+    assert len(twin.state_dict()) == 687
+    assert sum(parameter.numel() for parameter in twin.parameters()) == 81_242_436
+    assert sum(value.numel() for value in twin.state_dict().values()) == 81_354_548
+    frozen = [name for name, parameter in twin.named_parameters() if not parameter.requires_grad]
+    assert frozen == [f"encoder.layer{k}.0.downsample.1.{kind}" for k in (1, 2, 3, 4) for kind in ("weight", "bias")]
+
+
+@pytest.mark.parametrize(
+    ("size", "stem", "features"),
+    [((33, 33), (9, 9), (5, 5)), ((32, 40), (9, 11), (5, 6)), ((48, 31), (13, 9), (7, 5))],
+)
+def test_pooling_reads_one_more_window_where_it_fits(twin, size, stem, features):
+    """32 -> 16 -> 9 (floor: 8): windows at -1, 1, ..., 13, and 15, which reads the last pixel and padding."""
+    with torch.no_grad():
+        stages = twin.encoder(images(size, 1))
+    assert stages["stem"].shape == (1, 64, *stem)
+    assert stages["layer1"].shape == (1, 256, *stem)
+    assert stages["layer4"].shape == (1, 2048, *features)
+    assert stages["aspp"].shape == (1, 2560, *features)
+    assert stages["feature"].shape == (1, 256, *features)
+    assert stages["side"].shape == (1, 1, *size)
+
+
+def test_coattention_by_loops(twin):
+    with torch.no_grad():
+        stages = twin.stages(images((33, 41), 1, seed=1), images((33, 41), 1, seed=2))
+    weight = twin.linear_e.weight.detach().numpy().astype(np.float64)
+    gate = twin.gate.weight.detach().numpy().astype(np.float64)[0, :, 0, 0]
+    v_a, v_b = flat(stages["feature_a"]), flat(stages["feature_b"])
+    affinity = np.array([[(weight @ a) @ b for b in v_b] for a in v_a])
+    z_a = np.array([sum(p * b for p, b in zip(softmax(row), v_b, strict=True)) for row in affinity])
+    z_b = np.array([sum(p * a for p, a in zip(softmax(column), v_a, strict=True)) for column in affinity.T])
+    # float32 sums of 256 products around 1, against float64
+    np.testing.assert_allclose(stages["affinity"][0], affinity, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(flat(stages["summary_a"]), z_a, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(flat(stages["summary_b"]), z_b, rtol=1e-4, atol=1e-5)
+    for name, z in (("gate_a", z_a), ("gate_b", z_b)):
+        np.testing.assert_allclose(flat(stages[name])[:, 0], 1 / (1 + np.exp(-z @ gate)), rtol=1e-4)
+    assert affinity.std() > 0.1  # the softmax has something to choose from
+
+
+def test_each_output_has_its_own_classifier(twin):
+    a, b = images((33, 33), 2, seed=3).split(1)
+    classifiers = ("main_classifier1", "main_classifier2", "encoder.main_classifier")
+    with torch.no_grad():
+        outputs = twin(a, b)
+        for changed, classifier in enumerate(classifiers):
+            weights = {f"{classifier}.bias": twin.get_parameter(f"{classifier}.bias") + 1}
+            logits = [torch.logit(y) for y in torch.func.functional_call(twin, weights, (a, b))]
+            for index, (output, value) in enumerate(zip(outputs, logits, strict=True)):
+                torch.testing.assert_close(value, torch.logit(output) + (index == changed), rtol=0, atol=1e-4)
+        alone = twin.encoder(b)["side"]
+    torch.testing.assert_close(outputs[2], alone, rtol=0, atol=1e-6)  # the side output is b's
+
+
+@pytest.mark.parametrize("fusion", ["summary", "prediction", "group"])
+def test_one_reference_is_a_pair(twin, fusion):
+    a, b = images((33, 33), 2, seed=4).split(1)
+    with torch.no_grad():
+        torch.testing.assert_close(twin.segment(a, b[None], fusion), twin(a, b)[0], rtol=0, atol=1e-6)
+        # Twice the same reference tells nothing new.
+        torch.testing.assert_close(twin.segment(a, torch.stack([b, b]), fusion), twin(a, b)[0], rtol=0, atol=1e-6)
+
+
+def test_prediction_fusion_is_the_mean_of_pairs(twin):
+    a, *references = images((33, 33), 3, seed=5).split(1)
+    with torch.no_grad():
+        expected = (twin(a, references[0])[0] + twin(a, references[1])[0]) / 2
+        torch.testing.assert_close(twin.segment(a, torch.stack(references), "prediction"), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["summary", "group", "group_released"])
+def test_fusions_by_loops(twin, fusion):
+    a, *references = images((33, 41), 4, seed=6).split(1)
+    with torch.no_grad():
+        feature = twin.encoder(a)["feature"]
+        v_a = flat(feature)
+        weight = twin.linear_e.weight.numpy().astype(np.float64)
+        gate = twin.gate.weight.numpy().astype(np.float64)[0, :, 0, 0]
+        groups = [flat(twin.encoder(reference)["feature"]) for reference in references]
+        if fusion.startswith("group"):
+            groups = [np.concatenate(groups)]
+        fused = np.zeros_like(v_a)
+        for v_b in groups:
+            affinity = v_a @ weight.T @ v_b.T
+            if fusion == "group_released":
+                affinity = np.array([softmax(column) for column in affinity.T]).T
+            summary = np.array([softmax(row) @ v_b for row in affinity])
+            fused += summary / (1 + np.exp(-summary @ gate))[:, None] / len(groups)
+        z = torch.from_numpy(fused.T.astype(np.float32)).reshape(feature.shape)
+        logits = twin.head_a(z, feature)
+        logits = torch.nn.functional.interpolate(logits, size=(33, 41), mode="bilinear")
+        result = twin.segment(a, torch.stack(references), fusion)
+        torch.testing.assert_close(result, torch.sigmoid(logits), rtol=0, atol=1e-5)
+        other = twin.segment(a, torch.stack(references), "prediction")
+    assert (result - other).abs().max() > 1e-4  # the fusions are not the same thing
+
+
+def test_unknown_fusion(twin):
+    with pytest.raises(InputError, match="fusion 'median': expected one of summary, prediction, group, group_released"):
+        twin.segment(images((33, 33), 1), images((33, 33), 1)[None], "median")
+
+
+def test_weights_round_trip(released_weights, twin):
+    again = to_numpy(twin.state_dict())
+    assert list(again) == list(released_weights)
+    for name, value in released_weights.items():
+        np.testing.assert_array_equal(again[name], value, strict=True)
+
+
+def test_half_precision_weights_are_widened(released_weights):
+    halves = {name: value.astype(ml_dtypes.bfloat16) for name, value in released_weights.items() if value.ndim < 2}
+    model = load_twin(released_weights | halves)
+    bias = model.encoder.main_classifier.bias
+    assert bias.dtype == torch.float32
+    assert float(bias.detach()[0]) == float(halves["encoder.main_classifier.bias"][0])
+
+
+def test_other_state_dicts_are_refused(released_weights):
+    wrong = dict(released_weights)
+    wrong["gate.wrong"] = wrong.pop("gate.weight")
+    wrong["bn1.bias"] = np.zeros(3, np.float32)
+    with pytest.raises(InputError, match=r"(?s)not the released COSNet.*gate\.weight.*gate\.wrong.*bn1\.bias") as error:
+        load_twin(wrong)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_torch_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "cosnet_jax.interop.twin")
+    with pytest.raises(InputError, match="needs torch: pip install"):
+        importlib.import_module("cosnet_jax.interop.twin")
