@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 EMPTY = (0.0, 0.5)  # share of the time that each of the two lanes of distractors is empty
-STAY = (0.15, 0.3)  # shortest and longest stay of a distractor, as a share of the video
-RADIUS = (0.14, 0.22)  # of an object, as a share of the frame's smaller side
+STAY = (0.1, 0.2)  # shortest and longest stay of a distractor, as a share of the video
+HUES = 12  # at least; every object of a video has its own
+SPREAD = 0.23  # distance of the three parts of the frame that objects move in from its middle, as a share of its sides
+RADIUS = (0.16, 0.25)  # of an object, as a share of the frame's smaller side
 TEXTURES = 5
 LOBES = 6
 ANGLES = 256  # at which outlines are tabulated
@@ -19,8 +21,9 @@ ANGLES = 256  # at which outlines are tabulated
 class Objects(NamedTuple):
     """The objects of a video, drawn independently of each other and of what they are; one row each."""
 
-    hue: np.ndarray  # [0, 1)
-    colours: np.ndarray  # (n, 2, 2) saturation and value of the two colours of the texture
+    hue: np.ndarray  # 1 is once around
+    colour: np.ndarray  # (n, 2) saturation and value
+    shade: np.ndarray  # the texture's second colour, relative to the first
     texture: np.ndarray  # which family
     frequency: np.ndarray  # of the texture, cycles over the object
     angle: np.ndarray  # of the texture
@@ -60,12 +63,14 @@ def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
     rng = np.random.default_rng((stream, number))
     lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
     second = 1 + max(lanes[0]) + 1  # the rows of the second lane's distractors follow those of the first
-    objects = draw_objects(second + max(lanes[1]) + 1, rng)
+    places = [0] + [1] * (second - 1) + [2] * (max(lanes[1]) + 1)
+    objects = draw_objects(np.array(places), rng)
     shown = []
     for a, b in zip(*lanes, strict=True):
         rows = [0] + [1 + a] * (a >= 0) + [second + b] * (b >= 0)
         shown.append(tuple(sorted(rows, key=lambda row: objects.depth[row])))
-    coarse = rng.integers(60, 196, (6, 6, 3), np.uint8)
+    grey = rng.uniform(70, 185, (6, 6, 1))
+    coarse = (grey + rng.uniform(-35, 35, (6, 6, 3))).astype(np.uint8)
     fine = rng.integers(0, 64, (48, 48, 1), np.uint8).repeat(3, axis=2)
     camera = np.stack([rng.uniform(0.3, 1.0, 4), rng.uniform(0, 1, 4)], axis=1)
     return Scene(objects, tuple(shown), coarse, fine, camera)
@@ -95,27 +100,32 @@ def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[i
     return lane[start : start + num_frames]
 
 
-def draw_objects(n: int, rng: np.random.Generator) -> Objects:
-    """Draws objects that differ from each other in hue, in an order that means nothing.
+def draw_objects(places: np.ndarray, rng: np.random.Generator) -> Objects:
+    """Draws objects that each have a hue of their own.
 
     Args:
-      n: how many.
+      places: (n,) in which of three parts of the frame each object moves; which part that is, is drawn as well, so that
+        the number means nothing.
       rng: source of randomness.
 
     Returns:
       The objects.
     """
+    n = len(places)
+    direction = 2 * np.pi * (rng.uniform() + rng.permutation(3)[places] / 3)
+    middle = 0.5 + SPREAD * np.stack([np.sin(direction), np.cos(direction)], axis=1)
     return Objects(
-        hue=(rng.uniform() + (rng.permutation(n) + rng.uniform(0, 1, n)) / n) % 1.0,
-        colours=np.stack([rng.uniform(0.5, 1.0, (n, 2)), rng.uniform(0.5, 1.0, (n, 2))], axis=2),
+        hue=(rng.permutation(max(n, HUES))[:n] + rng.uniform(-0.15, 0.15, n)) / max(n, HUES),
+        colour=rng.uniform(0.75, 1.0, (n, 2)),
+        shade=rng.uniform(0.35, 0.6, n),
         texture=rng.permutation(n) % TEXTURES,
         frequency=rng.uniform(1.5, 3.0, n),
         angle=rng.uniform(0, np.pi, n),
         outline=rng.uniform(0, 1, (n, 2, LOBES)) * [0.25 / np.arange(1, LOBES + 1), np.ones(LOBES)],
         stretch=rng.uniform(0.75, 1.0, (n, 2)),
         radius=rng.uniform(*RADIUS, n),
-        centre=rng.uniform(0.22, 0.78, (n, 2)),
-        swing=rng.uniform(0.05, 0.2, (n, 2)),
+        centre=middle + rng.uniform(-0.08, 0.08, (n, 2)),
+        swing=rng.uniform(0.04, 0.14, (n, 2)),
         pace=rng.uniform(0.4, 1.5, (n, 6)),
         phase=rng.uniform(0, 1, (n, 6)),
         turn=rng.uniform(0.2, 1.5, n),
@@ -184,13 +194,11 @@ def _paint(image: np.ndarray, owner: np.ndarray, objects: Objects, row: int, tim
     reached = outline[(angle * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES]
     inside = np.clip((reached - distance) * np.float32(radius) + np.float32(0.5), 0, 1)[..., None]
 
-    tint = objects.hue[row] + 0.02 * wave[5]
-    brightness = 1 + 0.15 * wave[4]
-    colours = [_colour(hue, *objects.colours[row, k]) for k, hue in enumerate((tint, tint + 0.12))]
-    colours[1] *= 0.35
+    near = _colour(objects.hue[row] + 0.01 * wave[5], *objects.colour[row]) * (1 + 0.15 * wave[4])
+    near = np.minimum(near, 255).astype(np.float32)
+    far = near * np.float32(objects.shade[row])
     own_y, own_x = _rotate(own_y, own_x, objects.angle[row])
     share = _texture(objects.texture[row], own_y, own_x, np.float32(objects.frequency[row]))[..., None]
-    near, far = (np.minimum(brightness * colour, 255).astype(np.float32) for colour in colours)
     colour = far + share * (near - far)
     under = image[rows, columns]
     image[rows, columns] = (under + inside * (colour - under) + 0.5).astype(np.uint8)
@@ -218,5 +226,5 @@ def _texture(family: int, y: np.ndarray, x: np.ndarray, frequency: float) -> np.
 
 def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
     """HSV in [0, 1] to RGB in [0, 255]."""
-    ramp = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    ramp = np.clip(np.abs((hue % 1 * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return 255 * value * (1 - saturation + saturation * ramp)
