@@ -1,0 +1,173 @@
+"""Procedural scenes: what recurs, what does not, and that a single frame does not tell which object is the primary one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosnet_jax.data.scenes import EMPTY, STAY, draw_lane, draw_scene, render
+
+SIZE = (48, 64)
+LENGTH = 20
+
+
+def observe(number: int) -> list[tuple[bool, dict[str, float]]]:
+    """What can be seen of each object in a random frame of a scene: (is it the primary, measurements)."""
+    rng = np.random.default_rng(number)
+    scene, frame = draw_scene(7, number, LENGTH), int(rng.integers(LENGTH))
+    image, owner = render(scene, frame, SIZE)
+    seen = []
+    for row in scene.shown[frame]:
+        mask = owner == row
+        alone = render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
+        if not mask.any():
+            continue
+        y, x = (axis.mean() for axis in np.nonzero(mask))
+        red, green, blue = image[mask].mean(axis=0)
+        measured = {"y": y, "x": x, "area": mask.sum(), "hidden": 1 - mask.sum() / alone.sum()}
+        measured |= {"from middle": np.hypot(y - 24, x - 32), "contrast": image[mask].std()}
+        measured |= {"red": red, "green": green, "blue": blue, "on top": float(row == scene.shown[frame][-1])}
+        seen.append((row == 0, measured))
+    return seen
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[dict[str, float], dict[str, float]]]:
+    """The primary and one of the distractors of 1500 scenes."""
+    found = []
+    for number in range(1500):
+        seen = observe(number)
+        primary = [measured for is_primary, measured in seen if is_primary]
+        others = [measured for is_primary, measured in seen if not is_primary]
+        if primary and others:
+            found.append((primary[0], others[number % len(others)]))
+    return found
+
+
+def largest_gap(first: np.ndarray, second: np.ndarray) -> float:
+    """The Kolmogorov-Smirnov statistic: the largest difference between two empirical distribution functions."""
+    values = np.concatenate([first, second])
+    ranks = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (first, second)]
+    return np.abs(ranks[0] - ranks[1]).max()
+
+
+MEASUREMENTS = ["y", "x", "from middle", "area", "hidden", "on top", "contrast", "red", "green", "blue"]
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_primary_and_distractors_look_alike(pairs, name):
+    primary, other = (np.array([pair[k][name] for pair in pairs]) for k in (0, 1))
+    assert len(pairs) > 1300
+    # Two samples of one distribution exceed 1.95 sqrt(2 / n) once in a thousand times.
+    assert largest_gap(primary, other) < 1.95 * np.sqrt(2 / len(pairs))
+
+
+def test_the_comparison_notices_a_leak(pairs):
+    area, other = (np.array([pair[k]["area"] for pair in pairs]) for k in (0, 1))
+    assert largest_gap(1.15 * area, other) > 1.95 * np.sqrt(2 / len(pairs))
+
+
+def test_no_measurement_picks_the_primary_from_a_pair(pairs):
+    for name in MEASUREMENTS:
+        larger = np.mean([a[name] > b[name] for a, b in pairs if a[name] != b[name]])
+        assert abs(larger - 0.5) < 4 * 0.5 / np.sqrt(len(pairs)), name  # four standard deviations of a fair coin
+
+
+def test_the_primary_is_always_there_and_distractors_come_and_go():
+    shares, counts = [], []
+    for number in range(200):
+        scene = draw_scene(3, number, LENGTH)
+        assert len(scene.shown) == LENGTH
+        for row in range(1, len(scene.objects.hue)):
+            shares.append(np.mean([row in rows for rows in scene.shown]))
+        assert all(0 in rows and len(set(rows)) == len(rows) for rows in scene.shown)
+        counts += [len(rows) - 1 for rows in scene.shown]
+    assert 0 < max(shares) <= max(STAY) + 1 / LENGTH
+    assert min(counts) == 1 and max(counts) == 2 and 1.3 < np.mean(counts) < 1.7
+
+
+def test_objects_of_a_video_have_hues_of_their_own():
+    for number in range(50):
+        hue = np.sort(draw_scene(3, number, LENGTH).objects.hue)
+        assert np.diff(np.append(hue, hue[0] + 1)).min() > 0.5 / len(hue)
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_a_lane_is_as_empty_as_asked(empty):
+    rng = np.random.default_rng(0)
+    lanes = [draw_lane(LENGTH, empty, rng) for _ in range(500)]
+    assert all(len(lane) == LENGTH for lane in lanes)
+    assert abs(np.mean([number < 0 for lane in lanes for number in lane]) - empty) < 0.05
+    for lane in lanes:  # each distractor stays once, for one stretch
+        present = [number for number in lane if number >= 0]
+        assert present == sorted(present)
+        for number in set(present):
+            first, last = lane.index(number), LENGTH - 1 - lane[::-1].index(number)
+            assert set(lane[first : last + 1]) == {number}
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_short_videos(length):
+    scene = draw_scene(3, 0, length)
+    assert len(scene.shown) == length
+    for frame in range(length):
+        image, owner = render(scene, frame, SIZE)
+        assert image.shape == (*SIZE, 3) and owner.shape == SIZE
+
+
+def test_nearer_objects_cover_farther_ones():
+    covered = 0
+    for number in range(40):
+        scene = draw_scene(3, number, LENGTH)
+        for frame in (0, 10):
+            owner = render(scene, frame, SIZE)[1]
+            expected = np.full(SIZE, -1)
+            for row in sorted(scene.shown[frame], key=lambda row: scene.objects.depth[row]):
+                alone = render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
+                covered += (expected[alone] >= 0).sum()
+                expected[alone] = row
+            assert np.array_equal(owner, expected)
+    assert covered > 0
+
+
+def test_objects_stand_out_and_change_nothing_elsewhere():
+    for number in range(10):
+        scene = draw_scene(3, number, LENGTH)
+        image, owner = render(scene, 0, SIZE)
+        bare = render(scene._replace(shown=((),) * LENGTH), 0, SIZE)[0]
+        near = np.zeros(SIZE, bool)  # the object's edges are blended over a pixel
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                near |= np.roll(owner >= 0, (dy, dx), (0, 1))
+        assert np.array_equal(image[~near], bare[~near])
+        assert np.abs(image.astype(int) - bare)[owner >= 0].mean() > 25
+
+
+def test_motion_is_smooth_and_the_background_moves_too():
+    steps, spans = [], []
+    for number in range(20):
+        scene = draw_scene(3, number, LENGTH)
+        alone = scene._replace(shown=((0,),) * LENGTH)
+        owners = [render(alone, frame, SIZE)[1] == 0 for frame in range(LENGTH)]
+        middles = np.array([[axis.mean() for axis in np.nonzero(owner)] for owner in owners])
+        steps.append(np.abs(np.diff(middles, axis=0)).max())
+        spans.append(np.ptp(middles, axis=0).max())
+        bare = scene._replace(shown=((),) * LENGTH)
+        backgrounds = [render(bare, frame, SIZE)[0].astype(int) for frame in (0, 1, 10)]
+        assert 0 < np.abs(backgrounds[1] - backgrounds[0]).mean() < np.abs(backgrounds[2] - backgrounds[0]).mean()
+    assert max(steps) < 0.15 * 64 and np.median(spans) > 0.1 * 64
+
+
+def test_frames_follow_from_the_numbers_alone():
+    first = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 0), (1, 5), (0, 5))]
+    draw_scene.cache_clear()
+    again = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 5), (1, 5), (0, 0))][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    others = [render(draw_scene(*place, LENGTH), 0, SIZE)[0] for place in ((3, 0), (3, 2), (4, 0))]
+    assert all(not np.array_equal(others[0], other) for other in others[1:])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 200), (200, 40)])
+def test_any_size(size):
+    image, owner = render(draw_scene(3, 0, LENGTH), 3, size)
+    assert image.shape == (*size, 3) and (owner == 0).any()

@@ -1,0 +1,87 @@
+"""Synthetic videos and still images as sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from cosnet_jax.data.scenes import draw_scene, render
+from cosnet_jax.data.synthetic import open_stills, open_videos
+from cosnet_jax.errors import InputError
+
+
+def settings(**changes) -> ConfigDict:
+    return ConfigDict(
+        {"num_videos": 4, "num_val_videos": 3, "num_frames": 6, "num_stills": 12, "size": (40, 56)} | changes
+    )
+
+
+def test_videos_have_the_numbers_asked_for():
+    train, val = open_videos("train", settings()), open_videos("val", settings())
+    assert [video.name for video in train] == [f"train{n:04d}" for n in range(4)]
+    assert [video.name for video in val] == [f"val{n:04d}" for n in range(3)]
+    video = val[1]
+    assert len(video) == 6 and video.frames[5] == "00005" and video.annotated == tuple(range(6))
+    assert video.image(0).shape == (40, 56, 3) and video.image(0).dtype == np.uint8
+    assert video.mask(0).shape == (40, 56) and video.mask(0).dtype == bool
+
+
+def test_the_mask_is_the_visible_part_of_the_primary_object():
+    hidden = 0
+    for video in open_videos("train", settings(num_videos=30)):
+        for i in (0, 3):
+            scene = draw_scene(0, video.number, 6)
+            whole = render(scene._replace(shown=((0,),) * 6), i, (40, 56))[1] == 0
+            nearer = [row for row in scene.shown[i] if scene.objects.depth[row] > scene.objects.depth[0]]
+            over = [render(scene._replace(shown=((row,),) * 6), i, (40, 56))[1] == row for row in nearer]
+            visible = whole & ~np.any(over, axis=0) if over else whole
+            assert np.array_equal(video.mask(i), visible)
+            hidden += (whole & ~visible).sum()
+    assert hidden > 0
+
+
+def test_no_frame_is_in_both_splits():
+    frames = [
+        {video.image(i).tobytes() for video in open_videos(split, settings()) for i in range(6)}
+        for split in ("train", "val")
+    ]
+    assert len(frames[0]) == 24 and len(frames[1]) == 18 and not frames[0] & frames[1]
+
+
+def test_longer_splits_start_with_shorter_ones():
+    for few, many in zip(open_videos("val", settings()), open_videos("val", settings(num_val_videos=9)), strict=False):
+        assert np.array_equal(few.image(4), many.image(4))
+
+
+def test_stills_show_one_object():
+    stills = open_stills(settings())
+    assert stills.name == "synthetic" and len(stills) == 12
+    seen = set()
+    for i in range(12):
+        image, mask = stills.read(i)
+        assert image.shape == (40, 56, 3) and 0.01 < mask.mean() < 0.4
+        assert np.array_equal(stills.mask(i), mask) and np.array_equal(stills.image(i), image)
+        # Saturated colours on a greyer background: the object stands out.
+        saturation = np.ptp(image.astype(int), axis=2)
+        assert saturation[mask].mean() > 1.3 * saturation[~mask].mean()
+        seen.add(image.tobytes())
+    assert len(seen) == 12
+
+
+def test_numbers_outside():
+    with pytest.raises(IndexError, match=r"'val0000' has 6 frames, not 7"):
+        open_videos("val", settings())[0].image(6)
+    with pytest.raises(IndexError, match=r"'synthetic' has 12 frames"):
+        open_stills(settings()).read(-1)
+
+
+@pytest.mark.parametrize("key", ["num_videos", "num_val_videos", "num_frames", "num_stills"])
+def test_nothing_to_draw(key):
+    with pytest.raises(InputError, match=rf"config.data.synthetic.{key} is 0: expected at least 1"):
+        open_videos("train", settings(**{key: 0}))
+
+
+def test_too_small():
+    with pytest.raises(InputError, match=r"synthetic.size is \(8, 96\): expected at least \(16, 16\)"):
+        open_stills(settings(size=(8, 96)))
