@@ -90,7 +90,9 @@ def test_crops_keep_the_share_asked_for_and_reach_every_border():
     image, share = coordinates(200, 100), 0.8
     windows = []
     for seed in range(300):
-        varied, _ = augment(image, np.zeros((200, 100)), (50, 50), Augmentation(crop=share), np.random.default_rng(seed))
+        varied, _ = augment(
+            image, np.zeros((200, 100)), (50, 50), Augmentation(crop=share), np.random.default_rng(seed)
+        )
         rows, columns = varied[:, 0, 0].astype(int), varied[0, :, 1].astype(int)
         assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
         # The first and last output pixels average a stretch of the crop: allow for its half on both ends.
@@ -113,7 +115,9 @@ def test_zooming_out_pads_and_keeps_the_whole_image():
     image = np.full((60, 60, 3), 255, np.uint8)
     mask = np.ones((60, 60), bool)
     for seed in range(20):
-        varied, varied_mask = augment(image, mask, (60, 60), Augmentation(scale=(0.5, 0.5)), np.random.default_rng(seed))
+        varied, varied_mask = augment(
+            image, mask, (60, 60), Augmentation(scale=(0.5, 0.5)), np.random.default_rng(seed)
+        )
         assert varied_mask.sum() == 30 * 30
         rows, columns = np.nonzero(varied_mask)
         assert rows.max() - rows.min() == columns.max() - columns.min() == 29

@@ -115,7 +115,9 @@ def test_an_epoch_of_pairs_starts_once_from_every_frame(tmp_path):
         for pair, masks in zip(batch["image"], batch["mask"], strict=True):
             (first, i), (second, j) = (place[image.tobytes()] for image in pair)
             assert first == second and i != j
-            assert all(np.array_equal(place[image.tobytes(), "mask"], mask) for image, mask in zip(pair, masks, strict=True))
+            assert all(
+                np.array_equal(place[image.tobytes(), "mask"], mask) for image, mask in zip(pair, masks, strict=True)
+            )
             starts.append((first, i))
             partners.append((first, j))
     frames = {(f"train{n:04d}", i) for n in range(3) for i in range(6)}
