@@ -107,7 +107,7 @@ class VideoWriter:
         url = str(self._temporary.resolve())
         self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
         # Without B-frames packets come in order of display, so every frame's duration is kept, the last one's too.
-        options = {"preset": "veryfast", "crf": "20", "bf": "0"}
+        options = {"preset": "superfast", "crf": "20", "bf": "0"}
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)
         context = self._stream.codec_context
         context.height, context.width = (length + length % 2 for length in size)
