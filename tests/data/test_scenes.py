@@ -1,4 +1,4 @@
-"""Procedural scenes: what recurs, what does not, and that a single frame does not tell which object is the primary one."""
+"""Scenes: what recurs, what does not, and that a single frame does not tell which object is the primary one."""
 
 from __future__ import annotations
 
