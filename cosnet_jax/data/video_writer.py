@@ -11,12 +11,12 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 
 from cosnet_jax.errors import InputError
 
 CLOCK = Fraction(1, 90000)  # seconds; what MPEG counts in, fine enough for any frame rate
 BT709 = 1  # the number of this colour space, its primaries and its transfer in H.264
+LIMITED_RANGE = 1  # black is 16 and white 235
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ class VideoWriter:
         context.pix_fmt, context.time_base = "yuv420p", self._clock
         # Unless they are told, players guess the colour space from the picture's size, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = ColorRange.MPEG
+        context.color_range = LIMITED_RANGE
 
     def write(self, image: np.ndarray) -> None:
         """Adds a frame.
@@ -133,7 +133,7 @@ class VideoWriter:
             raise InputError(f"{self._path}: more frames than the {self._written} timestamps")
         even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         frame.pts = self._written if self._ticks is None else self._ticks[self._written]
         frame.time_base = self._clock
         with _write_errors(self._path):
