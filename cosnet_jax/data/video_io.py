@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,8 @@ class Video:
     @property
     def name(self) -> str:
         """The folder's name, or the file's without its suffix."""
-        return self.path.name if self.path.is_dir() else self.path.stem
+        path = Path(os.path.abspath(self.path))  # "." has a name too
+        return path.name if path.is_dir() else path.stem
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -73,6 +73,11 @@ def test_folder_is_read_in_natural_order(tmp_path):
     assert video.read([5, 0, 5])[:, 0, 0, 2].tolist() == [15, 0, 15]
 
 
+def test_the_folder_one_stands_in_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(save_images(tmp_path / "holiday", ["1"]))
+    assert open_video(".").name == "holiday"
+
+
 def test_natural_key_orders_letters_and_numbers_alike():
     names = ["b1", "a10", "a9", "10", "9", "a", "a09"]
     assert sorted(names, key=natural_key) == ["9", "10", "a", "a09", "a9", "a10", "b1"]
