@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-EMPTY = (0.0, 0.5)  # share of the time that each of the two lanes of distractors is empty
+EMPTY = (0.0, 0.25)  # share of the time that each of the two lanes of distractors is empty
 STAY = (0.1, 0.2)  # shortest and longest stay of a distractor, as a share of the video
 HUES = 12  # at least; every object of a video has its own
 SPREAD = 0.23  # distance of the three parts of the frame that objects move in from its middle, as a share of its sides
