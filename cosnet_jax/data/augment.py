@@ -125,6 +125,6 @@ def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) ->
     gains = 1 + strength / 3 * rng.uniform(-1, 1, 3)
     matrix = saturation * np.eye(3) + (1 - saturation) * LUMA
     matrix = brightness * contrast * gains[:, None] * matrix
-    mean = image.mean(axis=(0, 1)) @ LUMA
+    mean = np.array(cv2.mean(image)[:3]) @ LUMA
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
     return cv2.transform(image, np.hstack([matrix, offset]).astype(np.float32))

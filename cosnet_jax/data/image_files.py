@@ -96,7 +96,7 @@ def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
-    """Encodes a mask as a grey PNG with the values 0 and 255.
+    """Encodes a mask as a grey PNG of one bit a pixel, which decodes to 0 and 255 and does so fastest.
 
     Args:
       mask: bool or {0, 1}, (H, W).
@@ -104,4 +104,4 @@ def encode_mask(mask: np.ndarray) -> bytes:
     Returns:
       The PNG file's bytes.
     """
-    return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
