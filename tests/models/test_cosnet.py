@@ -1,0 +1,111 @@
+"""The whole network: sizes, parameter counts, the relation of its methods."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cosnet_jax.models.cosnet import COSNet, flatten
+from cosnet_jax.models.mobilenet import MobileNetV2, scaled_channels
+
+LITE = {
+    "backbone": "mobilenet_v2", "channels": 128, "head_features": 128, "aspp_depth": 128, "aspp_kernel": 1, "prelu": False,
+    "input_scaling": "unit",
+}  # fmt: skip
+TINY = {**LITE, "width": 0.35, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
+
+
+def shapes(model, size=(65, 65)):
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, *size, 3)))
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [
+        ({"coattention": "symmetric"}, 87_928_644),
+        ({"coattention": "vanilla"}, 87_928_132),
+        ({"coattention": "channelwise"}, 87_928_644),
+        ({"coattention": "none"}, 84_715_074),
+        ({"backbone": "resnet50"}, 68_936_004),
+        (LITE, 3_527_651),
+    ],
+)
+def test_parameter_counts(settings, parameters):
+    assert count(shapes(COSNet(**settings))["params"]) == parameters
+
+
+def test_the_released_architecture_has_the_released_numbers_of_parameters_and_buffers():
+    released = COSNet(
+        head="released", channels=256, stride_in_first=True, ceil_mode=True, gate_bias=False, input_scaling="bgr"
+    )
+    variables = shapes(released)
+    assert count(variables["params"]) == 81_242_436
+    counters = 112  # `num_batches_tracked`, one a batch normalisation, which only PyTorch has
+    assert count(variables) == 81_354_548 - counters
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_the_papers_features_are_60_by_60_by_512(ceil_mode):
+    model = COSNet(ceil_mode=ceil_mode)
+    frame = jnp.zeros((1, 473, 473, 3), jnp.uint8)
+    features = jax.eval_shape(lambda v: model.apply(v, frame, method="encode"), shapes(model))
+    assert features.shape == (1, 60, 60, 512)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("size", [(33, 48), (50, 17)])
+def test_any_size_gives_predictions_of_that_size(backbone, size):
+    model = COSNet(**{**TINY, "backbone": backbone})
+    pair = jnp.zeros((1, 2, *size, 3), jnp.uint8)
+    logits, side = jax.eval_shape(model.apply, shapes(model), pair)
+    assert logits.shape == side.shape == (1, 2, *size)
+    assert logits.dtype == side.dtype == jnp.float32
+
+
+def test_encode_attend_decode_give_the_pairs_prediction():
+    model = COSNet(**TINY, coattention="symmetric")
+    pair = jax.random.uniform(jax.random.key(1), (2, 2, 33, 40, 3), maxval=255)
+    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    logits, side = jax.jit(model.apply)(variables, pair)
+    a, b = (model.apply(variables, pair[:, frame], method="encode") for frame in (0, 1))
+    keys = model.apply(variables, b, method="keys")[:, None]
+    summary = model.apply(variables, a, keys, flatten(b)[:, None], method="attend")
+    alone = model.apply(variables, a, summary, (33, 40), method="decode")
+    np.testing.assert_allclose(alone, logits[:, 0], atol=1e-5)
+    np.testing.assert_allclose(model.apply(variables, a, (33, 40), method="side_logits"), side[:, 0], atol=1e-5)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
+    model = COSNet(**TINY, dtype=jnp.bfloat16)
+    variables = shapes(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    frame = jnp.zeros((1, 33, 33, 3))
+    assert jax.eval_shape(lambda v: model.apply(v, frame, method="encode"), variables).dtype == jnp.bfloat16
+
+
+def test_without_coattention_the_prediction_is_the_encoders_own():
+    model = COSNet(**TINY, coattention="none")
+    pair = jax.random.uniform(jax.random.key(1), (1, 2, 33, 33, 3), maxval=255)
+    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    assert set(variables["params"]) == {"encoder"}
+    logits, side = jax.jit(model.apply)(variables, pair)
+    np.testing.assert_array_equal(logits, side)
+
+
+@pytest.mark.parametrize("setting", [{"backbone": "vgg16"}, {"coattention": "full"}, {"head": "big"}])
+def test_unknown_parts_are_named(setting):
+    (value,) = setting.values()
+    with pytest.raises(ValueError, match=f"{value!r}; expected"):
+        shapes(COSNet(**{**TINY, **setting}))
+
+
+def test_mobilenet_has_output_stride_8_and_mobilenets_widths():
+    model = MobileNetV2()
+    x = jnp.zeros((1, 225, 200, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x, False)
+    assert jax.eval_shape(lambda v: model.apply(v, x, False), variables).shape == (1, 29, 25, 320)
+    assert [scaled_channels(c, 0.35) for c in (32, 16, 24, 96, 320)] == [16, 8, 8, 32, 112]  # torchvision's rule

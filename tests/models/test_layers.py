@@ -1,0 +1,121 @@
+"""Layers against PyTorch and `lax.conv_general_dilated`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax import lax
+
+from cosnet_jax.models.layers import BatchNorm, Conv, depthwise_conv, explicit_padding, max_pool, resize_bilinear
+
+SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
+
+
+def to_torch(x):
+    return torch.from_numpy(np.moveaxis(np.asarray(x), -1, 1).copy())
+
+
+def from_torch(x):
+    return np.moveaxis(x.detach().numpy(), 1, -1)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+@pytest.mark.parametrize("padding", ["SAME", 4])
+def test_depthwise_conv_is_the_grouped_convolution(size, stride, dilation, padding):
+    x, kernel = normal(0, 2, *size, 6), normal(1, 3, 3, 1, 6)
+    expected = lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME" if padding == "SAME" else [(4, 4)] * 2, rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6,
+    )  # fmt: skip
+    given = depthwise_conv(jnp.array(x), jnp.array(kernel), stride, dilation, padding)
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_depthwise_conv_has_the_grouped_convolutions_gradient():
+    x, kernel, weights = normal(0, 2, 9, 8, 4), normal(1, 3, 3, 1, 4), normal(2, 2, 5, 4, 4)
+
+    def grouped(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
+        )
+
+    def ours(x, kernel):
+        return depthwise_conv(x, kernel, 2, 1, "SAME")
+
+    gradients = [jax.grad(lambda x, k, f=f: (f(x, k) * weights).sum(), (0, 1))(x, kernel) for f in (ours, grouped)]
+    for given, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 6)])
+def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
+    x = normal(0, 2, *size, 5)
+    layer = Conv(4, kernel_size, stride, dilation, use_bias=True)
+    params = layer.init(jax.random.key(0), x)["params"]
+    params = {**params, "bias": jnp.arange(4.0)}
+    kernel = torch.from_numpy(np.asarray(params["kernel"]).transpose(3, 2, 0, 1).copy())
+    padding = dilation * (kernel_size - 1) // 2
+    expected = torch.nn.functional.conv2d(to_torch(x), kernel, torch.arange(4.0), stride, padding, dilation)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), from_torch(expected), atol=1e-5)
+
+
+def test_same_padding_puts_the_odd_pixel_after():
+    assert explicit_padding((8, 9), 3, 2, 1, "SAME") == ((0, 1), (1, 1))
+    assert explicit_padding((8, 9), 3, 1, 2, "SAME") == ((2, 2), (2, 2))
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("size", [(9, 8), (4, 5), (237, 118), (1, 2)])
+def test_max_pool_is_pytorchs(size, ceil_mode):
+    x = normal(0, 1, *size, 2)
+    expected = torch.nn.functional.max_pool2d(to_torch(x), 3, 2, 1, ceil_mode=ceil_mode)
+    np.testing.assert_array_equal(max_pool(jnp.array(x), ceil_mode), from_torch(expected))
+
+
+def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
+    theirs = torch.nn.BatchNorm2d(3)
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), jnp.zeros((1, 2, 2, 3)), False)
+    variables["params"] = {"scale": jnp.array([1.0, 0.5, -2.0]), "bias": jnp.array([0.0, 1.0, 2.0])}
+    with torch.no_grad():
+        theirs.weight.copy_(torch.tensor([1.0, 0.5, -2.0]))
+        theirs.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    for step in range(3):
+        x = 3 + 2 * normal(step, 2, 4, 5, 3)
+        given, updated = layer.apply(variables, x, True, mutable=["batch_stats"])
+        np.testing.assert_allclose(given, from_torch(theirs(to_torch(x))), atol=1e-5)
+        variables = {**variables, **updated}
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], theirs.running_mean, atol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], theirs.running_var, atol=1e-5)  # the unbiased variance
+    theirs.eval()
+    np.testing.assert_allclose(layer.apply(variables, x, False), from_torch(theirs(to_torch(x))), atol=1e-5)
+
+
+def test_batch_norm_shares_its_statistics_over_an_axis():
+    x = normal(0, 8, 3, 3, 2)
+    whole, single = BatchNorm(), BatchNorm(axis_name="batch")
+    variables = whole.init(jax.random.key(0), x, False)
+    expected, expected_stats = whole.apply(variables, x, True, mutable=["batch_stats"])
+
+    def shard(x):
+        return single.apply(variables, x, True, mutable=["batch_stats"])
+
+    given, stats = jax.vmap(shard, axis_name="batch")(x.reshape(4, 2, 3, 3, 2))
+    np.testing.assert_allclose(given.reshape(x.shape), expected, atol=1e-5)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(stats["batch_stats"][name][0], expected_stats["batch_stats"][name], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7)])
+def test_resize_bilinear_is_pytorchs(size):
+    x = normal(0, 2, 5, 7, 2)
+    expected = torch.nn.functional.interpolate(to_torch(x), size, mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(resize_bilinear(jnp.array(x), size), from_torch(expected), atol=1e-5)

@@ -1,0 +1,82 @@
+"""The losses against loops written from the paper's equations, and their gradients against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cosnet_jax.training.losses import balanced_cross_entropy, orthogonality
+
+
+def example(seed, foreground):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 3, (2, 5, 6)).astype(np.float32), (rng.random((2, 5, 6)) < foreground).astype(np.uint8)
+
+
+def equation_11(logits, mask):
+    """Pixel by pixel, in float64, as a mean over the pixels."""
+    eta = mask.sum() / mask.size
+    total = 0.0
+    for logit, o in zip(logits.ravel().astype(np.float64), mask.ravel(), strict=True):
+        y = 1 / (1 + np.exp(-logit))
+        total -= (1 - eta) * o * np.log(y) + eta * (1 - o) * np.log(1 - y)
+    return total / mask.size
+
+
+@pytest.mark.parametrize("foreground", [0.1, 0.5, 0.9])
+def test_balanced_cross_entropy_is_equation_11_per_example(foreground):
+    logits, masks = example(0, foreground)
+    expected = [equation_11(*pair) for pair in zip(logits, masks, strict=True)]
+    np.testing.assert_allclose(balanced_cross_entropy(jnp.array(logits), jnp.array(masks)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("logit", [-1e4, 0.0, 1e4])
+def test_balanced_cross_entropy_is_finite_without_foreground_or_background(value, logit):
+    loss, gradient = jax.value_and_grad(lambda x: balanced_cross_entropy(x, jnp.full((1, 3, 3), value)).sum())(
+        jnp.full((1, 3, 3), logit)
+    )
+    assert loss == 0
+    assert np.isfinite(gradient).all()
+
+
+def finite_difference_check(function, x, rtol):
+    """Compares a gradient with central differences along random directions, in float64."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(x, jnp.float64)
+        gradient = jax.grad(function)(x)
+        for seed in range(5):
+            direction = jnp.asarray(np.random.default_rng(seed).normal(size=x.shape))
+            step = 1e-5
+            expected = (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+            np.testing.assert_allclose((gradient * direction).sum(), expected, rtol=rtol)
+
+
+def test_gradient_of_balanced_cross_entropy():
+    logits, masks = example(1, 0.3)
+    # The loss computes in float32, whose rounding is what the difference quotient's error is made of.
+    with jax.enable_x64(True):
+        gradient = jax.grad(lambda x: balanced_cross_entropy(x, masks).sum())(jnp.asarray(logits))
+    step = np.float32(1e-2)
+    for index in [(0, 0, 0), (0, 3, 4), (1, 2, 2), (1, 4, 5)]:
+        bump = np.zeros_like(logits)
+        bump[index] = step
+        b = index[0]
+        expected = (equation_11(logits[b] + bump[b], masks[b]) - equation_11(logits[b] - bump[b], masks[b])) / (2 * step)
+        np.testing.assert_allclose(gradient[index], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_orthogonality_is_the_frobenius_norm():
+    matrix = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
+    expected = np.linalg.norm(matrix @ matrix.T - np.eye(6))
+    np.testing.assert_allclose(orthogonality(jnp.array(matrix)), expected, rtol=1e-5)
+
+
+def test_gradient_of_orthogonality():
+    finite_difference_check(orthogonality, np.random.default_rng(0).normal(size=(6, 6)), rtol=1e-6)
+
+
+def test_orthogonality_of_an_orthogonal_matrix_is_zero_with_gradient_zero():
+    loss, gradient = jax.value_and_grad(orthogonality)(jnp.eye(4))
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, np.zeros((4, 4)))

@@ -1,0 +1,100 @@
+"""The optimiser against torch.optim.SGD, its schedule and its parameter groups."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.training.optimizer import group_factors, make_optimizer
+
+GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0))
+
+
+def config(**settings):
+    values = {
+        "name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "power": 0.9, "warmup_steps": 0,
+        "groups": GROUPS,
+    }  # fmt: skip
+    return ConfigDict({**values, **settings})
+
+
+def parameters():
+    rng = np.random.default_rng(0)
+    shapes = {"encoder": {"body": {"kernel": (3,)}, "aspp": {"kernel": (4,)}}, "head_a": {"kernel": (2, 2)}}
+    return {
+        part: {name: {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in leaves.items()}
+               for name, leaves in names.items()} if part == "encoder"
+        else {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in names.items()}
+        for part, names in shapes.items()
+    }  # fmt: skip
+
+
+def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
+    params = parameters()
+    optimizer = make_optimizer(config(), params, total_steps=10)
+    state = optimizer.init(params)
+    aspp, head = (
+        torch.nn.Parameter(torch.tensor(p)) for p in (params["encoder"]["aspp"]["kernel"], params["head_a"]["kernel"])
+    )
+    theirs = torch.optim.SGD([{"params": [aspp]}, {"params": [head]}], lr=0.1, momentum=0.9, weight_decay=5e-4)
+    frozen = params["encoder"]["body"]["kernel"].copy()
+    rng = np.random.default_rng(1)
+    for step, kind in enumerate(["still", "video", "video", "still", "video"]):
+        gradients = {
+            "encoder": {
+                "body": {"kernel": rng.normal(size=3).astype(np.float32)},
+                "aspp": {"kernel": rng.normal(size=4).astype(np.float32)},
+            },
+            "head_a": {"kernel": rng.normal(size=(2, 2)).astype(np.float32)},
+        }
+        params, state = optimizer.update(gradients, state, params, step, kind)
+        rate = 0.1 * (1 - step / 10) ** 0.9
+        for group, factor in zip(theirs.param_groups, (1.0, 0.0) if kind == "still" else (0.01, 10.0), strict=True):
+            group["lr"] = rate * factor
+        aspp.grad = torch.tensor(gradients["encoder"]["aspp"]["kernel"])
+        head.grad = torch.tensor(gradients["head_a"]["kernel"])
+        theirs.step()
+        np.testing.assert_allclose(params["encoder"]["aspp"]["kernel"], aspp.detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(params["head_a"]["kernel"], head.detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(params["encoder"]["body"]["kernel"], frozen)
+
+
+def test_schedule_warms_up_and_decays_to_zero():
+    rate = make_optimizer(config(warmup_steps=4, learning_rate=1.0, power=0.5), parameters(), 100).learning_rate
+    given = [float(rate(step)) for step in (0, 1, 3, 36, 100)]
+    # (step + 1) / 4 for four steps, times (1 - step / 100) ** 0.5
+    expected = [0.25, 0.5 * 0.99**0.5, 0.97**0.5, 0.8, 0.0]
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_the_first_pattern_counts():
+    factors = group_factors(parameters(), GROUPS)
+    assert factors["still"] == {
+        "encoder": {"body": {"kernel": 0.0}, "aspp": {"kernel": 1.0}}, "head_a": {"kernel": 0.0},
+    }  # fmt: skip
+    assert factors["video"]["head_a"]["kernel"] == 10.0
+
+
+def test_a_parameter_without_group_is_named():
+    with pytest.raises(InputError, match="no pattern matches the parameter 'head_a/kernel'"):
+        group_factors(parameters(), (("^encoder/", 1.0, 1.0),))
+
+
+def test_a_group_without_parameter_is_named():
+    with pytest.raises(InputError, match="'\\^decoder/' is the first to match no parameter"):
+        group_factors(parameters(), (("^decoder/", 1.0, 1.0), ("", 1.0, 1.0)))
+
+
+def test_unknown_optimiser_is_named():
+    with pytest.raises(InputError, match="optimizer.name is 'lion'; expected sgd or adamw"):
+        make_optimizer(config(name="lion"), parameters(), 10)
+
+
+def test_adamw_decays_and_takes_adams_first_step():
+    params = {"x": jnp.array([1.0, -2.0])}
+    optimizer = make_optimizer(config(name="adamw", weight_decay=0.1, groups=(("", 1.0, 1.0),)), params, 10)
+    params, _ = optimizer.update({"x": jnp.array([3.0, -4.0])}, optimizer.init(params), params, 0, "video")
+    # Adam's first direction is the gradient's sign; decoupled decay adds 0.1 of the weight.
+    np.testing.assert_allclose(params["x"], [1.0 - 0.1 * (1 + 0.1), -2.0 - 0.1 * (-1 - 0.2)], rtol=1e-5)
