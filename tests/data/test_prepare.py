@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,7 +208,7 @@ def test_what_a_killed_preparation_left_is_removed(davis, tmp_path):
 
 
 def test_a_full_disk_is_told_before_anything_is_written(davis, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(InputError, match=r"has 0 MB free: expected \d+ MB for davis16"):
         prepare("davis16", str(davis), str(tmp_path / "prepared"))
 
