@@ -88,11 +88,13 @@ def test_masks_of_every_kind():
         "palette": palette,
         "rgb": dim,
         "rgba": np.concatenate([dim, opaque], axis=2),
+        "grey + alpha": np.concatenate([dim[..., 1:2], opaque], axis=2),
         "grey16": truth.astype(np.uint16) * 256,
     }
     for name, stored in kinds.items():
         assert np.array_equal(image_files.decode_mask(encode(stored, "PNG"), 0), truth), name
-    assert not image_files.decode_mask(encode(np.concatenate([black, opaque], axis=2), "PNG"), 0).any()
+    for shape in (black, black[..., :1]):
+        assert not image_files.decode_mask(encode(np.concatenate([shape, opaque], axis=2), "PNG"), 0).any()
 
 
 def test_soft_masks_are_cut_above_the_threshold():
