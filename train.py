@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
     # Model, optimiser, state.
     model = make_model(config.model, axis_name=parallel.AXIS)
-    variables = init_variables(make_model(config.model), config.seed, config.size)
+    variables = init_variables(make_model(config.model), config.seed)
     if config.init:
         variables = load_backbone(variables, config.init)
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)

@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 8  # images of a still step, pairs of a video step; over all devices
     config.total_steps = 60_000
     config.cycle = "still,video"  # kinds of steps, repeated: the paper alternates the two
-    config.init = ""  # initial weights of the backbone, an .npz; "" starts from random ones
+    config.recipe = "paper"  # paper | released: the authors' code, which differs (losses, statistics per branch)
+    config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
     config.distributed = False  # one process of a multi-host job
 
@@ -27,6 +28,7 @@ def get_config() -> ConfigDict:
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
     config.model.width = 1.0  # channel multiplier of mobilenet_v2
+    config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
     config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
     config.model.aspp_depth = 512
@@ -39,6 +41,7 @@ def get_config() -> ConfigDict:
 
     config.loss = ConfigDict()
     config.loss.still = 1.0  # weight of the still steps' loss
+    config.loss.l1 = 0.8  # weight of the L1 distance beside the cross-entropy; recipe released only
     config.loss.video_side = 0.0  # weight of the side output's loss in video steps; the paper has none
     config.loss.orthogonal = 1e-4  # lambda of Eq. 12; symmetric co-attention only
     config.loss.orthogonal_matrix = "P"  # P of Eq. 4 | W = P^T D P
@@ -50,6 +53,9 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 5e-4
     config.optimizer.power = 0.9  # of the polynomial decay to 0
     config.optimizer.warmup_steps = 0
+    config.optimizer.drop_from = 1.0  # share of the steps after which the learning rate is multiplied by drop_factor
+    config.optimizer.drop_factor = 0.5
+    config.optimizer.repeat_updates = False  # update encoder parameters 1-4 times a step, as the release does; sgd only
     # (pattern of parameter names, factor in still steps, factor in video steps); first match counts, 0 and 0 freezes.
     config.optimizer.groups = (("^encoder/", 1.0, 1.0), ("", 0.0, 1.0))
 
@@ -81,7 +87,7 @@ def get_config() -> ConfigDict:
     config.inference = ConfigDict()
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
-    config.inference.fusion = "summary"  # summary (Eq. 13) | prediction
+    config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"

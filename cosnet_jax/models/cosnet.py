@@ -25,6 +25,7 @@ class Encoder(nn.Module):
 
     backbone: str
     width: float
+    blocks: int
     stride_in_first: bool
     ceil_mode: bool
     channels: int
@@ -40,7 +41,7 @@ class Encoder(nn.Module):
             depths = resnet.DEPTHS[self.backbone]
             self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
         elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.width, self.dtype)
+            self.body = MobileNetV2(self.width, self.blocks, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
         self.aspp = ASPP(
@@ -66,7 +67,7 @@ class COSNet(nn.Module):
       head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, with separate weights per branch).
       channels: C, of the features V.
       head_features: channels inside the head.
-      width: channel multiplier of mobilenet_v2.
+      width, blocks: of mobilenet_v2: channel multiplier, number of inverted residuals kept.
       stride_in_first, ceil_mode: of the ResNet.
       aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
       gate_bias: whether Eq. 8 has its bias b_f.
@@ -81,6 +82,7 @@ class COSNet(nn.Module):
     channels: int = 512
     head_features: int = 256
     width: float = 1.0
+    blocks: int = 17
     stride_in_first: bool = False
     ceil_mode: bool = False
     aspp_depth: int = 512
@@ -94,7 +96,7 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.stride_in_first, self.ceil_mode, self.channels, self.aspp_depth,
+            self.backbone, self.width, self.blocks, self.stride_in_first, self.ceil_mode, self.channels, self.aspp_depth,
             self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":

@@ -56,22 +56,24 @@ class MobileNetV2(nn.Module):
 
     Attributes:
       width: multiplier of all channels.
+      blocks: how many of the 17 inverted residuals are kept, at least 4 for output stride 8.
       dtype: as in `COSNet`.
     """
 
     width: float = 1.0
+    blocks: int = 17
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), 320 * width); `train` changes nothing."""
+        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), c), c = 320 with all blocks; `train` changes nothing."""
         del train
         x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
         x = nn.relu6(x)
         self.sow("intermediates", "stem", x)
         index, reduced, dilation = 0, 2, 1
-        for expansion, channels, blocks, stage_stride in STAGES:
-            for block in range(blocks):
+        for expansion, channels, repeats, stage_stride in STAGES:
+            for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
                 dilate = reduced * stride > OUTPUT_STRIDE
                 channels_out = scaled_channels(channels, self.width)
