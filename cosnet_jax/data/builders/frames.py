@@ -50,7 +50,14 @@ class Scan:
         return [frame for frames in self.splits.values() for frame in frames]
 
     def fingerprint(self, source: Path) -> str:
-        """A digest of the relative paths, sizes and modification times of all files of the dataset."""
+        """Digests the relative paths, sizes and modification times of all files of the dataset.
+
+        Args:
+          source: the folder that the paths are relative to.
+
+        Returns:
+          64 hexadecimal digits.
+        """
         files = {path for frame in self.frames() for path in (frame.image, frame.mask) if path} | set(self.listings)
         digest = hashlib.sha256()
         for path in sorted(files):
@@ -79,17 +86,34 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
-        """Lists what the raw dataset in `source` holds, without opening images."""
+        """Lists what a raw dataset holds, without opening images.
+
+        Args:
+          source: its folder.
+
+        Returns:
+          The frames, and what is wrong.
+        """
         raise NotImplementedError
 
     @classmethod
     def read_mask(cls, path: Path) -> np.ndarray | None:
-        """The mask in a file of the raw dataset: bool (H, W), or None where it cannot be read."""
+        """Reads a mask of the raw dataset.
+
+        Args:
+          path: its file.
+
+        Returns:
+          bool (H, W), or None where the file is no image.
+        """
         return image_files.decode_mask(path.read_bytes(), cls.MASK_THRESHOLD)
 
     @classmethod
     def check_frame(cls, frame: Frame) -> list[str]:
         """Decodes a frame's files.
+
+        Args:
+          frame: one that `scan` listed.
 
         Returns:
           One line for each thing wrong: truncated or unreadable files, a mask of another size than the image.
@@ -188,7 +212,15 @@ def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
 
 
 def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]:
-    """Yields `function(item)` in order; a few threads work ahead, and only a few results are kept."""
+    """Applies a function to items in a few threads that work ahead by a few results.
+
+    Args:
+      function: safe to call from several threads.
+      items: its arguments.
+
+    Yields:
+      `function(item)` for each item, in order.
+    """
     options = grain.ReadOptions(num_threads=min(MAX_THREADS, os.cpu_count() or 1), prefetch_buffer_size=4 * MAX_THREADS)
     results = iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options))
     try:
@@ -198,6 +230,13 @@ def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]
 
 
 def natural_order(path: Path) -> list[tuple[bool, int, str]]:
-    """A sorting key that puts frame 9 before frame 10."""
+    """A sorting key for paths that puts frame 9 before frame 10.
+
+    Args:
+      path: any path.
+
+    Returns:
+      Its text and its numbers, in turn.
+    """
     parts = re.split(r"(\d+)", str(path))
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

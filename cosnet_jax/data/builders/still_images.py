@@ -44,7 +44,15 @@ class StillImages(FramesBuilder, skip_registration=True):
 
 
 def find_layout(source: Path, layouts: tuple[tuple[str, str], ...]) -> tuple[Path, Path] | None:
-    """The first pair of folders (images, masks) that the source has, or None."""
+    """Finds the folders of images and masks.
+
+    Args:
+      source: folder of the raw dataset.
+      layouts: pairs of folders (images, masks) that it can have.
+
+    Returns:
+      The first pair that there is, or None.
+    """
     for images, masks in layouts:
         if (source / images).is_dir() and (source / masks).is_dir():
             return source / images, source / masks
