@@ -1,0 +1,171 @@
+"""The names of the parameters in PyTorch's state dicts and in our tree: one table a format.
+
+A row is (our module, the module in the state dict); the first row that matches the whole of our module's name counts.
+The names of arrays within a module, and their layout, are the same in all formats (`ARRAYS`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.training.optimizer import parameter_name
+
+RESNET = (
+    (r"encoder/body/conv1", r"conv1"),
+    (r"encoder/body/bn1", r"bn1"),
+    (r"encoder/body/layer(\d)_(\d+)/conv(\d)", r"layer\1.\2.conv\3"),
+    (r"encoder/body/layer(\d)_(\d+)/bn(\d)", r"layer\1.\2.bn\3"),
+    (r"encoder/body/layer(\d)_(\d+)/downsample_conv", r"layer\1.\2.downsample.0"),
+    (r"encoder/body/layer(\d)_(\d+)/downsample_bn", r"layer\1.\2.downsample.1"),
+)
+ENCODER = (
+    *RESNET,
+    (r"encoder/aspp/pool_conv", r"layer5.conv"),
+    (r"encoder/aspp/pool_bn", r"layer5.bn_x"),
+    (r"encoder/aspp/point_conv", r"layer5.conv2d_0"),
+    (r"encoder/aspp/point_bn", r"layer5.bn_0"),
+    (r"encoder/aspp/rate6_conv", r"layer5.conv2d_1"),
+    (r"encoder/aspp/rate6_bn", r"layer5.bn_1"),
+    (r"encoder/aspp/rate12_conv", r"layer5.conv2d_2"),
+    (r"encoder/aspp/rate12_bn", r"layer5.bn_2"),
+    (r"encoder/aspp/rate18_conv", r"layer5.conv2d_3"),
+    (r"encoder/aspp/rate18_bn", r"layer5.bn_3"),
+    (r"encoder/aspp/join_conv", r"layer5.bottleneck"),
+    (r"encoder/aspp/join_bn", r"layer5.bn"),
+    (r"encoder/aspp/prelu", r"layer5.prelu"),
+    (r"encoder/side", r"main_classifier"),
+)
+RELEASED = (
+    *((ours, f"encoder.{theirs}") for ours, theirs in ENCODER),
+    (r"affinity", r"linear_e"),
+    (r"gate/conv", r"gate"),
+    (r"head_a/conv1", r"conv1"),
+    (r"head_a/bn1", r"bn1"),
+    (r"head_a/classifier", r"main_classifier1"),
+    (r"head_b/conv1", r"conv2"),
+    (r"head_b/bn1", r"bn2"),
+    (r"head_b/classifier", r"main_classifier2"),
+)
+# Our array's name -> the state dict's.
+ARRAYS = {
+    "kernel": "weight",  # (k, k, c_in, c_out) here, (c_out, c_in, k, k) there
+    "weight": "weight",  # the affinity's W: `s[j, i] = v_b[j] . W v_a[i]` is the released `linear_e`, not transposed
+    "scale": "weight",
+    "slope": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+COUNTER = "num_batches_tracked"  # of every batch normalisation, since PyTorch 0.4.1; it changes no result
+
+
+class Format(NamedTuple):
+    """A kind of state dict.
+
+    Attributes:
+      rows: the table of modules.
+      left_out: pattern of names that have no counterpart here, of arrays and not of modules.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    left_out: str = "(?!)"
+
+
+FORMATS = {
+    "released": Format(RELEASED),
+    "deeplab": Format(ENCODER),
+    "torchvision": Format(RESNET, left_out=r"(fc|classifier|aux_classifier)\..*"),
+}
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by name, e.g. "params/affinity/weight"."""
+    return {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """The names that a format knows.
+
+    Args:
+      variables: {"params": ..., "batch_stats": ...} of arrays or shapes.
+      rows: a format's table.
+
+    Returns:
+      Name in the state dict -> ours, e.g. "linear_e.weight" -> "params/affinity/weight", in the order of the table.
+    """
+    names, compiled = {}, [(re.compile(ours), theirs) for ours, theirs in rows]
+    for ours in named_leaves(variables):
+        _, module, array = re.fullmatch(r"(\w+)/(.+)/(\w+)", ours).groups()
+        for order, (pattern, theirs) in enumerate(compiled):
+            if match := pattern.fullmatch(module):
+                names[f"{match.expand(theirs)}.{ARRAYS[array]}"] = order, ours
+                break
+    return {theirs: ours for theirs, (_, ours) in sorted(names.items(), key=lambda item: item[1][0])}
+
+
+def from_torch(
+    state_dict: Mapping[str, np.ndarray], variables: Any, form: Format, source: str
+) -> dict[str, np.ndarray]:
+    """Renames a state dict's arrays and lays them out as ours.
+
+    Args:
+      state_dict: name -> array, of floats of any width.
+      variables: {"params": ..., "batch_stats": ...} of arrays or shapes: what the names are to fill.
+      form: of the state dict.
+      source: names the state dict in errors.
+
+    Returns:
+      Our name -> float32 array, for all of our names that the format has.
+
+    Raises:
+      InputError: listing every name that is missing, unknown, or holds an array of another shape or not of floats.
+    """
+    expected, ours = counterparts(variables, form.rows), named_leaves(variables)
+    counters = {f"{name.removesuffix('.running_var')}.{COUNTER}" for name in expected if name.endswith(".running_var")}
+    given = {
+        name: array
+        for name, array in state_dict.items()
+        if name not in counters and not re.fullmatch(form.left_out, name)
+    }
+    problems = [f"missing {name}" for name in expected if name not in given]
+    problems += [f"unknown {name}" for name in given if name not in expected]
+    converted = {}
+    for name in expected.keys() & given.keys():
+        array, target = given[name], expected[name]
+        kernel, shape = target.endswith("/kernel"), tuple(ours[target].shape)
+        wanted = (shape[3], shape[2], *shape[:2]) if kernel else shape
+        if array.shape != wanted:
+            problems.append(f"{name} is {array.shape}, expected {wanted}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            problems.append(f"{name} is of {array.dtype}, expected floats")
+        else:
+            converted[target] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if kernel else array, np.float32)
+    if problems:
+        raise InputError(f"{source} does not fit in {len(problems)} places: {'; '.join(sorted(problems))}")
+    return converted
+
+
+def to_torch(variables: Any, form: Format) -> dict[str, np.ndarray]:
+    """Makes a state dict of our tree, the inverse of `from_torch` with a format that has all of our names.
+
+    Args:
+      variables: {"params": ..., "batch_stats": ...} of arrays.
+      form: of the state dict.
+
+    Returns:
+      Name -> float32 array, and a `num_batches_tracked` of 0 for every batch normalisation.
+    """
+    leaves, state_dict = named_leaves(variables), {}
+    for name, ours in counterparts(variables, form.rows).items():
+        array = np.asarray(leaves[ours], np.float32)
+        state_dict[name] = np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if ours.endswith("/kernel") else array
+        if name.endswith(".running_var"):
+            state_dict[f"{name.removesuffix('.running_var')}.{COUNTER}"] = np.array(0, np.int64)
+    return state_dict
