@@ -15,12 +15,13 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frames import Frames
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.models import cosnet
 from cosnet_jax.models.cosnet import COSNet, flatten
 from cosnet_jax.models.layers import resize_bilinear
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.state import make_model
 
-FUSIONS = ("summary", "prediction")
+FUSIONS = ("prediction", *cosnet.FUSIONS)
 
 
 class Setting(NamedTuple):
@@ -29,7 +30,8 @@ class Setting(NamedTuple):
     Attributes:
       num_references: N; 0 takes the encoder's own prediction.
       sampling: see `choose_references`.
-      fusion: "summary" averages the references' attention summaries (Eq. 13), "prediction" their predictions.
+      fusion: "prediction" averages the references' predictions; the others are of `COSNet.attend`: "summary" averages
+        their attention summaries (Eq. 13), "group" and "group_released" attend to all of them at once.
       seed: of random sampling.
     """
 
@@ -80,10 +82,11 @@ class Segmenter:
                 return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
             values = jnp.stack([flatten(reference) for reference in reference_features], axis=1)  # (1, N, j, c)
             keys = jnp.stack(reference_keys, axis=1)  # (1, N, j, d)
-            if fusion == "prediction":  # each reference is a query of its own: (N, 1, j, c)
+            if fusion == "prediction":  # each reference has a query of its own: (N, 1, j, c)
                 features = jnp.repeat(features, keys.shape[1], axis=0)
                 keys, values = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
-            summary = model.apply(variables, features, keys, values, method="attend")
+                fusion = "summary"
+            summary = model.apply(variables, features, keys, values, fusion, method="attend")
             logits = model.apply(variables, features, summary, size, method="decode")
             return jax.nn.sigmoid(logits).mean(axis=0, keepdims=True)
 

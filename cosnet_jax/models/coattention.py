@@ -76,18 +76,29 @@ class Channelwise(nn.Module):
 VARIANTS = {"vanilla": Vanilla, "symmetric": Symmetric, "channelwise": Channelwise}
 
 
-def summarise(queries: Array, keys: Array, values: Array) -> Array:
-    """The attention summary of every query position over one reference (Eqs. 1, 6 and 7).
+def compare(queries: Array, keys: Array) -> Array:
+    """The affinity S of every pair of positions (Eq. 1), computed in float32.
 
     Args:
-      queries: (n, i, d) of the frame that asks.
-      keys: (n, j, d) of the reference.
-      values: (n, j, c) features of the reference.
+      queries: (n, i, d) of frame a.
+      keys: (n, j, d) of frame b.
 
     Returns:
-      (n, i, c). The affinity and its softmax are computed in float32.
+      (n, j, i).
     """
-    affinity = jnp.einsum("njd,nid->nji", keys, queries, preferred_element_type=jnp.float32)  # S, Eq. 1
+    return jnp.einsum("njd,nid->nji", keys, queries, preferred_element_type=jnp.float32)
+
+
+def summarise(affinity: Array, values: Array) -> Array:
+    """The attention summary of every position of a over those of b (Eqs. 6 and 7).
+
+    Args:
+      affinity: (n, j, i) float32.
+      values: (n, j, c) features of b.
+
+    Returns:
+      (n, i, c).
+    """
     attention = jax.nn.softmax(affinity, axis=1)  # S_c: over j for each i, Eq. 6
     return jnp.einsum("nji,njc->nic", attention.astype(values.dtype), values)  # Z_a = V_b S_c, Eq. 7
 

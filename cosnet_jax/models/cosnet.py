@@ -18,6 +18,7 @@ from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
 BACKBONES = (*resnet.DEPTHS, "mobilenet_v2")
+FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
 
 
 class Encoder(nn.Module):
@@ -51,7 +52,9 @@ class Encoder(nn.Module):
 
     def __call__(self, images: Array, train: bool) -> Array:
         """Maps scaled images (n, h, w, 3) to features V (n, ~h/8, ~w/8, c)."""
-        return self.aspp(self.body(images, train), train)
+        features = self.aspp(self.body(images, train), train)
+        self.sow("intermediates", "features", features)
+        return features
 
     def side_logits(self, features: Array) -> Array:
         """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1)."""
@@ -140,21 +143,31 @@ class COSNet(nn.Module):
         """What a reference is compared by: (n, h, w, c) to (n, h * w, d), computed once a reference."""
         return self.affinity.key(flatten(features))
 
-    def attend(self, features: Array, keys: Array, values: Array) -> Array:
-        """The gated attention summary over N references (Eq. 13; with N = 1, Eqs. 7-9).
+    def attend(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
+        """The gated attention summary over N references (with N = 1, Eqs. 7-9).
 
         Args:
           features: (n, h, w, c) of the query frames.
           keys: (n, N, j, d) of each query's references, from `keys`.
           values: (n, N, j, c): the references' flattened features.
+          fusion: "summary" averages the references' gated summaries (Eq. 13). "group" has one softmax over the
+            positions of all references (the authors' group co-attention); "group_released" has it after a softmax over
+            the query's positions, as their file has by mistake.
 
         Returns:
           Z (n, h, w, c).
         """
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
+        if fusion != "summary":  # (n, 1, N * j, ...): one reference with the positions of all
+            keys, values = (x.reshape(x.shape[0], 1, -1, x.shape[-1]) for x in (keys, values))
         queries = self.affinity.query(flatten(features))
         summaries = []
         for reference in range(keys.shape[1]):
-            summary = coattention.summarise(queries, keys[:, reference], values[:, reference])
+            affinity = coattention.compare(queries, keys[:, reference])  # (n, j, i)
+            if fusion == "group_released":
+                affinity = nn.softmax(affinity, axis=2)
+            summary = coattention.summarise(affinity, values[:, reference])
             summaries.append(self.gate(summary.reshape(features.shape)))
         return sum(summaries) / len(summaries)
 
@@ -174,6 +187,7 @@ class COSNet(nn.Module):
 
     def _decode(self, head, features: Array, summary: Array, size: tuple[int, int], train: bool) -> Array:
         logits = head(jnp.concatenate([summary, features], axis=-1), train)
+        self.sow("intermediates", "logits", logits)
         return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
 
     def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, Array]:
@@ -193,20 +207,32 @@ class COSNet(nn.Module):
         if self.coattention == "none":
             return side, side
         a, b = jnp.moveaxis(features.reshape(n, 2, *features.shape[1:]), 1, 0)
-        queries_a, keys_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
-        summary_a = coattention.summarise(queries_a, keys_b, flatten(b))  # Z_a = V_b S_c
-        summary_b = coattention.summarise(keys_b, queries_a, flatten(a))  # Z_b = V_a S_r: the affinity is S^T
-        gated_a, gated_b = self.gate(summary_a.reshape(a.shape)), self.gate(summary_b.reshape(b.shape))
+        return self.decode_pair(a, b, size, train), side
+
+    def decode_pair(self, a: Array, b: Array, size: tuple[int, int], train: bool = False) -> Array:
+        """The segmentation of two frames, each with the other as its reference and by the head of its own branch.
+
+        Args:
+          a, b: features (n, h, w, c) from `encode`.
+          size: (height, width) of the result.
+          train: as in `encode`.
+
+        Returns:
+          Logits (n, 2, height, width), float32.
+        """
+        affinity = coattention.compare(self.affinity.query(flatten(a)), self.affinity.key(flatten(b)))  # S (n, j, i)
+        summary_a = coattention.summarise(affinity, flatten(b)).reshape(a.shape)  # Z_a = V_b S_c
+        summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a)).reshape(b.shape)  # Z_b = V_a S_r
+        for name, value in (("affinity", affinity), ("summary_a", summary_a), ("summary_b", summary_b)):
+            self.sow("intermediates", name, value)
+        gated_a, gated_b = self.gate(summary_a), self.gate(summary_b)
         if self.head == "paper":  # one head, and so the batch statistics of both branches together
-            logits = self._decode(
-                self.head_a, jnp.concatenate([a, b]), jnp.concatenate([gated_a, gated_b]), size, train
-            ).reshape(2, n, *size)
+            both, gated = jnp.concatenate([a, b]), jnp.concatenate([gated_a, gated_b])
+            logits = self._decode(self.head_a, both, gated, size, train).reshape(2, -1, *size)
         else:
-            logits = jnp.stack([
-                self._decode(self.head_a, a, gated_a, size, train),
-                self._decode(self.head_b, b, gated_b, size, train),
-            ])
-        return jnp.moveaxis(logits, 0, 1), side
+            logits_a = self._decode(self.head_a, a, gated_a, size, train)
+            logits = jnp.stack([logits_a, self._decode(self.head_b, b, gated_b, size, train)])
+        return jnp.moveaxis(logits, 0, 1)
 
 
 def flatten(features: Array) -> Array:
