@@ -10,21 +10,23 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.protocols import Protocol
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 PALETTE = 3  # the colour type in a PNG's header
 
 
-def check_predictions(masks_dir: str | Path, sequences: Sequence, every_frame: bool = True) -> None:
+def check_predictions(masks_dir: str | Path, sequences: Sequence, protocol: Protocol) -> None:
     """Checks that a folder holds the predictions of `sequences`, nothing else, and that every file can be a mask.
 
-    Only names, headers and file ends are read, so that mistakes show before long work starts.
+    Every annotated frame needs a prediction; where the first and the last frame do not count, both may be missing. Only
+    names, headers and file ends are read, so that mistakes show before long work starts.
 
     Args:
       masks_dir: holds one folder per sequence with one PNG per frame.
-      sequences: objects with `name`, `frames` (names without suffix) and `mask(i)`.
-      every_frame: whether every frame needs a prediction; otherwise only those with an annotation do.
+      sequences: see `score.score_masks`.
+      protocol: the benchmark's rules.
 
     Raises:
       InputError: a sequence or frame is missing, one too many is there, or a file is no complete PNG of the size of
@@ -35,23 +37,25 @@ def check_predictions(masks_dir: str | Path, sequences: Sequence, every_frame: b
         raise InputError(f"{masks_dir}: no such folder of predicted masks")
     problems = []
     for sequence in sequences:
-        problems += _sequence_problems(masks_dir / sequence.name, sequence, every_frame)
+        problems += _sequence_problems(masks_dir / sequence.name, sequence, protocol)
     known = {sequence.name for sequence in sequences}
-    folders = sorted({path.parent.relative_to(masks_dir).as_posix() for path in masks_dir.rglob("*.png")})
-    problems += [f"{masks_dir / folder}: not a sequence of this split" for folder in folders if folder not in known]
+    for folder in sorted(path for path in masks_dir.iterdir() if path.is_dir()):
+        if folder.name not in known and any(folder.glob("*.png")):
+            problems.append(f"{folder}: not a sequence of this split")
     if problems:
         others = len(problems) - 1
         raise InputError(problems[0] + (f" (and {others} more problem{'s' * (others > 1)})" if others else ""))
 
 
-def _sequence_problems(folder: Path, sequence, every_frame: bool) -> list[str]:
+def _sequence_problems(folder: Path, sequence, protocol: Protocol) -> list[str]:
     if not folder.is_dir():
-        return [f"{folder}: predictions of sequence {sequence.name!r} are missing"]
+        return [f"{folder}: predicted masks of sequence {sequence.name!r} are missing"]
     there = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    truths = {name: sequence.mask(i) for i, name in enumerate(sequence.frames) if not every_frame or i == 0}
-    needed = [name for name in sequence.frames if every_frame or truths[name] is not None]
-    size = next((truth.shape for truth in truths.values() if truth is not None), None)
+    needed = [sequence.frames[i] for i in sequence.annotated]
+    if protocol.drop_ends and not {needed[0], needed[-1]} & there.keys():
+        needed = needed[1:-1]
     problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in there]
+    size = sequence.mask(sequence.annotated[0]).shape
     frames = set(sequence.frames)
     for name, path in there.items():
         problem = png_problem(path, size) if name in frames else f"not a frame of sequence {sequence.name!r}"
@@ -60,12 +64,12 @@ def _sequence_problems(folder: Path, sequence, every_frame: bool) -> list[str]:
     return problems
 
 
-def png_problem(path: Path, size: tuple[int, int] | None) -> str | None:
+def png_problem(path: Path, size: tuple[int, int]) -> str | None:
     """Says what is wrong with a PNG file as far as its header and its end show it.
 
     Args:
       path: the file.
-      size: the (height, width) it must have, or None for any.
+      size: the (height, width) it must have.
 
     Returns:
       What is wrong, or None.
@@ -83,7 +87,7 @@ def png_problem(path: Path, size: tuple[int, int] | None) -> str | None:
     if end != PNG_END:
         return "truncated PNG image"
     width, height = struct.unpack(">II", header[16:24])
-    if size is not None and (height, width) != tuple(size):
+    if (height, width) != tuple(size):
         return f"mask of {height} x {width} pixels, but the ground truth has {size[0]} x {size[1]}"
     return None
 

@@ -76,13 +76,14 @@ def counted_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) -> l
     annotated = [i for i, truth in enumerate(truths) if truth is not None]
     if protocol.every_frame and len(annotated) < len(truths):
         missing = next(i for i, truth in enumerate(truths) if truth is None)
-        raise InputError(f"frame {missing} has no annotation; this protocol needs one for every frame")
+        raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
     counted = annotated[1:-1] if protocol.drop_ends else annotated
     if protocol.skip_empty:
         counted = [i for i in counted if truths[i].any()]
     if not counted:
-        rules = " between the first and the last" if protocol.drop_ends else " with an annotation"
-        raise InputError(f"none of its {len(truths)} frames counts; at least one frame{rules} is needed")
+        what = "3 annotated frames" if protocol.drop_ends else "1 annotated frame"
+        what += " with foreground" if protocol.skip_empty else ""
+        raise InputError(f"{len(annotated)} of {len(truths)} frames are annotated, but at least {what} are needed")
     return counted
 
 
@@ -102,7 +103,7 @@ def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[
 
 
 def category_of(sequence: str) -> str:
-    """Returns the YouTube-Objects category that a sequence name starts with (e.g. of "cat-0001-shot-001")."""
+    """Returns the YouTube-Objects category that a sequence name starts with (e.g. of "cat_0001_001")."""
     category = re.match("[a-z]*", sequence).group()
     if category not in CATEGORIES:
         raise InputError(f"sequence {sequence!r} starts with no category; the categories are {', '.join(CATEGORIES)}")
@@ -121,4 +122,3 @@ def average_stability(per_sequence: Mapping[str, float | None]) -> dict:
     defined = {name: value for name, value in per_sequence.items() if value is not None}
     over = [name for name in defined if name in STABLE_SEQUENCES] or list(defined)
     return {"mean": float(np.mean([defined[name] for name in over])) if over else None, "sequences": over}
-

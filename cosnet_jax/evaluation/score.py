@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import math
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation import stability
 from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.predictions import check_predictions, read_masks
 from cosnet_jax.evaluation.protocols import (
     Protocol,
     average_categories,
     average_stability,
+    category_of,
     counted_frames,
     get_protocol,
 )
 from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.evaluation.stability import temporal_instability
 from cosnet_jax.evaluation.statistics import mean_over_sequences, mean_recall_decay
+from cosnet_jax.inference.processes import map_in_processes, usable_cores
 from cosnet_jax.progress import track
 
 FRAME_MEASURES = {"J": jaccard, "F": boundary_f}
@@ -43,8 +42,8 @@ def score_masks(
     """Scores the predicted masks of a benchmark.
 
     Args:
-      sequences: objects with `name`, `frames` (names without suffix) and `mask(i)` -> (h, w) bool or None where the
-        frame has no annotation; they must be picklable unless `processes` is 1.
+      sequences: objects with `name`, `frames` (names without suffix), `annotated` (positions of the frames that have a
+        ground truth) and `mask(i)` -> (h, w) bool; they must be picklable unless `processes` is 1.
       masks_dir: `<sequence>/<frame>.png`; `predictions.read_masks` says how each kind of PNG is binarised.
       protocol: davis16 (also for the synthetic videos), fbms or youtube_objects.
       metrics: any of "J", "F" and, for davis16, "T".
@@ -69,7 +68,12 @@ def score_masks(
         raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
     if not sequences:
         raise InputError("there are no sequences to score")
-    check_predictions(masks_dir, sequences, rules.every_frame)
+    for sequence in sequences:
+        if not sequence.annotated:
+            raise InputError(f"sequence {sequence.name!r} has no annotated frame")
+        if rules.by_category:
+            category_of(sequence.name)
+    check_predictions(masks_dir, sequences, rules)
 
     work = functools.partial(score_sequence, masks_dir=Path(masks_dir), protocol=rules, metrics=tuple(metrics))
     scored = dict(track(_map_sequences(work, sequences, processes), "scoring", total=len(sequences)))
@@ -117,42 +121,41 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
       The sequence's name, and "frames" (names of those that count), "J" and "F" (a list of one value a frame that
       counts) and "T" (None where no pair of frames has two contours).
     """
-    truths = [sequence.mask(i) for i in range(len(sequence.frames))]
+    truths: list = [None] * len(sequence.frames)
+    for i in sequence.annotated:
+        truths[i] = sequence.mask(i)
     try:
         counted = counted_frames(protocol, truths)
     except InputError as error:
         raise InputError(f"sequence {sequence.name!r}: {error}") from error
-    paths = [masks_dir / sequence.name / f"{name}.png" for name in sequence.frames]
-    read = [i for i, truth in enumerate(truths) if truth is not None]
-    predictions = dict(zip(read, read_masks([paths[i] for i in read]), strict=True))
-    for i, prediction in predictions.items():
-        if prediction.shape != truths[i].shape:
-            raise InputError(f"{paths[i]}: mask of {prediction.shape}, but the ground truth has {truths[i].shape}")
+    paths = [masks_dir / sequence.name / f"{sequence.frames[i]}.png" for i in counted]
+    predictions = dict(zip(counted, read_masks(paths), strict=True))
+    for i, path in zip(counted, paths, strict=True):
+        if predictions[i].shape != truths[i].shape:
+            given, expected = predictions[i].shape, truths[i].shape
+            raise InputError(f"{path}: mask of {given} pixels, but the ground truth has {expected}")
 
     scores: dict = {"frames": [sequence.frames[i] for i in counted]}
     for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
         scores[metric] = [FRAME_MEASURES[metric](predictions[i], truths[i]) for i in counted]
     if "T" in metrics:
-        value = stability.temporal_instability(truths[0], [predictions[i] for i in counted])
+        value = temporal_instability(truths[0], [predictions[i] for i in counted])
         scores["T"] = None if math.isnan(value) else value
     return sequence.name, scores
 
 
 def _map_sequences(work, sequences: Sequence, processes: int | None) -> Iterator[tuple[str, dict]]:
-    """Yields `work(sequence)` in the order of completion, the longest sequences first."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processes = min(processes or cores or 1, len(sequences))
+    """Yields `work(sequence)`, the longest sequences first, so that no process is left with a long one at the end."""
+    processes = min(processes or usable_cores(), len(sequences))
+    longest_first = sorted(sequences, key=lambda sequence: -len(sequence.annotated))
     if processes == 1:
-        yield from map(work, sequences)
-        return
-    longest_first = sorted(sequences, key=lambda sequence: -len(sequence.frames))
-    # spawn: the caller may run JAX, whose threads do not survive a fork.
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        pending = [pool.submit(work, sequence) for sequence in longest_first]
-        try:
-            for future in concurrent.futures.as_completed(pending):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from map(work, longest_first)
+    else:
+        alone = functools.partial(_on_one_thread, work)
+        yield from map_in_processes(alone, ((sequence,) for sequence in longest_first), processes)
+
+
+def _on_one_thread(work, sequence) -> tuple[str, dict]:
+    """Keeps OpenCV from starting threads of its own in every worker process."""
+    cv2.setNumThreads(1)
+    return work(sequence)

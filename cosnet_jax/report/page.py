@@ -123,6 +123,4 @@ def _table(table: Table) -> Markup:
     head = row(table.columns, "th")
     body = "".join(row(cells, "td", quoted if i in table.quoted else "") for i, cells in enumerate(table.rows))
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return Markup(
-        f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
-    )
+    return Markup(f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table></div>')
