@@ -223,7 +223,7 @@ class COSNet(nn.Module):
         affinity = coattention.compare(self.affinity.query(flatten(a)), self.affinity.key(flatten(b)))  # S (n, j, i)
         summary_a = coattention.summarise(affinity, flatten(b)).reshape(a.shape)  # Z_a = V_b S_c
         summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a)).reshape(b.shape)  # Z_b = V_a S_r
-        for name, value in (("affinity", affinity), ("summary_a", summary_a), ("summary_b", summary_b)):
+        for name, value in (("similarity", affinity), ("summary_a", summary_a), ("summary_b", summary_b)):
             self.sow("intermediates", name, value)
         gated_a, gated_b = self.gate(summary_a), self.gate(summary_b)
         if self.head == "paper":  # one head, and so the batch statistics of both branches together

@@ -1,0 +1,112 @@
+"""The commands of `python -m cosnet_jax`, one function each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from cosnet_jax.errors import InputError, report_input_errors
+
+PRESETS = ("released", "group", "deeplab", "torchvision")
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """PyTorch weights -> checkpoint."""
+    from cosnet_jax.interop.convert import convert
+
+    for line in convert(arguments.weights, arguments.output, arguments.preset):
+        print(line)
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Checkpoint of the released architecture -> PyTorch weights."""
+    from cosnet_jax.interop.convert import export
+
+    export(arguments.checkpoint, arguments.output)
+    print(arguments.output)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """A table of the differences from PyTorch; 1 if one is above the tolerance."""
+    from cosnet_jax.config import MIN_SIZE
+    from cosnet_jax.interop.compare import compare
+
+    if min(arguments.size) < MIN_SIZE:
+        raise InputError(f"--size is {tuple(arguments.size)}; expected at least {MIN_SIZE} pixels either way")
+    rows = compare(arguments.weights, tuple(arguments.size))
+    print(f"{'stage':<12}{'absolute':>12}{'relative':>12}")
+    for row in rows:
+        above = "  above the tolerance" if not row.relative <= arguments.tolerance else ""
+        print(f"{row.stage:<12}{row.absolute:>12.1e}{row.relative:>12.1e}{above}")
+    worst = max(rows, key=lambda row: row.relative)
+    good = all(row.relative <= arguments.tolerance for row in rows)
+    print(f"largest relative difference {worst.relative:.1e} ({worst.stage}), tolerance {arguments.tolerance:.1e}")
+    print("agrees with PyTorch" if good else "differs from PyTorch")
+    return 0 if good else 1
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Raw dataset folder -> prepared set."""
+    from cosnet_jax.data.prepare import prepare, summarise
+
+    for folder in prepare(arguments.dataset, arguments.source, arguments.data_dir):
+        print(folder)
+        for line in summarise(folder):
+            print(f"  {line}")
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m cosnet_jax", description="COSNet in JAX.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(function, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(function.__name__, help=description, description=description)
+        added.set_defaults(run=function)
+        return added
+
+    added = command(convert, "Convert PyTorch weights (.pth) to a checkpoint.")
+    added.add_argument("weights", metavar="WEIGHTS.pth", help="the file; nothing in it is executed")
+    added.add_argument("--output", required=True, metavar="DIR", help="a new folder for the checkpoint")
+    added.add_argument(
+        "--preset", choices=PRESETS, default="released",
+        help="what the file holds: the authors' COSNet (default), their group model, their DeepLabv3 encoder, or "
+        "torchvision's ResNet-50, ResNet-101 or DeepLabv3",
+    )  # fmt: skip
+
+    added = command(export, "Write a checkpoint of the released architecture as PyTorch weights (.pth).")
+    added.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--output", required=True, metavar="WEIGHTS.pth", help="the file to write")
+
+    added = command(compare, "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.")
+    added.add_argument("weights", metavar="WEIGHTS.pth", help="weights of the released COSNet or group model")
+    added.add_argument("--size", nargs=2, type=int, default=(97, 97), metavar=("H", "W"), help="of the frames (97 97)")
+    added.add_argument(
+        "--tolerance", type=float, default=2e-5, help="largest difference, relative to a stage's largest value (2e-5)"
+    )
+
+    added = command(prepare, "Prepare a dataset for training and evaluation.")
+    names = "davis16, fbms, youtube_objects, duts, msra10k, dut_omron or stills"
+    added.add_argument("dataset", metavar="DATASET", help=names)
+    added.add_argument("--source", default="", metavar="RAW", help="folder of the dataset as downloaded")
+    added.add_argument(
+        "--data-dir", default="", metavar="DIR", help="where prepared sets are kept (~/.cache/cosnet_jax)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: the command line without the program's name; None takes the process's.
+
+    Returns:
+      The exit status.
+    """
+    parsed = make_parser().parse_args(arguments)
+    with report_input_errors():
+        return parsed.run(parsed)
