@@ -52,23 +52,19 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int, padding:
     return _depthwise(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride, dilation)
 
 
-def _windows(x: Array, size: int, stride: int, dilation: int) -> list[list[Array]]:
-    """For each row and column of a filter, the inputs (..., h, w, c) that it meets, without padding."""
-    reach = (size - 1) * dilation
-    height, width = x.shape[-3] - reach, x.shape[-2] - reach
+def _windows(x: Array, size: tuple[int, int], stride: int, dilation: int) -> list[list[Array]]:
+    """For each row and column of a filter of a size, the inputs (n, h', w', c) that it meets; x is padded already."""
+    rows, columns = (range(0, length * dilation, dilation) for length in size)
+    height, width = x.shape[1] - rows[-1], x.shape[2] - columns[-1]
     return [
-        [
-            x[..., row : row + height : stride, column : column + width : stride, :]
-            for column in range(0, size * dilation, dilation)
-        ]
-        for row in range(0, size * dilation, dilation)
+        [x[:, row : row + height : stride, column : column + width : stride] for column in columns] for row in rows
     ]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """The sum of shifted products. Its gradient is written out, for XLA's own takes several times as long on CPUs."""
-    rows = zip(_windows(x, kernel.shape[0], stride, dilation), kernel, strict=True)
+    rows = zip(_windows(x, kernel.shape[:2], stride, dilation), kernel, strict=True)
     return sum(window * weight[0] for windows, weights in rows for window, weight in zip(windows, weights, strict=True))
 
 
@@ -86,15 +82,16 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), borders)
     to_x = _depthwise(spread, kernel[::-1, ::-1], 1, dilation)
 
-    # To the filter: products of the gradient with what each weight met, added up over the examples first.
-    def add(totals, example):
-        x, gradient = example
-        windows = _windows(x, size, stride, dilation)
-        return [total + window * gradient for total, window in zip(totals, sum(windows, []), strict=True)], None
+    # To the filter: products of the gradient with what each weight met, row by row so that the sums stay in the cache.
+    def add(totals, row):
+        gradient_row = lax.dynamic_index_in_dim(gradient, row, 1)
+        rows = [lax.dynamic_index_in_dim(x, row * stride + offset, 1) for offset in range(0, size * dilation, dilation)]
+        windows = [window for row in rows for window in _windows(row, (1, size), stride, dilation)[0]]
+        return [total + window * gradient_row for total, window in zip(totals, windows, strict=True)], None
 
-    zeros = [jnp.zeros(gradient.shape[1:], gradient.dtype)] * size**2
-    totals, _ = lax.scan(add, zeros, (x, gradient))
-    to_kernel = jnp.stack([total.sum((0, 1)) for total in totals]).reshape(kernel.shape)
+    zeros = [jnp.zeros_like(gradient[:, :1])] * size**2
+    totals, _ = lax.scan(add, zeros, jnp.arange(gradient.shape[1]))
+    to_kernel = jnp.stack([total.sum((0, 1, 2)) for total in totals]).reshape(kernel.shape)
     return to_x, to_kernel
 
 
