@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.twin import PairModel, load_twin
+from cosnet_jax.training.state import make_model
 
 torch.set_num_threads(1)  # test processes run side by side
 
@@ -45,3 +51,29 @@ def released_weights() -> dict[str, np.ndarray]:
 def twin(released_weights) -> PairModel:
     """The twin with these weights, in eval mode. Tests must leave it unchanged."""
     return load_twin(released_weights)
+
+
+@pytest.fixture(scope="session")
+def converted(released_weights):
+    """Our network with these weights: (model, variables, config)."""
+    variables, config, initial = convert_state_dict(released_weights, "released", "random weights")
+    assert initial == []
+    return make_model(config.model), variables, config
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """A folder with `case.py`, `released_state_dict.json` and `case_97x97.npz`."""
+    folder = os.environ.get("COSNET_REFERENCE")
+    if not folder:
+        pytest.skip("COSNET_REFERENCE names no folder with a worked case of the released model")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def case(reference):
+    """The module that draws the worked case's weights and inputs."""
+    spec = importlib.util.spec_from_file_location("case", reference / "case.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

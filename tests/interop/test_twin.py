@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -15,23 +13,6 @@ import torch
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.twin import load_twin, to_numpy
-
-
-@pytest.fixture(scope="module")
-def reference():
-    """A folder with `case.py`, `released_state_dict.json` and `case_97x97.npz`."""
-    folder = os.environ.get("COSNET_REFERENCE")
-    if not folder:
-        pytest.skip("COSNET_REFERENCE names no folder with a worked case of the released model")
-    return Path(folder)
-
-
-@pytest.fixture(scope="module")
-def case(reference):
-    spec = importlib.util.spec_from_file_location("case", reference / "case.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def images(size, count, seed=0):

@@ -1,0 +1,81 @@
+"""Our network against the PyTorch twin, and against a worked case of the released model."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from cosnet_jax import Segmenter
+from cosnet_jax.inference.segmenter import Setting
+from cosnet_jax.interop.compare import differences, our_stages, smooth_frames, to_twin
+from cosnet_jax.interop.convert import convert, convert_state_dict
+from cosnet_jax.interop.pth import write_pth
+from cosnet_jax.interop.twin import load_twin
+from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
+from cosnet_jax.training.state import make_model
+
+# Odd and even sides: where a side of the stem's output is even, ceil_mode pools one window more.
+@pytest.mark.parametrize("size", [(95, 127), (96, 160), (129, 161)])
+def test_every_stage_agrees_with_the_twin(twin, converted, size):
+    model, variables, _ = converted
+    pair = smooth_frames(size)
+    with torch.no_grad():
+        theirs = {name: value.numpy() for name, value in twin.stages(*torch.from_numpy(to_twin(pair))[:, None]).items()}
+    rows = differences(our_stages(model, variables, pair), theirs)
+    assert [row.stage for row in rows] == list(theirs)
+    for row in rows:
+        assert row.relative < 2e-5, row  # 101 layers in float32; stages reach from 1 to 4000
+    assert theirs["y_a"].std() > 0.01  # there is something to agree on
+
+
+@pytest.fixture(scope="module")
+def segmenter(converted):
+    model, variables, _ = converted
+    return Segmenter(model, variables, (41, 56), Setting())
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("fusion", ["summary", "prediction", "group", "group_released"])
+def test_fusions_agree_with_the_twin(segmenter, twin, fusion, count):
+    frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
+    segmenter.setting = Setting(fusion=fusion)
+    references = list(range(1, count + 1))
+    ours = next(segmenter.stream(frames, references))
+    images = torch.from_numpy(to_twin(frames))[:, None]
+    with torch.no_grad():
+        theirs = twin.segment(images[0], images[references], fusion)[0, 0].numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+    assert theirs.std() > 0.01
+
+
+def test_the_worked_case(reference, case):
+    variables, config, _ = convert_state_dict(case.weights(), "released", "worked case")
+    images = case.images((97, 97), 3, 3)[:2]
+    rgb = (np.moveaxis(images, 1, -1) + np.asarray(RELEASED_BGR_MEAN, np.float32))[..., ::-1]
+    stages = our_stages(make_model(config.model), variables, rgb)
+    expected = np.load(reference / "case_97x97.npz")
+    for name, key in {"y_a": "ya", "y_b": "yb", "side_b": "side", "feature_a": "fa"}.items():
+        np.testing.assert_allclose(stages[name], expected[key], rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_the_worked_case_through_files(reference, case, tmp_path):
+    """`.pth` -> convert -> checkpoint -> Segmenter, with the images rounded to what a frame can hold."""
+    names = [name for name, _, _ in json.loads((reference / "released_state_dict.json").read_text())]
+    weights = case.weights()
+    write_pth(tmp_path / "released.pth", {"epoch": 60, "model": {f"module.{name}": weights[name] for name in names}})
+    convert(tmp_path / "released.pth", tmp_path / "checkpoint", "released")
+    segmenter = Segmenter.from_checkpoint(tmp_path / "checkpoint", size=(97, 97))
+    bgr = np.moveaxis(case.images((97, 97), 3, 3), 1, -1) + np.asarray(RELEASED_BGR_MEAN, np.float32)
+    frames = bgr[..., ::-1].round().clip(0, 255).astype(np.uint8)
+    maps = segmenter(frames, references=[1])
+    images = torch.from_numpy(to_twin(frames))[:, None]
+    twin = load_twin(weights)
+    for frame in (0, 2):
+        with torch.no_grad():
+            expected = twin(images[frame], images[1])[0][0, 0].numpy()
+        np.testing.assert_allclose(maps[frame], expected, rtol=0, atol=2e-5)
+    assert jax.numpy.abs(maps[0] - maps[2]).max() > 0.01
