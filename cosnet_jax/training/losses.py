@@ -1,9 +1,10 @@
-"""What training minimises (paper, section 3.2)."""
+"""What training minimises: the paper's losses (section 3.2), and the authors' own."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Array = jax.Array
 
@@ -25,6 +26,27 @@ def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
     eta = masks.mean((1, 2), keepdims=True)
     foreground, background = jax.nn.softplus(-logits), jax.nn.softplus(logits)  # -log y, -log(1 - y)
     return ((1 - eta) * masks * foreground + eta * (1 - masks) * background).mean((1, 2))
+
+
+def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str | None = None) -> Array:
+    """The authors' loss: mean cross-entropy, times pixels / foreground pixels of the whole batch, plus an L1 distance.
+
+    Args:
+      logits: (n, h, w).
+      masks: (n, h, w) ground truth in {0, 1}, any type.
+      l1_weight: of the mean L1 distance of the probabilities.
+      axis_name: the mapped axis that the batch is split over, or None.
+
+    Returns:
+      A scalar; finite for a batch without foreground too, where the release has infinity.
+    """
+    logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
+    foreground = masks.mean()
+    if axis_name is not None:
+        foreground = lax.pmean(foreground, axis_name)
+    entropy = (jax.nn.softplus(logits) - masks * logits).mean()
+    distance = jnp.abs(jax.nn.sigmoid(logits) - masks).mean()
+    return entropy / jnp.maximum(foreground, 1 / masks.size) + l1_weight * distance
 
 
 def orthogonality(matrix: Array) -> Array:

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from cosnet_jax.errors import InputError
 
 KINDS = ("still", "video")
+# How often the release's optimiser lists a parameter: once per module around it, below the encoder. First match counts.
+REPEATS = (("^encoder/body/layer.*/downsample_", 4), ("^encoder/body/layer", 3), ("^encoder/aspp/", 2), ("", 1))
 
 
 class Optimizer(NamedTuple):
@@ -67,11 +69,23 @@ def group_factors(params: Any, groups: tuple[tuple[str, float, float], ...]) -> 
     }
 
 
+def update_counts(params: Any, repeat_updates: bool) -> Any:
+    """How often one step updates each parameter: a tree of integers, 1 unless `repeat_updates`."""
+
+    def count(path, _):
+        name = parameter_name(path)
+        return next(times for pattern, times in REPEATS if re.search(pattern, name)) if repeat_updates else 1
+
+    return jax.tree_util.tree_map_with_path(count, params)
+
+
 def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimizer:
     """Builds the optimiser.
 
     With "sgd" it is PyTorch's: weight decay is added to the gradient, momentum gathers that, and the learning rate (times the
-    group's factor) scales the result; momentum and decay go on in steps whose factor is 0.
+    group's factor) scales the result; momentum and decay go on in steps whose factor is 0. With `repeat_updates` a step
+    updates some parameters several times in a row, each time with the same gradient, the momentum moved on and the
+    weight decay of the weight as it has become.
 
     Args:
       config: `config.optimizer`.
@@ -91,16 +105,31 @@ def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimiz
         direction = optax.chain(optax.scale_by_adam(), decay)
     else:
         raise InputError(f"optimizer.name is {config.name!r}; expected sgd or adamw")
-    factors = group_factors(params, config.groups)
+    if config.repeat_updates and config.name != "sgd":
+        raise InputError(f"optimizer.repeat_updates is for sgd; optimizer.name is {config.name!r}")
+    factors, counts = group_factors(params, config.groups), update_counts(params, config.repeat_updates)
 
     def learning_rate(step):
         warmup = jnp.minimum(1.0, (step + 1) / max(config.warmup_steps, 1))
-        return config.learning_rate * warmup * (1 - jnp.minimum(step / total_steps, 1.0)) ** config.power
+        factor = jnp.where(step < config.drop_from * total_steps, 1.0, config.drop_factor)
+        return config.learning_rate * warmup * factor * (1 - jnp.minimum(step / total_steps, 1.0)) ** config.power
+
+    def update_once(gradients, state, params, rate, kind):
+        directions, state = direction.update(gradients, state, params)
+        params = jax.tree.map(lambda p, d, factor: p - rate * factor * d, params, directions, factors[kind])
+        return params, state
 
     def update(gradients, state, params, step, kind):
-        directions, state = direction.update(gradients, state, params)
         rate = learning_rate(step)
-        params = jax.tree.map(lambda p, d, factor: p - rate * factor * d, params, directions, factors[kind])
+        params, state = update_once(gradients, state, params, rate, kind)
+        for times in range(2, max(jax.tree.leaves(counts)) + 1):
+
+            def chosen(new, old, times=times):
+                return jax.tree.map(lambda count, n, o: n if count >= times else o, counts, new, old)
+
+            moved, (_, momentum) = update_once(gradients, state, params, rate, kind)
+            params = chosen(moved, params)
+            state = (state[0], optax.TraceState(chosen(momentum.trace, state[1].trace)))
         return params, state
 
     return Optimizer(direction.init, update, learning_rate)

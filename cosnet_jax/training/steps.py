@@ -16,6 +16,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.losses import balanced_cross_entropy, orthogonality
 from cosnet_jax.training.optimizer import Optimizer
+from cosnet_jax.training.released import released_losses
 from cosnet_jax.training.state import TrainState
 
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
@@ -31,17 +32,15 @@ def regularised_matrix(params: Any, which: str) -> jax.Array:
     raise InputError(f"loss.orthogonal_matrix is {which!r}; expected P or W")
 
 
-def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[str, Step]:
-    """Builds the steps by kind.
+def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
+    """Builds the paper's loss functions.
 
     Args:
-      model: the network; if it has an `axis_name` the steps run inside a map over that axis and average over it.
-      optimizer: from `make_optimizer`.
+      model: the network.
       config: the whole configuration; `loss` and `freeze_batch_norm` are read.
 
     Returns:
-      {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
-      {"image": (n, 2, h, w, 3), "mask": (n, 2, h, w)}. Metrics are scalars: "loss" and its parts.
+      {"still": function, "video": function} of (params, batch_stats, batch) to (loss, (parts, updated variables)).
     """
     train = not config.freeze_batch_norm
 
@@ -69,6 +68,28 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
             loss = loss + config.loss.orthogonal * parts["orthogonality"]  # Eq. 12
         return loss, (parts, updated)
 
+    return {"still": still_loss, "video": video_loss}
+
+
+RECIPES = {"paper": paper_losses, "released": released_losses}
+
+
+def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[str, Step]:
+    """Builds the steps by kind.
+
+    Args:
+      model: the network; if it has an `axis_name` the steps run inside a map over that axis and average over it.
+      optimizer: from `make_optimizer`.
+      config: the whole configuration; `recipe`, `loss` and `freeze_batch_norm` are read.
+
+    Returns:
+      {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
+      {"image": (n, 2, h, w, 3), "mask": (n, 2, h, w)}. Metrics are scalars: "loss" and its parts.
+    """
+    if config.recipe not in RECIPES:
+        raise InputError(f"recipe is {config.recipe!r}; expected {' or '.join(RECIPES)}")
+    losses = RECIPES[config.recipe](model, config)
+
     def make_step(kind: str, loss_function) -> Step:
         def step(state, batch):
             gradient = jax.value_and_grad(loss_function, has_aux=True)
@@ -82,4 +103,4 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
 
         return step
 
-    return {"still": make_step("still", still_loss), "video": make_step("video", video_loss)}
+    return {kind: make_step(kind, loss_function) for kind, loss_function in losses.items()}

@@ -15,7 +15,7 @@ GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0
 def config(**settings):
     values = {
         "name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "power": 0.9, "warmup_steps": 0,
-        "groups": GROUPS,
+        "groups": GROUPS, "drop_from": 1.0, "drop_factor": 0.5, "repeat_updates": False,
     }  # fmt: skip
     return ConfigDict({**values, **settings})
 
