@@ -38,8 +38,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
       InputError: if the configuration, the data or what is in `workdir` do not fit; before the first step.
     """
-    # Devices and configuration.
+    # Configuration and devices.
     check_config(config)
+    model = make_model(config.model, axis_name=parallel.AXIS)
     parallel.start(config.distributed)
     parallel.check_batch_size(config.batch_size)
     keep_config(config, workdir)
@@ -54,8 +55,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     }
     sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
 
-    # Model, optimiser, state.
-    model = make_model(config.model, axis_name=parallel.AXIS)
+    # Parameters, optimiser, state.
     variables = init_variables(make_model(config.model), config.seed)
     if config.init:
         variables = load_backbone(variables, config.init)
@@ -77,22 +77,24 @@ def train(config: ConfigDict, workdir: Path) -> None:
     setting = Setting(**{key: config.inference[key] for key in Setting._fields if key in config.inference})
     segmenter = Segmenter(make_model(config.model), variables, config.size, setting)
 
-    # The loop. Metrics are read one step late, so that the device never waits for the host.
-    pending, waited, since = [], 0.0, time.monotonic()
+    # The loop. One step is always under way while the host gets the next batch, so the device never waits for the host.
+    pending, waited, since, logged = [], 0.0, time.monotonic(), start
     for step in track(range(start, config.total_steps), "training"):
         kind, asked = cycle[step % len(cycle)], time.monotonic()
         batch = parallel.shard(next(batches[kind]))
         waited += time.monotonic() - asked
         state, metrics = steps[kind](state, batch)
+        if pending:
+            jax.block_until_ready(pending[-1][1])
         pending.append((kind, metrics))
         done = step + 1
 
         if done % config.log_every == 0 or done == config.total_steps:
             ready, pending = (pending, []) if done == config.total_steps else (pending[:-1], pending[-1:])
             elapsed = time.monotonic() - since
-            speed = {"seconds_per_step": elapsed / config.log_every, "waiting_for_data": waited / elapsed}
+            speed = {"seconds_per_step": elapsed / (done - logged), "waiting_for_data": waited / elapsed}
             log_training(log, done, ready, {"learning_rate": optimizer.learning_rate(step), **speed})
-            waited, since = 0.0, time.monotonic()
+            waited, since, logged = 0.0, time.monotonic(), done
 
         if config.validate_every and (done % config.validate_every == 0 or done == config.total_steps):
             segmenter.variables = jax.device_put(parallel.gather(state.variables))

@@ -12,12 +12,12 @@ def get_config(mode: str = ""):
     config = base.get_config()
     config.name = "synthetic"
     config.size = (96, 96)
-    config.batch_size = 16
-    config.total_steps = 1200
-    config.cycle = "still,video,video,video"
+    config.batch_size = 8
+    config.total_steps = 1600
+    config.cycle = "still,video,video,video,video,video"
 
     config.model.backbone = "mobilenet_v2"
-    config.model.width = 0.35
+    config.model.blocks = 7
     config.model.channels = 48
     config.model.head_features = 48
     config.model.aspp_depth = 32
@@ -37,9 +37,9 @@ def get_config(mode: str = ""):
     config.data.train_stills = "synthetic"
     config.data.eval_dataset = "synthetic"
 
-    config.validate_every = 400
+    config.validate_every = 200
     config.validate_frames = 4
-    config.checkpoint_every = 100
+    config.checkpoint_every = 200
     if mode == "smoke":
         base.make_smoke(config)
     return config

@@ -13,9 +13,12 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def report_input_errors() -> Iterator[None]:
-    """Turns an `InputError` into `error: <message>` on stderr and exit status 1 (for the command-line entry points)."""
+    """Turns an `InputError` into `error: <message>` on stderr and exit status 1, Ctrl-C into a word and status 130."""
     try:
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

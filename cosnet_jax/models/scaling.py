@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+SCHEMES = ("imagenet", "bgr", "unit")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RELEASED_BGR_MEAN = (104.00699, 116.66877, 122.67892)
@@ -32,4 +33,4 @@ def scale_input(images: Array, scheme: str) -> Array:
         return images[..., ::-1] - jnp.array(RELEASED_BGR_MEAN)
     if scheme == "unit":
         return images / 127.5 - 1
-    raise ValueError(f"input scaling is {scheme!r}; expected imagenet, bgr or unit")
+    raise ValueError(f"input scaling is {scheme!r}; expected one of {', '.join(SCHEMES)}")

@@ -12,8 +12,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.coattention import VARIANTS
+from cosnet_jax.models.cosnet import BACKBONES, COSNet
+from cosnet_jax.models.heads import CONVOLUTIONS
+from cosnet_jax.models.scaling import SCHEMES
 from cosnet_jax.training.optimizer import Optimizer, parameter_name
+
+CHOICES = {
+    "backbone": BACKBONES,
+    "coattention": (*VARIANTS, "none"),
+    "head": tuple(CONVOLUTIONS),
+    "input_scaling": SCHEMES,
+    "dtype": ("float32", "bfloat16"),
+}
 
 
 @flax.struct.dataclass
@@ -39,7 +50,14 @@ class TrainState:
 
 
 def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
-    """Builds the network of `config.model`; `axis_name` as in `COSNet`."""
+    """Builds the network of `config.model`; `axis_name` as in `COSNet`.
+
+    Raises:
+      InputError: for a key that the network does not have, or a name that is none of its parts.
+    """
+    for key, known in CHOICES.items():
+        if config[key] not in known:
+            raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(known)}")
     settings = dict(config.items())
     settings["dtype"] = jnp.dtype(settings["dtype"])
     settings["aspp_rates"] = tuple(settings["aspp_rates"])
