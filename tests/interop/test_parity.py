@@ -18,6 +18,7 @@ from cosnet_jax.interop.twin import load_twin
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 from cosnet_jax.training.state import make_model
 
+
 # Odd and even sides: where a side of the stem's output is even, ceil_mode pools one window more.
 @pytest.mark.parametrize("size", [(95, 127), (96, 160), (129, 161)])
 def test_every_stage_agrees_with_the_twin(twin, converted, size):

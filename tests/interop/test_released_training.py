@@ -1,0 +1,99 @@
+"""The released recipe's training steps against the PyTorch twin's."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from cosnet_jax.interop.compare import smooth_frames, to_twin
+from cosnet_jax.interop.convert import convert_state_dict
+from cosnet_jax.interop.names import FORMATS, to_torch
+from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
+from cosnet_jax.interop.twin_training import ReleasedTraining, learning_rate
+from cosnet_jax.models import resnet
+from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state, make_model
+from cosnet_jax.training.steps import make_steps
+
+KINDS = ("still", "video", "video", "still")
+
+
+def train_both(twin, images, masks, total_steps, repeat_updates):
+    """Takes the four steps with ours and the twin.
+
+    Args:
+      twin: its weights are those that both start from; it is trained in place.
+      images: (4, 2, n, 3, h, w), as the twin takes them; a still step has the first of each pair.
+      masks: (4, 2, n, 1, h, w).
+      total_steps: of the schedule; the rate drops after a tenth of them.
+      repeat_updates: see configs/base.py.
+
+    Returns:
+      (our losses, the twin's, our state dict, the twin's).
+    """
+    variables, config, _ = convert_state_dict(to_numpy(twin.state_dict()), "released", "twin")
+    config.optimizer.repeat_updates = repeat_updates
+    model = make_model(config.model)
+    optimizer = make_optimizer(config.optimizer, variables["params"], total_steps)
+    state = init_state(variables, optimizer)
+    steps = {kind: jax.jit(step) for kind, step in make_steps(model, optimizer, config).items()}
+    rgb = (images.transpose(0, 2, 1, 4, 5, 3) + np.asarray(RELEASED_BGR_MEAN, np.float32))[..., ::-1]
+    labels = masks[:, :, :, 0].transpose(0, 2, 1, 3, 4).astype(np.uint8)
+    ours = []
+    for kind, frames, label in zip(KINDS, rgb, labels, strict=True):
+        batch = {"image": frames, "mask": label} if kind == "video" else {"image": frames[:, 0], "mask": label[:, 0]}
+        state, metrics = steps[kind](state, batch)
+        ours.append(float(metrics["loss"]))
+
+    training, theirs = ReleasedTraining(twin, repeat_updates), []
+    for step, (kind, pair, mask) in enumerate(zip(KINDS, images, masks, strict=True)):
+        (a, b), (mask_a, mask_b) = torch.from_numpy(pair), torch.from_numpy(mask)
+        rate = learning_rate(step, total_steps, epoch=6 if step >= 0.1 * total_steps else 5)
+        if kind == "still":
+            theirs.append(training.still_step(a, mask_a, rate))
+        else:
+            theirs.append(training.video_step(a, b, mask_a, mask_b, rate))
+    return ours, theirs, to_torch(state.variables, FORMATS["released"]), to_numpy(twin.state_dict())
+
+
+def check(ours, theirs, before):
+    """Losses to 1e-4 relative; arrays to 1e-4 of their largest value and to 2% of their largest move."""
+    (our_losses, our_weights), (losses, weights) = ours, theirs
+    np.testing.assert_allclose(our_losses, losses, rtol=1e-4)
+    for name, value in weights.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        scale, move = max(1.0, float(np.abs(value).max())), float(np.abs(value - before[name]).max())
+        tolerance = min(1e-4 * scale, 0.02 * move + 1e-6 * scale)  # the second: float32 updates of weights of order 1
+        np.testing.assert_allclose(our_weights[name], value, rtol=0, atol=tolerance, err_msg=name)
+        frozen = "downsample.1." in name and "running" not in name
+        assert (move == 0) == frozen, name
+
+
+@pytest.mark.parametrize("repeat_updates", [False, True])
+def test_steps_with_one_block_a_layer(released_weights, repeat_updates, monkeypatch):
+    """Every kind of layer and update, in a network that compiles fast; the learning rate drops at the third step."""
+    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 1, 1))
+    twin = PairModel()
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        setattr(twin.encoder, layer, getattr(twin.encoder, layer)[:1])
+    before = {name: released_weights[name] for name in twin.state_dict()}
+    twin.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in before.items()})
+    size = (33, 41)
+    images = np.stack([to_twin(smooth_frames(size, seed)) for seed in range(8)]).reshape(4, 2, 2, 3, *size)
+    masks = (images[:, :, :, :1] > 20).astype(np.float32)
+    assert 0.1 < masks.mean() < 0.9
+    our_losses, losses, ours, theirs = train_both(twin, images, masks, 20, repeat_updates)
+    check((our_losses, ours), (losses, theirs), before)
+
+
+@pytest.mark.parametrize("repeat_updates", [False, True])
+def test_the_worked_cases_steps(reference, case, repeat_updates):
+    before = case.weights()
+    images = np.stack([case.images((65, 65), seed, 4).reshape(2, 2, 3, 65, 65) for seed in range(4)])
+    masks = np.stack([case.masks((65, 65), seed, 4).reshape(2, 2, 1, 65, 65) for seed in range(4)])
+    our_losses, losses, ours, theirs = train_both(load_twin(before), images, masks, 7800, repeat_updates)
+    check((our_losses, ours), (losses, theirs), before)
