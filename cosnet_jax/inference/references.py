@@ -26,8 +26,10 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
       (T, n) int, n = min(N, max(T - 1, 1)).
 
     Raises:
-      InputError: for another sampling or a negative N.
+      InputError: for another sampling, a negative N or a video without frames.
     """
+    if num_frames < 1:
+        raise InputError("the video has no frames")
     if sampling not in SAMPLINGS:
         raise InputError(f"inference.sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}")
     if num_references < 0:

@@ -1,0 +1,124 @@
+"""The engine against the network applied to each frame and its references, one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference.references import choose_references
+from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.layers import resize_bilinear
+from cosnet_jax.training.state import init_variables
+
+SIZE = (32, 40)
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = COSNet(
+        backbone="mobilenet_v2", width=0.35, blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
+        input_scaling="unit",
+    )  # fmt: skip
+    variables = init_variables(model, seed=0)
+    weight = 3 * jax.random.normal(jax.random.key(1), (8, 8))
+    return model, {**variables, "params": {**variables["params"], "affinity": {"weight": weight}}}
+
+
+@pytest.fixture(scope="module")
+def video():
+    return np.random.default_rng(0).integers(0, 256, (7, 50, 61, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pair_probability(network):
+    """Probability (50, 61) of frame a with frame b as its only reference, by the network's training path."""
+    model, variables = network
+    apply = jax.jit(model.apply)
+
+    def probability(a, b):
+        pair = resize_antialiased(jnp.stack([a, b]), SIZE)[None]
+        logits, _ = apply(variables, pair)
+        return resize_bilinear(jax.nn.sigmoid(logits[:, 0]), (50, 61))[0]
+
+    return probability
+
+
+def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probability):
+    segmenter = Segmenter(*network, SIZE, Setting(3, "uniform", "prediction"))
+    given = segmenter(video)
+    assert given.shape == (7, 50, 61)
+    assert given.dtype == np.float32
+    for query, row in enumerate(choose_references(7, 3, "uniform")):
+        expected = np.mean([pair_probability(video[query], video[index]) for index in row], axis=0)
+        np.testing.assert_allclose(given[query], expected, atol=2e-6)  # float32 rounding
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "random", "consecutive"])
+def test_with_one_reference_summary_fusion_is_the_pair(network, video, pair_probability, sampling):
+    given = Segmenter(*network, SIZE, Setting(1, sampling))(video)
+    for query, (reference,) in enumerate(choose_references(7, 1, sampling)):
+        np.testing.assert_allclose(given[query], pair_probability(video[query], video[reference]), atol=2e-6)
+
+
+def test_summaries_over_copies_of_one_reference_are_that_references(network, video):
+    segmenter = Segmenter(*network, SIZE, Setting(3))
+    once, thrice = (segmenter(video, references=references) for references in ([4], [4, 4, 4]))
+    np.testing.assert_allclose(once, thrice, atol=2e-6)
+
+
+def test_without_references_the_encoder_predicts_alone(network, video):
+    model, variables = network
+    given = Segmenter(model, variables, SIZE, Setting(0))(video[:2])
+    frames = resize_antialiased(jnp.array(video[:2]), SIZE)
+    _, side = jax.jit(model.apply)(variables, frames[None])
+    np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(side[0]), (50, 61)), atol=2e-6)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "consecutive"])
+def test_each_frame_is_read_and_encoded_once(network, video, sampling):
+    reads = []
+
+    class Counted:
+        def __len__(self):
+            return len(video)
+
+        def __getitem__(self, index):
+            reads.append(index)
+            return video[index]
+
+    settings = [Setting(3, sampling), Setting(0), Setting(2, sampling, "prediction")]
+    for _ in Segmenter(*network, SIZE).stream_settings(Counted(), settings):
+        pass
+    assert sorted(reads) == list(range(7))
+
+
+def test_several_settings_at_once_are_each_alone(network, video):
+    settings = [Setting(3), Setting(0), Setting(2, "consecutive", "prediction")]
+    together = list(Segmenter(*network, SIZE).stream_settings(video, settings))
+    for number, setting in enumerate(settings):
+        alone = Segmenter(*network, SIZE, setting)(video)
+        np.testing.assert_array_equal(np.stack([maps[number] for maps in together]), alone)
+
+
+def test_one_frame_and_two_frames(network, video):
+    for count in (1, 2):
+        assert Segmenter(*network, SIZE)(video[:count]).shape == (count, 50, 61)
+
+
+def test_wrong_inputs_are_named(network, video):
+    segmenter = Segmenter(*network, SIZE)
+    with pytest.raises(InputError, match="the video has no frames"):
+        segmenter(video[:0])
+    with pytest.raises(InputError, match=r"references are \[7\]; expected frame indices from 0 to 6"):
+        segmenter(video, references=[7])
+    with pytest.raises(InputError, match=r"frame 0 is \(50, 61\) uint8; expected \(H, W, 3\) uint8"):
+        segmenter(video[..., 0])
+    with pytest.raises(InputError, match=r"frame 0 is .* float32; expected"):
+        segmenter(video.astype(np.float32))
+    with pytest.raises(InputError, match=r"expected \(50, 61\) as the frames before it"):
+        segmenter([video[0], video[1][:40]])
+    with pytest.raises(InputError, match="fusion is 'mean'; expected one of summary"):
+        Segmenter(*network, SIZE, Setting(fusion="mean"))
