@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.inference.resize import resize_antialiased, filter_taps
+from cosnet_jax.inference.resize import filter_taps, resize_antialiased
 
 SIZES = [
     ((480, 854), (473, 473)),  # a DAVIS frame to the release's input: both axes shrink
