@@ -11,9 +11,10 @@ from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.report import plots
 from cosnet_jax.report.overlays import comparison
 from cosnet_jax.report.page import Image, Section, write_page
-from cosnet_jax.report.tables import category_table, percent, score_table, sequence_table
+from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
 
 MAX_BARS = 60
+VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
 
 
 def write_report(
@@ -37,7 +38,7 @@ def write_report(
       facts: what was evaluated, in pairs (checkpoint, configuration, ...); dataset and size are added in front.
       sequences: the objects that were scored, with `image(i)`; with `masks_dir` they give the pictures.
       masks_dir: the folder of masks that was scored.
-      training_records: the training log's lines, for the loss curves.
+      training_records: all lines of the training log, for the curves of loss and validation.
       sections: put behind the scores, before the sequences (a comparison of runs, say).
       label: of this run, in the table of scores.
     """
@@ -48,6 +49,8 @@ def write_report(
     about |= facts or {}
 
     parts = [Section("Scores", [score_table({label: results})]), *sections]
+    if results["dataset"] == "davis16" and "J" in results:
+        parts.append(Section("Other methods", [methods_table(results, label)]))
     if "per_category" in results:
         parts.append(Section("Categories", [category_table(results)]))
     if "J" in results:
@@ -59,8 +62,9 @@ def write_report(
         parts.append(Section("Best, median and worst frames", [legend, examples]))
     if any("J" in values for values in results.get("per_frame", {}).values()):
         parts.append(Section("J over the frames of a sequence", [frame_figure(results)]))
-    if training_records:
-        parts.append(Section("Training", [plots.training_curves(training_records)]))
+    figures = [plots.training_curves(training_records), plots.validation_curves(training_records, VALIDATION_SCORES)]
+    if any(figures):
+        parts.append(Section("Training", [figure for figure in figures if figure]))
     write_page(path, title, about, parts)
 
 

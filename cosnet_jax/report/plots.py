@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ STYLE = {
     "lines.linewidth": 1.6,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "svg.fonttype": "none",
+    "svg.hashsalt": "cosnet_jax",
 }
 
 
@@ -52,17 +54,17 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequ
       A figure whose height grows with the number of sequences.
     """
     metrics = [metric for metric in metrics if all(metric in scores for scores in per_sequence.values())]
-    names = sorted(per_sequence, key=lambda name: -per_sequence[name][metrics[0]]) if metrics else []
+    names = sorted(per_sequence, key=lambda name: -per_sequence[name][metrics[0]])
+    thickness = 0.76 / len(metrics)
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(height=0.9 + (0.13 * len(metrics) + 0.12) * max(len(names), 1))
-        height = 0.76 / max(len(metrics), 1)
+        figure, axes = _figure(height=0.7 + (0.13 * len(metrics) + 0.12) * len(names))
         for k, metric in enumerate(metrics):
-            values = [per_sequence[name][metric] for name in names]
-            positions = np.arange(len(names)) + (k - (len(metrics) - 1) / 2) * height
-            axes.barh(positions, values, height=height * 0.92, label=metric)
+            values = [100 * per_sequence[name][metric] for name in names]
+            positions = np.arange(len(names)) + (k - (len(metrics) - 1) / 2) * thickness
+            axes.barh(positions, values, height=thickness * 0.92, label=metric)
         axes.set_yticks(np.arange(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, 100)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -80,37 +82,67 @@ def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Fi
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         for label, values in curves.items():
-            axes.plot(np.arange(1, len(values) + 1), values, label=label)
-        axes.set_xlabel("frame")
-        axes.set_ylabel(metric)
-        axes.set_ylim(0, 1.02)
+            axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=label)
+        axes.set_xlabel("frame that counts")
+        axes.set_ylabel(f"{metric}, percent")
+        axes.set_ylim(0, 102)
         axes.margins(x=0.01)
         _legend_above(axes)
     return figure
 
 
-def training_curves(records: Sequence[Mapping[str, float]], series: Sequence[str] | None = None) -> Figure:
-    """Draws losses over the steps of a training, thinly as they were logged and smoothed above.
+def training_curves(records: Sequence[Mapping], name: str = "loss") -> Figure | None:
+    """Draws the loss of each kind of step over a training: faintly as logged, and a running mean over a 40th of it.
 
     Args:
-      records: the lines of a training log: "step" and numbers by name; a name may be missing from some records.
-      series: names to draw; None for every name that contains "loss".
+      records: the training log's lines: "step", "kind" (e.g. "still", "video") and numbers by name.
+      name: the number to draw.
+
+    Returns:
+      A figure, or None where no record has that number.
     """
-    if series is None:
-        series = list(dict.fromkeys(name for record in records for name in record if "loss" in name))
+    kinds = list(dict.fromkeys(str(record.get("kind", name)) for record in records if name in record))
+    if not kinds:
+        return None
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
-        for name, colour in zip(series, _cycle(len(series)), strict=True):
-            points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
-            if not points:
-                continue
-            steps, values = np.asarray(points, dtype=np.float64).T
+        for kind, colour in zip(kinds, itertools.cycle(COLOURS), strict=False):
+            chosen = [record for record in records if name in record and str(record.get("kind", name)) == kind]
+            steps = [record["step"] for record in chosen]
+            values = np.array([record[name] for record in chosen], dtype=np.float64)
             window = max(1, len(values) // 40)
             if window > 1:
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(steps, running_mean(values, window), color=colour, label=name)
+            axes.plot(steps, running_mean(values, window), color=colour, label=kind)
         axes.set_xlabel("step")
+        axes.set_ylabel(name)
         axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+        _legend_above(axes)
+    return figure
+
+
+def validation_curves(records: Sequence[Mapping], names: Mapping[str, str]) -> Figure | None:
+    """Draws validation scores over a training.
+
+    Args:
+      records: the training log's lines; those of kind "validation" are drawn.
+      names: name in the record -> label; scores are in [0, 1].
+
+    Returns:
+      A figure, or None where there was no validation.
+    """
+    chosen = [record for record in records if record.get("kind") == "validation"]
+    names = {name: label for name, label in names.items() if any(name in record for record in chosen)}
+    if not names:
+        return None
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure()
+        for name, label in names.items():
+            points = [(record["step"], 100 * record[name]) for record in chosen if name in record]
+            axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=label)
+        axes.set_xlabel("step")
+        axes.set_ylabel("percent")
         axes.margins(x=0.01)
         _legend_above(axes)
     return figure
@@ -120,24 +152,23 @@ def references_curve(curves: Mapping[str, Mapping[int, float]], metric: str = "m
     """Draws a score against N, the number of reference frames.
 
     Args:
-      curves: label -> N -> score in [0, 1].
+      curves: label -> N -> score in [0, 1]; the first one is drawn solid, the others dashed.
       metric: name of the score.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _figure(width=5.2)
         for k, (label, scores) in enumerate(curves.items()):
             numbers = sorted(scores)
-            style = "o-" if k == 0 else "o--"
-            axes.plot(numbers, [scores[n] for n in numbers], style, markersize=4, label=label)
+            axes.plot(numbers, [100 * scores[n] for n in numbers], "o--" if k else "o-", markersize=4, label=label)
         axes.set_xticks(sorted({n for scores in curves.values() for n in scores}))
         axes.set_xlabel("number of reference frames N")
-        axes.set_ylabel(metric)
+        axes.set_ylabel(f"{metric}, percent")
         _legend_above(axes)
     return figure
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Averages each value with its neighbours, over `window` values (fewer at the ends)."""
+    """Averages each value with its neighbours, over `window` <= len(values) values (fewer at the ends)."""
     kernel = np.ones(window)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
@@ -164,10 +195,6 @@ def svg(figure: Figure) -> str:
 def _figure(width: float = 7.2, height: float = 2.8) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
-
-
-def _cycle(number: int) -> list[str]:
-    return [COLOURS[k % len(COLOURS)] for k in range(number)]
 
 
 def _legend_above(axes: Axes) -> None:

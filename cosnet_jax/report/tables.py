@@ -65,12 +65,26 @@ def score_table(runs: Mapping[str, Mapping], dataset: str | None = None) -> Tabl
         [label, *(percent(results.get(metric, {}).get(statistic)) for metric, statistic in shown)]
         for label, results in lines
     ]
+    lower = " and T" if ("T", "mean") in shown else ""
     return Table(
         ["", *(f"{metric} {statistic}" for metric, statistic in shown)],
         rows,
         frozenset({len(runs)} if printed else ()),
-        "J, F: higher is better; decay and T: lower is better. Percent.",
+        f"Percent. Higher is better, but for decay{lower}.",
     )
+
+
+def methods_table(results: Mapping, label: str = "this run") -> Table:
+    """Sorts a result on DAVIS-2016 val in among those that other methods report, by mean J."""
+    others = dict(paper.OTHER_METHODS)
+    others[PAPER_LABEL] = tuple(paper.SCORES["davis16"][metric]["mean"] for metric in ("J", "F"))
+    lines = [(name, *scores, True) for name, scores in others.items()]
+    lines.append((label, *(results.get(metric, {}).get("mean") for metric in ("J", "F")), False))
+    lines.sort(key=lambda line: line[1])
+    rows = [[name, percent(j), percent(f)] for name, j, f, _ in lines]
+    quoted = frozenset(i for i, line in enumerate(lines) if line[3])
+    caption = "Percent, as the authors report them for all 20 sequences. Most of the later methods need optical flow."
+    return Table(["", "J mean", "F mean"], rows, quoted, caption)
 
 
 def sequence_table(results: Mapping) -> Table:
