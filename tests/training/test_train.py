@@ -1,0 +1,158 @@
+"""Training and evaluation end to end, on the synthetic videos."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import evaluate
+import train
+from configs import davis16, davis16_lite, synthetic
+from cosnet_jax.errors import InputError
+from cosnet_jax.training import checkpoints
+from cosnet_jax.training.logging import METRICS_FILE, MetricLog, read_metrics
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state, init_variables, make_model
+
+
+def tiny(**settings):
+    """A configuration that trains in seconds."""
+    config = synthetic.get_config("smoke")
+    config.batch_size = 4
+    config.size = (32, 32)
+    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.aspp_rates = (2,)
+    config.data.synthetic.update({"num_videos": 3, "num_val_videos": 2, "num_frames": 4, "num_stills": 5})
+    config.data.synthetic.size = (32, 32)
+    config.total_steps = 6
+    config.validate_every = 3
+    config.checkpoint_every = 2
+    config.update(settings)
+    return config
+
+
+def final_state(config, workdir):
+    """The state of the newest checkpoint."""
+    variables = init_variables(make_model(config.model), config.seed)
+    like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
+    folder = checkpoints.Checkpoints(workdir / checkpoints.LATEST, keep=2)
+    state, _ = folder.restore(folder.latest_step(), like)
+    folder.close()
+    return jax.device_get(state)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The working directory of a training that was never interrupted."""
+    workdir = tmp_path_factory.mktemp("trained")
+    train.train(tiny(), workdir)
+    return workdir
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
+    write, calls = MetricLog.write, []
+
+    def killed(self, step, kind, values):
+        calls.append(step)
+        if step == 5:
+            raise SystemExit("killed")  # after the checkpoint of step 4, with step 5 done
+        write(self, step, kind, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricLog, "write", killed)
+        with pytest.raises(SystemExit):
+            train.train(tiny(), tmp_path)
+    assert max(calls) == 5
+    train.train(tiny(), tmp_path)
+    given, expected = final_state(tiny(), tmp_path), final_state(tiny(), trained)
+    assert expected.step == 6
+    jax.tree.map(np.testing.assert_array_equal, given, expected)
+    steps = [record["step"] for record in read_metrics(tmp_path / METRICS_FILE) if record["kind"] == "video"]
+    assert steps == sorted(set(steps))
+
+
+def test_training_leaves_log_configuration_and_best_checkpoint(trained):
+    records = read_metrics(trained / METRICS_FILE)
+    assert [record["step"] for record in records if record["kind"] == "validation"] == [3, 6]
+    assert {record["kind"] for record in records} == {"still", "video", "validation"}
+    assert all(np.isfinite(record["loss"]) for record in records if "loss" in record)
+    assert json.loads((trained / "config.json").read_text())["total_steps"] == 6
+    assert checkpoints.find(trained).parent.name == checkpoints.BEST
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_another_configuration_in_the_same_folder_is_refused(trained):
+    with pytest.raises(InputError, match=r"another configuration \(optimizer.learning_rate was 0.002 and is 0.1\)"):
+        config = tiny()
+        config.optimizer.learning_rate = 0.1
+        train.train(config, trained)
+
+
+def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
+    results = evaluate.evaluate(tiny(), tmp_path, str(trained), None)
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert stored == json.loads(json.dumps(results))
+    assert stored["dataset"] == "synthetic"
+    assert stored["split"] == "val"
+    assert stored["sequences"] == 2
+    assert set(stored["J"]) == set(stored["F"]) == {"mean", "recall", "decay"}
+    assert set(stored["per_sequence"]) == {"val0000", "val0001"}
+    assert 0 <= stored["single_frame"]["J"]["mean"] <= 1
+    assert stored["config"]["size"] == [32, 32]
+    assert len(list((tmp_path / "masks").glob("*/*.png"))) == 8
+    assert "<img" in (tmp_path / "report.html").read_text()
+    # The masks that were written score the same as predictions.
+    again = evaluate.evaluate(tiny(), tmp_path / "again", None, str(tmp_path / "masks"))
+    assert again["J"] == results["J"]
+    assert again["F"] == results["F"]
+
+
+def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
+    config = tiny()
+    config.model.channels = 16
+    with pytest.raises(InputError, match=r"another model than the configuration's: channels was 8 and is 16"):
+        evaluate.evaluate(config, tmp_path, str(trained), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cycle", "still,movie", "cycle is 'still,movie'; expected still and video"),
+        ("batch_size", 6, "batch_size is 6; expected a multiple of the 4 devices"),
+        ("size", (473,), "size is .*expected \\(height, width\\)"),
+        ("total_steps", 0, "total_steps is 0; expected at least 1"),
+        ("init", "nowhere.npz", "nowhere.npz does not exist"),
+    ],
+)
+def test_wrong_settings_are_named_before_the_first_step(tmp_path, key, value, message):
+    config = tiny()
+    with config.ignore_type():
+        config[key] = value
+    with pytest.raises(InputError, match=message):
+        train.train(config, tmp_path)
+
+
+def test_wrong_model_is_named_before_the_data_are_touched(tmp_path):
+    config = tiny()
+    config.model.backbone = "vgg16"
+    config.data.train_videos = "davis16"
+    with pytest.raises(InputError, match="model.backbone is 'vgg16'; expected one of resnet50"):
+        train.train(config, tmp_path)
+
+
+def test_a_missing_dataset_is_named(tmp_path):
+    config = tiny()
+    config.data.train_videos = "davis16"
+    config.data.davis16.source = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="nowhere"):
+        train.train(config, tmp_path / "work")
+
+
+@pytest.mark.parametrize("module", [davis16, davis16_lite, synthetic])
+def test_configurations_are_locked_and_have_a_smoke_mode(module):
+    config = module.get_config()
+    with pytest.raises(AttributeError, match="learning_rat"):
+        config.optimizer.learning_rat = 1.0
+    make_model(config.model)
+    assert module.get_config("smoke").total_steps < 10 < config.total_steps
