@@ -47,7 +47,7 @@ def overlay(
         thickness = max(1, round(max(mask.shape) / 250))
     if thickness:
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, contours, -1, colour, thickness, cv2.LINE_AA)
+        cv2.drawContours(drawn, contours, -1, colour, thickness)
     return drawn
 
 
