@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +127,7 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> list[str]:
         raise InputError(f"{output} cannot be written ({error.strerror})") from None
     lines = [f"{output}: {config.model.backbone}, configuration {config.name}"]
     if initial:
-        parts = sorted({"/".join(name.split("/")[1:3]) for name in initial if name.startswith("params/")})
+        parts = sorted({re.match(r"\w+/(encoder/\w+|\w+)", name)[1] for name in initial})
         lines.append(f"left at the initial value: {', '.join(parts)} ({len(initial)} arrays)")
     return lines
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cosnet_jax.interop.convert import convert_state_dict
-from cosnet_jax.interop.twin import PairModel, load_twin
+from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
+from cosnet_jax.models import resnet
 from cosnet_jax.training.state import make_model
 
 torch.set_num_threads(1)  # test processes run side by side
@@ -51,6 +52,23 @@ def released_weights() -> dict[str, np.ndarray]:
 def twin(released_weights) -> PairModel:
     """The twin with these weights, in eval mode. Tests must leave it unchanged."""
     return load_twin(released_weights)
+
+
+@pytest.fixture
+def shallow_twin(monkeypatch, released_weights) -> PairModel:
+    """A twin with one block a layer; for the test, our ResNet-101 has as many. Every kind of layer, compiled fast."""
+    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 1, 1))
+    model = PairModel().eval()
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        setattr(model.encoder, layer, getattr(model.encoder, layer)[:1])
+    model.load_state_dict({name: torch.from_numpy(released_weights[name].copy()) for name in model.state_dict()})
+    return model
+
+
+@pytest.fixture
+def shallow_weights(shallow_twin) -> dict[str, np.ndarray]:
+    """The shallow twin's state dict."""
+    return to_numpy(shallow_twin.state_dict())
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ import torch
 from cosnet_jax.interop.compare import smooth_frames, to_twin
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.names import FORMATS, to_torch
-from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
+from cosnet_jax.interop.twin import load_twin, to_numpy
 from cosnet_jax.interop.twin_training import ReleasedTraining, learning_rate
-from cosnet_jax.models import resnet
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state, make_model
@@ -60,34 +59,31 @@ def train_both(twin, images, masks, total_steps, repeat_updates):
 
 
 def check(ours, theirs, before):
-    """Losses to 1e-4 relative; arrays to 1e-4 of their largest value and to 2% of their largest move."""
+    """Losses to 1e-4 relative; arrays to 1e-4 of their largest value, and their moves to 2%."""
     (our_losses, our_weights), (losses, weights) = ours, theirs
     np.testing.assert_allclose(our_losses, losses, rtol=1e-4)
     for name, value in weights.items():
         if name.endswith("num_batches_tracked"):
             continue
-        scale, move = max(1.0, float(np.abs(value).max())), float(np.abs(value - before[name]).max())
-        tolerance = min(1e-4 * scale, 0.02 * move + 1e-6 * scale)  # the second: float32 updates of weights of order 1
-        np.testing.assert_allclose(our_weights[name], value, rtol=0, atol=tolerance, err_msg=name)
+        scale = max(1.0, float(np.abs(value).max()))
+        np.testing.assert_allclose(our_weights[name], value, rtol=0, atol=1e-4 * scale, err_msg=name)
+        # Weights move by 1e-5 to 1e-3, so this is the stricter one. It is a norm because float32 decides the gradient of
+        # a few weights, where a ReLU's input is nearly 0. The last term is the rounding of the updates.
+        move, rounding = np.linalg.norm(value - before[name]), 3e-7 * np.linalg.norm(value)
+        assert np.linalg.norm(our_weights[name] - value) <= 0.02 * move + rounding, name
         frozen = "downsample.1." in name and "running" not in name
         assert (move == 0) == frozen, name
 
 
 @pytest.mark.parametrize("repeat_updates", [False, True])
-def test_steps_with_one_block_a_layer(released_weights, repeat_updates, monkeypatch):
-    """Every kind of layer and update, in a network that compiles fast; the learning rate drops at the third step."""
-    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 1, 1))
-    twin = PairModel()
-    for layer in ("layer1", "layer2", "layer3", "layer4"):
-        setattr(twin.encoder, layer, getattr(twin.encoder, layer)[:1])
-    before = {name: released_weights[name] for name in twin.state_dict()}
-    twin.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in before.items()})
+def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights, repeat_updates):
+    """The learning rate drops at the third step."""
     size = (33, 41)
     images = np.stack([to_twin(smooth_frames(size, seed)) for seed in range(8)]).reshape(4, 2, 2, 3, *size)
     masks = (images[:, :, :, :1] > 20).astype(np.float32)
     assert 0.1 < masks.mean() < 0.9
-    our_losses, losses, ours, theirs = train_both(twin, images, masks, 20, repeat_updates)
-    check((our_losses, ours), (losses, theirs), before)
+    our_losses, losses, ours, theirs = train_both(shallow_twin, images, masks, 20, repeat_updates)
+    check((our_losses, ours), (losses, theirs), shallow_weights)
 
 
 @pytest.mark.parametrize("repeat_updates", [False, True])

@@ -1,0 +1,159 @@
+"""Converting files to checkpoints and back, with one block a layer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import jax
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.interop import convert
+from cosnet_jax.interop.names import named_leaves
+from cosnet_jax.interop.pth import write_pth
+from cosnet_jax.interop.twin import PairModel, to_numpy
+from cosnet_jax.models import resnet
+from cosnet_jax.models.scaling import IMAGENET_MEAN, IMAGENET_STD
+from cosnet_jax.training import checkpoints
+from cosnet_jax.training.state import make_model
+
+
+def assert_same(ours, theirs):
+    ours, theirs = named_leaves(ours), named_leaves(theirs)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], strict=True, err_msg=name)
+
+
+def test_both_formats_with_and_without_module_give_one_checkpoint(shallow_weights, tmp_path):
+    expected, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
+    for zipped in (False, True):
+        for prefix in ("", "module."):
+            tensors = OrderedDict((prefix + name, torch.from_numpy(value)) for name, value in shallow_weights.items())
+            path = tmp_path / "weights.pth"
+            torch.save({"epoch": 60, "model": tensors}, path, _use_new_zipfile_serialization=zipped)
+            output = tmp_path / f"{prefix}{zipped}"
+            assert convert.convert(path, output, "released") == [f"{output}: resnet101, configuration davis16_released"]
+            variables, config = checkpoints.load(output)
+            assert_same(jax.device_get(variables), expected)
+            assert config.model.head == "released"
+
+
+def test_ours_to_torch_to_ours_is_the_identity(shallow_twin, shallow_weights, tmp_path):
+    write_pth(tmp_path / "weights.pth", shallow_weights)
+    convert.convert(tmp_path / "weights.pth", tmp_path / "first", "released")
+    convert.export(tmp_path / "first", tmp_path / "exported.pth")
+    loaded = torch.load(tmp_path / "exported.pth", weights_only=True)
+    shallow_twin.load_state_dict(loaded["model"])  # strict: all names and shapes
+    torch.save(loaded, tmp_path / "again.pth")
+    convert.convert(tmp_path / "again.pth", tmp_path / "second", "released")
+    first, _ = checkpoints.load(tmp_path / "first")
+    second, _ = checkpoints.load(tmp_path / "second")
+    assert_same(jax.device_get(first), jax.device_get(second))
+
+
+def test_only_the_released_architecture_is_exported(shallow_weights, tmp_path):
+    variables, config, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
+    config.model.stride_in_first = False
+    folder = checkpoints.Checkpoints(tmp_path / "other", keep=1)
+    folder.save(0, variables, config, {})
+    folder.close()
+    with pytest.raises(InputError, match=r"only the released.*stride_in_first was True and is False"):
+        convert.export(tmp_path / "other", tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()
+
+
+def test_group_weights_are_fused_as_a_group(shallow_weights):
+    _, config, _ = convert.convert_state_dict(shallow_weights, "group", "weights")
+    assert config.inference.fusion == "group"
+
+
+def test_an_encoder_leaves_the_rest_at_its_initial_value(shallow_weights, tmp_path):
+    encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
+    write_pth(tmp_path / "deeplab.pth", {"model": encoder})
+    lines = convert.convert(tmp_path / "deeplab.pth", tmp_path / "encoder", "deeplab")
+    assert lines[1] == "left at the initial value: affinity, gate, head_a, head_b (16 arrays)"
+    variables, _ = checkpoints.load(tmp_path / "encoder")
+    whole, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
+    assert_same(jax.device_get(variables["params"]["encoder"]), whole["params"]["encoder"])
+    assert np.asarray(variables["params"]["head_a"]["conv1"]["kernel"]).std() > 0
+
+
+def test_prefixes():
+    """Encoders have any first component, or none; torchvision's DeepLabv3 keeps its ResNet under `backbone.`."""
+    for prefix in ("", "Scale.", "encoder."):
+        given = {prefix + "conv1.weight": 1, prefix + "layer1.0.conv1.weight": 2}
+        assert convert.arrange(given, "deeplab") == {"conv1.weight": 1, "layer1.0.conv1.weight": 2}
+    given = {"backbone.conv1.weight": 1, "classifier.4.bias": 2}
+    assert convert.arrange(given, "torchvision") == {"conv1.weight": 1, "classifier.4.bias": 2}
+
+
+def torchvision_body(encoder, images):
+    """Layer 4 of torchvision's ResNet at output stride 8.
+
+    Pooling rounds down, the stride is in the 3x3 convolution, and the first block of a dilated layer has the dilation
+    of the layer before.
+    """
+    x = F.max_pool2d(F.relu(encoder.bn1(encoder.conv1(images))), 3, stride=2, padding=1)
+    layers = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
+    for layer, stride, dilation, before in zip(layers, (1, 2, 1, 1), (1, 1, 2, 4), (1, 1, 1, 2), strict=True):
+        for index, block in enumerate(layer):
+            step, spread = (stride, before) if index == 0 else (1, dilation)
+            y = F.relu(block.bn1(F.conv2d(x, block.conv1.weight)))
+            y = F.relu(block.bn2(F.conv2d(y, block.conv2.weight, stride=step, padding=spread, dilation=spread)))
+            y = block.bn3(block.conv3(y))
+            shortcut = block.downsample[1](F.conv2d(x, block.downsample[0].weight, stride=step)) if index == 0 else x
+            x = F.relu(y + shortcut)
+    return x
+
+
+def test_torchvisions_backbone(released_weights, monkeypatch):
+    monkeypatch.setitem(resnet.DEPTHS, "resnet50", (2, 2, 2, 2))
+    twin = PairModel().eval()
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        setattr(twin.encoder, layer, getattr(twin.encoder, layer)[:2])
+    twin.load_state_dict({name: torch.from_numpy(released_weights[name]) for name in twin.state_dict()})
+    weights = {
+        f"backbone.{name}": value
+        for name, value in to_numpy(twin.encoder.state_dict()).items()
+        if not name.startswith(("layer5", "main_classifier"))
+    }
+    weights["classifier.4.bias"] = np.zeros(21, np.float32)
+    variables, config, initial = convert.convert_state_dict(weights, "torchvision", "weights")
+    assert config.model.backbone == "resnet50"
+    assert not any("/body/" in name for name in initial)
+    images = np.random.default_rng(0).integers(0, 256, (1, 48, 62, 3), dtype=np.uint8)
+
+    @jax.jit
+    def run(variables):
+        _, sown = make_model(config.model).apply(variables, images, method="encode", mutable=["intermediates"])
+        return sown["intermediates"]["encoder"]["body"]["layer4"][0]
+
+    scaled = (images / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    with torch.no_grad():
+        expected = torchvision_body(twin.encoder, torch.from_numpy(np.moveaxis(scaled, -1, 1)).float()).numpy()
+    ours = np.moveaxis(np.asarray(run(variables)), -1, 1)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_what_does_not_fit_is_said_before_anything_is_written(shallow_weights, tmp_path):
+    path, output = tmp_path / "weights.pth", tmp_path / "checkpoint"
+    write_pth(path, {name: value for name, value in shallow_weights.items() if name != "gate.weight"})
+    with pytest.raises(
+        InputError, match=r"weights.pth \(--preset released\) does not fit in 1 places: missing gate.wei"
+    ):
+        convert.convert(path, output, "released")
+    assert not output.exists()
+    output.mkdir()
+    (output / "something").touch()
+    with pytest.raises(InputError, match="checkpoint exists; expected a new or empty folder"):
+        convert.convert(path, output, "released")
+
+
+def test_configurations_are_found_beside_the_package(monkeypatch):
+    assert convert.load_config("davis16_released").recipe == "released"
+    with pytest.raises(InputError, match=r"configs/nothing\.py is not in"):
+        convert.load_config("nothing")

@@ -1,0 +1,123 @@
+"""The name tables, against the twin's own names and torchvision's, and every way a state dict can fail to fit."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.interop.names import FORMATS, counterparts, from_torch, named_leaves, to_torch
+from cosnet_jax.models.cosnet import COSNet
+
+RELEASED = FORMATS["released"]
+
+
+def shapes(**settings):
+    """The shapes of a network's variables."""
+    pair = jax.ShapeDtypeStruct((1, 2, 33, 33, 3), jnp.uint8)
+    variables = jax.eval_shape(COSNet(coattention="vanilla", head="released", channels=256, **settings).init,
+                               jax.random.key(0), pair)  # fmt: skip
+    return {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return shapes(gate_bias=False)
+
+
+def nested(arrays):
+    """Arrays by "/"-separated name -> tree."""
+    tree = {}
+    for name, array in arrays.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = array
+    return tree
+
+
+def test_the_released_names_are_ours_one_to_one(released_weights, network):
+    names = counterparts(network, RELEASED.rows)
+    assert set(names) == {name for name in released_weights if not name.endswith("num_batches_tracked")}
+    assert sorted(names.values()) == sorted(named_leaves(network))
+
+
+def test_there_and_back_is_the_identity(released_weights, network):
+    ours = from_torch(released_weights, network, RELEASED, "weights")
+    assert {name: array.shape for name, array in ours.items()} == {
+        name: leaf.shape for name, leaf in named_leaves(network).items()
+    }
+    assert {array.dtype for array in ours.values()} == {np.dtype(np.float32)}
+    back = to_torch(nested(ours), RELEASED)
+    assert back.keys() == released_weights.keys()
+    for name, array in back.items():
+        expected = np.array(0) if name.endswith("num_batches_tracked") else released_weights[name]
+        np.testing.assert_array_equal(array, expected, strict=True, err_msg=name)
+
+
+def test_the_deeplab_names_are_the_encoders(released_weights, network):
+    names = counterparts(network, FORMATS["deeplab"].rows)
+    encoder = {name.removeprefix("encoder.") for name in released_weights if name.startswith("encoder.")}
+    assert set(names) == {name for name in encoder if not name.endswith("num_batches_tracked")}
+
+
+def torchvision_names(depths):
+    """Names and shapes of torchvision's ResNets, without their counters (which files before 2019 lack)."""
+
+    def norm(name, channels):
+        return {f"{name}.{array}": (channels,) for array in ("weight", "bias", "running_mean", "running_var")}
+
+    names = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
+    inputs = 64
+    for layer, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512), strict=True), 1):
+        for block in range(depth):
+            at = f"layer{layer}.{block}"
+            names |= {f"{at}.conv1.weight": (width, inputs, 1, 1), **norm(f"{at}.bn1", width)}
+            names |= {f"{at}.conv2.weight": (width, width, 3, 3), **norm(f"{at}.bn2", width)}
+            names |= {f"{at}.conv3.weight": (4 * width, width, 1, 1), **norm(f"{at}.bn3", 4 * width)}
+            if block == 0:
+                names |= {f"{at}.downsample.0.weight": (4 * width, inputs, 1, 1)}
+                names |= norm(f"{at}.downsample.1", 4 * width)
+            inputs = 4 * width
+    return names
+
+
+@pytest.mark.parametrize(("backbone", "depths"), [("resnet50", (3, 4, 6, 3)), ("resnet101", (3, 4, 23, 3))])
+def test_torchvisions_resnets_fill_the_backbone(backbone, depths):
+    network = shapes(backbone=backbone)
+    expected = torchvision_names(depths)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in expected.items()}
+    weights |= {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000, np.float32)}
+    weights["layer1.0.bn1.num_batches_tracked"] = np.array(3)
+    ours = from_torch(weights, network, FORMATS["torchvision"], "weights")
+    assert set(ours) == {name for name in named_leaves(network) if "/encoder/body/" in name}
+
+
+def test_all_that_is_wrong_is_in_one_error(released_weights, network):
+    wrong = dict(released_weights)
+    wrong["gate.wrong"] = wrong.pop("gate.weight")
+    wrong["bn9.num_batches_tracked"] = np.array(0)
+    wrong["conv1.weight"] = wrong["conv1.weight"][:, :, :1, :1]
+    wrong["bn1.bias"] = np.zeros((), np.float32)
+    wrong["linear_e.weight"] = np.zeros((256, 256), np.int32)
+    with pytest.raises(InputError) as error:
+        from_torch(wrong, network, RELEASED, "x.pth")
+    assert str(error.value) == (
+        "x.pth does not fit in 6 places: bn1.bias is (), expected (256,); "
+        "conv1.weight is (256, 512, 1, 1), expected (256, 512, 3, 3); linear_e.weight is of int32, expected floats; "
+        "missing gate.weight; unknown bn9.num_batches_tracked; unknown gate.wrong"
+    )
+    with pytest.raises(InputError, match=r"575 places: missing bn1.bias; missing bn1.running_mean; .*missing linear_e"):
+        from_torch({}, network, RELEASED, "x.pth")
+
+
+def test_narrow_floats_are_widened(released_weights, network):
+    name = "encoder.main_classifier.bias"
+    for dtype in (np.float16, ml_dtypes.bfloat16, np.float64):
+        weights = released_weights | {name: np.array([1.5], dtype)}
+        bias = from_torch(weights, network, RELEASED, "weights")["params/encoder/side/bias"]
+        np.testing.assert_array_equal(bias, np.array([1.5], np.float32), strict=True)
