@@ -95,8 +95,14 @@ def convert_state_dict(
     shapes = jax.eval_shape(lambda: init_variables(model, config.seed))
     arrays = from_torch(state_dict, shapes, FORMATS[form], source)
     initial = [name for name in named_leaves(shapes) if name not in arrays]
-    if initial:  # one compilation of these initialisers alone
-        arrays |= jax.jit(lambda: {name: named_leaves(init_variables(model, config.seed))[name] for name in initial})()
+    if initial:
+
+        @jax.jit  # runs, and compiles, these initialisers alone
+        def initialise():
+            leaves = named_leaves(init_variables(model, config.seed))
+            return {name: leaves[name] for name in initial}
+
+        arrays |= initialise()
     return jax.tree_util.tree_map_with_path(lambda path, _: arrays[parameter_name(path)], shapes), config, initial
 
 

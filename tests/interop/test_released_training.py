@@ -67,8 +67,8 @@ def check(ours, theirs, before):
             continue
         scale = max(1.0, float(np.abs(value).max()))
         np.testing.assert_allclose(our_weights[name], value, rtol=0, atol=1e-4 * scale, err_msg=name)
-        # Weights move by 1e-5 to 1e-3, so this is the stricter one. It is a norm because float32 decides the gradient of
-        # a few weights, where a ReLU's input is nearly 0. The last term is the rounding of the updates.
+        # Weights move by 1e-5 to 1e-3, so this is the stricter one. It is a norm because float32 decides the gradient
+        # of a few weights, where a ReLU's input is nearly 0. The last term is the rounding of the updates.
         move, rounding = np.linalg.norm(value - before[name]), 3e-7 * np.linalg.norm(value)
         assert np.linalg.norm(our_weights[name] - value) <= 0.02 * move + rounding, name
         frozen = "downsample.1." in name and "running" not in name
