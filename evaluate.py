@@ -71,7 +71,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
         sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
         log = Path(checkpoint) / METRICS_FILE
-        records = [record for record in read_metrics(log) if "loss" in record] if log.is_file() else []
+        records = read_metrics(log) if log.is_file() else []
     else:
         masks = Path(predictions)
         facts["masks"] = predictions

@@ -13,17 +13,16 @@ def get_config(mode: str = ""):
     config.name = "synthetic"
     config.size = (96, 96)
     config.batch_size = 8
-    config.total_steps = 1600
+    config.total_steps = 2400
     config.cycle = "still,video,video,video,video,video"
 
     config.model.backbone = "mobilenet_v2"
     config.model.blocks = 7
-    config.model.channels = 48
+    config.model.channels = 64
     config.model.head_features = 48
     config.model.aspp_depth = 32
     config.model.aspp_rates = (2, 4)
     config.model.aspp_kernel = 1
-    config.model.prelu = False
     config.model.input_scaling = "unit"
 
     config.loss.video_side = 1.0  # so that N = 0 is as good as one frame allows
@@ -37,7 +36,7 @@ def get_config(mode: str = ""):
     config.data.train_stills = "synthetic"
     config.data.eval_dataset = "synthetic"
 
-    config.validate_every = 200
+    config.validate_every = 400
     config.validate_frames = 4
     config.checkpoint_every = 200
     if mode == "smoke":
