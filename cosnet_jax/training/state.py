@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cosnet_jax.models.coattention import VARIANTS
 from cosnet_jax.models.cosnet import BACKBONES, COSNet
 from cosnet_jax.models.heads import CONVOLUTIONS
 from cosnet_jax.models.scaling import SCHEMES
+from cosnet_jax.training import checkpoints
 from cosnet_jax.training.optimizer import Optimizer, parameter_name
 
 CHOICES = {
@@ -90,12 +92,12 @@ def init_state(variables: dict[str, Any], optimizer: Optimizer) -> TrainState:
 
 
 def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
-    """Puts ImageNet weights of the backbone into freshly initialised variables.
+    """Puts ImageNet weights of the backbone, or what fits of a checkpoint, into freshly initialised variables.
 
     Args:
       variables: from `init_variables`.
-      path: an .npz of arrays named as the backbone's parameters, e.g. "block0/depthwise/kernel"; entries of ImageNet's
-        classifier ("head/...", "logits/...") are left out.
+      path: a checkpoint (see `load_parts`), or an .npz of arrays named as the backbone's parameters, e.g.
+        "block0/depthwise/kernel"; entries of ImageNet's classifier ("head/...", "logits/...") are left out.
 
     Returns:
       New variables; all else keeps its initial value.
@@ -103,8 +105,10 @@ def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
       InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
     """
+    if Path(path).is_dir():
+        return load_parts(variables, path)
     if not Path(path).is_file():
-        raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights")
+        raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights, or a checkpoint")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if not name.startswith(("head/", "logits/"))}
@@ -122,6 +126,47 @@ def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
     if problems:
         shown = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
         raise InputError(f"init: {path} does not fit the backbone in {len(problems)} places: {shown}")
-    loaded = jax.tree_util.tree_map_with_path(lambda key, leaf: jnp.asarray(arrays[parameter_name(key)], leaf.dtype), body)
+    loaded = jax.tree_util.tree_map_with_path(
+        lambda key, leaf: jnp.asarray(arrays[parameter_name(key)], leaf.dtype), body
+    )
     params = {**variables["params"], "encoder": {**variables["params"]["encoder"], "body": loaded}}
     return {**variables, "params": params}
+
+
+def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
+    """Puts the parts of a checkpoint that fit into freshly initialised variables.
+
+    A part is the backbone, the ASPP, the side output, the affinity, the gate or a head; it fits if all its arrays have
+    the same names and shapes. Those that do not are named on the terminal and keep their initial value.
+
+    Args:
+      variables: from `init_variables`.
+      path: a checkpoint, of a training or from `convert`.
+
+    Returns:
+      New variables.
+
+    Raises:
+      InputError: if there is no checkpoint, or not even its backbone fits.
+    """
+    stored, config = checkpoints.load(path)
+
+    def parts(tree):
+        found = {}
+        for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = parameter_name(key)
+            found.setdefault(re.match(r"\w+/(encoder/\w+|\w+)", name)[1], {})[name] = leaf.shape, leaf
+        return found
+
+    def shapes(part):
+        return {name: shape for name, (shape, _) in part.items()}
+
+    ours, theirs = parts(variables), parts(stored)
+    fitting = [name for name in ours if shapes(ours[name]) == shapes(theirs.get(name, {}))]
+    if "encoder/body" not in fitting:
+        backbone = config.model.get("backbone")
+        raise InputError(f"init: {path} has another backbone ({backbone}); expected a checkpoint of the same one")
+    if others := sorted(ours.keys() - set(fitting)):
+        print(f"init: of {path} these do not fit and keep their initial value: {', '.join(others)}")
+    loaded = {name: leaf for part in fitting for name, (_, leaf) in theirs[part].items()}
+    return jax.tree_util.tree_map_with_path(lambda key, leaf: loaded.get(parameter_name(key), leaf), variables)
