@@ -1,0 +1,63 @@
+"""The command line: what is printed, the exit status, and errors of one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cosnet_jax import cli
+from cosnet_jax.interop import compare, convert
+from cosnet_jax.interop.compare import Difference
+from cosnet_jax.interop.pth import write_pth
+
+
+def test_the_program_names_its_commands():
+    done = subprocess.run([sys.executable, "-m", "cosnet_jax", "--help"], capture_output=True, text=True, check=True)
+    for command in ("convert", "export", "compare", "prepare"):
+        assert f"\n  {command}" in done.stdout or f" {command} " in done.stdout
+
+
+def test_presets_are_all_of_them():
+    assert tuple(convert.PRESETS) == cli.PRESETS
+
+
+def test_convert_passes_its_arguments_on(monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(convert, "convert", lambda *arguments: given.append(arguments) or ["one line", "another"])
+    assert cli.main(["convert", "x.pth", "--output", "folder"]) == 0
+    assert cli.main(["convert", "x.pth", "--output", "folder", "--preset", "deeplab"]) == 0
+    assert given == [("x.pth", "folder", "released"), ("x.pth", "folder", "deeplab")]
+    assert capsys.readouterr().out == "one line\nanother\n" * 2
+
+
+def test_errors_are_one_line_and_status_1(tmp_path, capsys):
+    write_pth(tmp_path / "x.pth", {"other": np.zeros(3, np.float32)})
+    for arguments, message in (
+        (["convert", str(tmp_path / "none.pth"), "--output", str(tmp_path / "out")], "cannot be read"),
+        (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path / "out")], "missing gate.weight; "),
+        (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path)], "expected a new or empty folder"),
+        (["export", str(tmp_path / "none"), "--output", str(tmp_path / "y.pth")], "does not exist"),
+        (["compare", str(tmp_path / "x.pth"), "--size", "9", "99"], "--size is (9, 99); expected at least 17"),
+        (["prepare", "davis17"], "dataset 'davis17' is unknown"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 1
+        output = capsys.readouterr()
+        assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1, arguments
+        assert output.out == ""
+
+
+@pytest.mark.parametrize(("worst", "status"), [(1.9e-5, 0), (2.1e-5, 1), (float("nan"), 1)])
+def test_compare_fails_above_the_tolerance(monkeypatch, capsys, worst, status):
+    rows = [Difference("stem_a", 3e-4, 1e-7), Difference("layer1_a", 0.5, worst)]
+    monkeypatch.setattr(compare, "compare", lambda weights, size: rows)
+    assert cli.main(["compare", "x.pth", "--size", "95", "127"]) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["stem_a", "3.0e-04", "1.0e-07"]
+    assert ("above the tolerance" in lines[2]) == bool(status)
+    assert lines[-1] == ("differs from PyTorch" if status else "agrees with PyTorch")
+    assert cli.main(["compare", "x.pth", "--tolerance", "1e-9"]) == 1
