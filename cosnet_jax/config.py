@@ -65,10 +65,10 @@ def as_stored(config: ConfigDict) -> dict:
 
 
 def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
-    """The keys of `after` that say something else than `before`, each with both values, in words."""
+    """The keys of `before` that say something else in `after`, each with both values, in words (new keys do not count)."""
     old, new = flatten(ConfigDict(as_stored(before))), flatten(ConfigDict(as_stored(after)))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    return [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in changed]
+    changed = [key for key in sorted(old) if old[key] != new.get(key)]
+    return [f"{key} was {old[key]!r} and is {new.get(key)!r}" for key in changed]
 
 
 def parse_cycle(cycle: str) -> list[str]:
