@@ -27,11 +27,6 @@ from cosnet_jax.training import checkpoints
 from cosnet_jax.training.logging import METRICS_FILE, read_metrics
 from cosnet_jax.training.state import make_model
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the scores, the masks and the report.", required=True)
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint, or the working directory of a training.")
-PREDICTIONS = flags.DEFINE_string("predictions", None, "A folder of masks <sequence>/<frame>.png to score instead.")
-flags.mark_flags_as_mutual_exclusive(["checkpoint", "predictions"], required=True)
-
 
 def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predictions: str | None) -> dict:
     """Segments a benchmark, scores the masks and writes the report.
@@ -127,15 +122,23 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror})") from None
 
 
-def main(config: ConfigDict) -> None:
-    """Evaluates and prints the scores."""
-    workdir = Path(WORKDIR.value)
-    results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
+def print_scores(results: dict, workdir: Path) -> None:
+    """Prints the mean scores in percent, and where the report is."""
     scores = [f"{metric} {100 * results[metric]['mean']:.1f}" for metric in ("J", "F", "T") if metric in results]
     if "single_frame" in results:
         scores.append(f"J with N = 0 {100 * results['single_frame']['J']['mean']:.1f}")
     print(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}")
 
 
+def main(config: ConfigDict) -> None:
+    """Evaluates as the flags say."""
+    workdir = Path(WORKDIR.value)
+    print_scores(evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value), workdir)
+
+
 if __name__ == "__main__":
+    WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the scores, the masks and the report.", required=True)
+    CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A checkpoint, or the working directory of a training.")
+    PREDICTIONS = flags.DEFINE_string("predictions", None, "A folder of masks <sequence>/<frame>.png to score instead.")
+    flags.mark_flags_as_mutual_exclusive(["checkpoint", "predictions"], required=True)
     run(main)

@@ -25,8 +25,6 @@ from cosnet_jax.training.state import init_state, init_variables, load_backbone,
 from cosnet_jax.training.steps import make_steps
 from cosnet_jax.training.validation import validate
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and the configuration.", required=True)
-
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """Trains, or goes on training, until `config.total_steps`.
@@ -126,4 +124,5 @@ def log_training(log: MetricLog, step: int, ready: list, extra: dict) -> None:
 
 
 if __name__ == "__main__":
+    WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and the configuration.", required=True)
     run(lambda config: train(config, Path(WORKDIR.value)))
