@@ -23,7 +23,7 @@ from cosnet_jax.evaluation.protocols import (
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.stability import temporal_instability
 from cosnet_jax.evaluation.statistics import mean_over_sequences, mean_recall_decay
-from cosnet_jax.inference.processes import map_in_processes, usable_cores
+from cosnet_jax.processes import map_in_processes, usable_cores
 from cosnet_jax.progress import track
 
 FRAME_MEASURES = {"J": jaccard, "F": boundary_f}

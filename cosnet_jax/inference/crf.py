@@ -11,7 +11,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.inference.processes import map_in_processes
+from cosnet_jax.processes import map_in_processes
 
 
 @dataclasses.dataclass(frozen=True)

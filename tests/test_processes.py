@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from cosnet_jax.inference.processes import map_in_processes
+from cosnet_jax.processes import map_in_processes
 
 PID = "__import__('os').getpid()"
 SLEEP = "__import__('time').sleep(60)"
@@ -117,7 +117,7 @@ def run_script(path, code):
 
 def test_a_script_needs_no_main_guard_and_may_leave_the_iterator_open(tmp_path):
     code = """if True:
-        from cosnet_jax.inference.processes import map_in_processes
+        from cosnet_jax.processes import map_in_processes
         results = map_in_processes(abs, [(-number,) for number in range(9)], workers=2)
         print(next(results), next(results))
     """
@@ -128,7 +128,7 @@ def test_a_script_needs_no_main_guard_and_may_leave_the_iterator_open(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_an_interrupted_or_killed_caller(tmp_path, number):
     code = f"""if True:
-        from cosnet_jax.inference.processes import map_in_processes
+        from cosnet_jax.processes import map_in_processes
         for pid in map_in_processes(eval, [({PID!r},), ("__import__('time').sleep(2)",)] , workers=1):
             print(pid, flush=True)
     """
