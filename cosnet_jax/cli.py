@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from absl import logging
+
 from cosnet_jax.errors import InputError, report_input_errors
 
 PRESETS = ("released", "group", "deeplab", "torchvision")
@@ -45,6 +47,20 @@ def compare(arguments: argparse.Namespace) -> int:
     print(f"largest relative difference {worst.relative:.1e} ({worst.stage}), tolerance {arguments.tolerance:.1e}")
     print("agrees with PyTorch" if good else "differs from PyTorch")
     return 0 if good else 1
+
+
+def segment(arguments: argparse.Namespace) -> int:
+    """Videos -> masks, overlay videos and contact sheets."""
+    from cosnet_jax.inference.segment import segment
+
+    size = tuple(arguments.size) if arguments.size else None
+    folders = segment(
+        arguments.inputs, arguments.output, arguments.checkpoint, size, arguments.num_references, arguments.sampling,
+        arguments.fusion, arguments.crf, arguments.threshold, arguments.overlay, arguments.save_probabilities,
+    )  # fmt: skip
+    for folder in folders:
+        print(folder)
+    return 0
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -88,6 +104,28 @@ def make_parser() -> argparse.ArgumentParser:
         "--tolerance", type=float, default=2e-5, help="largest difference, relative to a stage's largest value (2e-5)"
     )
 
+    added = command(segment, "Cut the main object out of videos: masks, an overlay video, a contact sheet.")
+    added.add_argument("inputs", nargs="+", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
+    added.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder of the results; several inputs get one each in it",
+    )
+    added.add_argument("--checkpoint", metavar="DIR", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
+    added.add_argument(
+        "--num-references", type=int, default=5, metavar="N", help="frames that each frame is compared with (5)"
+    )
+    added.add_argument(
+        "--sampling", default="uniform", help="of the references: uniform (default), random or consecutive"
+    )
+    added.add_argument("--fusion", default="summary", help="of references: summary (default), prediction or group")
+    added.add_argument("--crf", action="store_true", help="sharpen the outlines by a fully connected CRF (slow)")
+    added.add_argument("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
+    added.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
+    added.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
+
     added = command(prepare, "Prepare a dataset for training and evaluation.")
     names = "davis16, fbms, youtube_objects, duts, msra10k, dut_omron or stills"
     added.add_argument("dataset", metavar="DATASET", help=names)
@@ -108,5 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
       The exit status.
     """
     parsed = make_parser().parse_args(arguments)
+    logging.set_verbosity(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         return parsed.run(parsed)

@@ -140,6 +140,11 @@ def score_settings(
     return np.array(scores, float).reshape(-1, len(settings)).T
 
 
+def check_installed() -> None:
+    """Raises an InputError if pydensecrf2 is not installed."""
+    _pydensecrf()
+
+
 def _score(image: np.ndarray, probability: np.ndarray, truth: np.ndarray, params: CRFParams) -> float:
     return jaccard(refine(image, probability, params) > 0.5, truth)
 

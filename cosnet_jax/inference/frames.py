@@ -1,18 +1,38 @@
-"""Videos as the engine takes them: a length and frames by index."""
+"""Videos as the engine takes them: their length, their frames in order, and a few of them at once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 
 class Frames(Protocol):
-    """A video: its length and its frames, (H, W, 3) uint8 RGB, by index. An array (T, H, W, 3) is one."""
+    """A video. `data.video_io.Video` is one; frames are (H, W, 3) uint8 RGB."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> np.ndarray: ...
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+    def read(self, indices: Sequence[int]) -> Iterable[np.ndarray]:
+        """The frames of these numbers, in their order."""
+
+
+class ArrayFrames:
+    """Frames in memory as a video: an array (T, H, W, 3), or a list of T frames (H, W, 3)."""
+
+    def __init__(self, frames: np.ndarray | Sequence[np.ndarray]):
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._frames)
+
+    def read(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [self._frames[index] for index in indices]
 
 
 class SequenceFrames:
@@ -32,8 +52,11 @@ class SequenceFrames:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._sequence.image(int(self.indices[index]))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._sequence.image(int(index)) for index in self.indices)
+
+    def read(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [self._sequence.image(int(self.indices[index])) for index in indices]
 
     def mask(self, index: int) -> np.ndarray | None:
         """Ground truth (H, W) bool, or None."""

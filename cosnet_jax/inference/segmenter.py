@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.frames import Frames
+from cosnet_jax.inference.frames import ArrayFrames, Frames
+from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models import cosnet
@@ -120,11 +123,11 @@ class Segmenter:
         setting = Setting(num_references, sampling, fusion)
         return cls(make_model(config.model), variables, size or config.size, setting)
 
-    def __call__(self, frames: Frames, references: Sequence[int] | None = None) -> np.ndarray:
+    def __call__(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
 
         Args:
-          frames: (T, H, W, 3) uint8 RGB, or any `Frames`.
+          frames: (T, H, W, 3) uint8 RGB, or a list of T frames, or any `Frames` such as `open_video` gives.
           references: indices of the frames that every frame is compared with, itself included if it is named; None
             chooses them by the setting's sampling.
 
@@ -136,16 +139,16 @@ class Segmenter:
         """
         return np.stack(list(self.stream(frames, references)))
 
-    def stream(self, frames: Frames, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    def stream(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
         """As `__call__`, one (H, W) map at a time, in order, with memory that does not grow with the video."""
         if references is None:
             return (maps[0] for maps in self.stream_settings(frames, [self.setting]))
         if any(not 0 <= index < len(frames) for index in references):
             raise InputError(f"references are {list(references)}; expected frame indices from 0 to {len(frames) - 1}")
         table = np.tile(np.asarray(references, int), (len(frames), 1))
-        return (maps[0] for maps in self._run(frames, [table], [self.setting.fusion]))
+        return (maps[0] for _, maps in self._run(frames, [table], [self.setting.fusion]))
 
-    def stream_settings(self, frames: Frames, settings: Sequence[Setting]) -> Iterator[list[np.ndarray]]:
+    def stream_settings(self, frames: Frames | np.ndarray, settings: Sequence[Setting]) -> Iterator[list[np.ndarray]]:
         """Segments a video in several ways at once, encoding each frame once.
 
         Args:
@@ -158,34 +161,65 @@ class Segmenter:
         Raises:
           InputError: as in `__call__`, and for an unknown setting.
         """
-        tables = []
-        for setting in map(self._checked, settings):
-            count = setting.num_references if self._has_coattention else 0
-            tables.append(choose_references(len(frames), count, setting.sampling, setting.seed))
-        return self._run(frames, tables, [setting.fusion for setting in settings])
+        tables = [self.references(len(frames), setting) for setting in map(self._checked, settings)]
+        return (maps for _, maps in self._run(frames, tables, [setting.fusion for setting in settings]))
 
-    def _run(self, frames: Frames, tables: list[np.ndarray], fusions: list[str]) -> Iterator[list[np.ndarray]]:
-        """The maps of every frame for each table of references; an encoded frame is dropped after its last use."""
-        last_use = np.arange(len(frames))
-        for table in tables:
-            for query, row in enumerate(table):
-                last_use[row] = np.maximum(last_use[row], query)
-        encoded: dict[int, tuple[jax.Array, jax.Array]] = {}
+    def stream_pairs(self, frames: Frames | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As `stream`, but yields each frame (H, W, 3) with its map, so that it need not be read again."""
+        table = self.references(len(frames), self.setting)
+        return ((frame, maps[0]) for frame, maps in self._run(frames, [table], [self.setting.fusion]))
+
+    def references(self, num_frames: int, setting: Setting) -> np.ndarray:
+        """The references of every frame of a video, (T, n) int, see `choose_references`."""
+        count = setting.num_references if self._has_coattention else 0
+        return choose_references(num_frames, count, setting.sampling, setting.seed)
+
+    def _run(
+        self, frames: Frames | np.ndarray, tables: list[np.ndarray], fusions: list[str]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Each frame and its maps, one for each table of references.
+
+        References that come long after the first frame that needs them are read at the start. All else is read in order
+        (in a thread, ahead of the network), and an encoded frame is dropped after its last use.
+        """
+        frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
+        first_use, last_use = uses(len(frames), tables)
+        distance = max(table.shape[1] for table in tables)  # of consecutive references: those are read in passing
+        early = np.flatnonzero(np.arange(len(frames)) - first_use > distance).tolist()
+        encoded: dict[int, tuple[jax.Array, jax.Array | None]] = {}
         size = None
-        for query in range(len(frames)):
-            rows = [table[query] for table in tables]
-            for index in (query, *np.concatenate(rows).astype(int)):
-                if index not in encoded:
-                    frame = check_frame(frames[index], index, size)
-                    size = frame.shape[:2]
-                    encoded[index] = self._encode(self.variables, self._shrink(frame))
-            features = encoded[query][0]
-            maps = []
-            for row, fusion in zip(rows, fusions, strict=True):
-                values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
-                maps.append(self._segment(self.variables, features, values, keys, fusion=fusion))
-            yield [np.asarray(self._enlarge(probability, size)) for probability in maps]
-            encoded = {index: value for index, value in encoded.items() if last_use[index] > query}
+        for index, frame in zip(early, frames.read(early) if early else (), strict=True):
+            size = check_frame(frame, index, size).shape[:2]
+            encoded[index] = self._encode(self.variables, self._shrink(frame))
+
+        def shrunk():
+            nonlocal size
+            for index, frame in enumerate(frames):
+                size = check_frame(frame, index, size).shape[:2]
+                yield index, frame, None if index in early else self._shrink(frame)
+
+        waiting: deque[tuple[np.ndarray, list[jax.Array]]] = deque()  # for the device
+        read: dict[int, np.ndarray] = {}
+        with contextlib.closing(read_ahead(shrunk())) as source:
+            for query in range(len(frames)):
+                rows = [table[query] for table in tables]
+                needed = {query, *np.concatenate(rows).astype(int).tolist()}
+                while query not in read or not needed <= encoded.keys():
+                    index, frame, small = next(source)
+                    read[index] = frame
+                    if small is not None:
+                        encoded[index] = self._encode(self.variables, small)
+                maps = []
+                for row, fusion in zip(rows, fusions, strict=True):
+                    values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
+                    probability = self._segment(self.variables, encoded[query][0], values, keys, fusion=fusion)
+                    maps.append(self._enlarge(probability, size))
+                encoded = {index: value for index, value in encoded.items() if last_use[index] > query}
+                waiting.append((read.pop(query), maps))
+                if len(waiting) > 1:  # the device has the next frame to work on while this one is used
+                    yield fetched(*waiting.popleft())
+            next(source, None)  # so that a file with more frames than it should have says so
+        yield fetched(*waiting.popleft())
 
     @staticmethod
     def _checked(setting: Setting) -> Setting:
@@ -202,3 +236,17 @@ def check_frame(frame: np.ndarray, index: int, size: tuple[int, int] | None) -> 
     if size is not None and frame.shape[:2] != size:
         raise InputError(f"frame {index} is {frame.shape[:2]} pixels; expected {size} as the frames before it")
     return frame
+
+
+def uses(num_frames: int, tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last frame that each frame is needed for, itself included: two arrays (T,) int."""
+    first, last = np.arange(num_frames), np.arange(num_frames)
+    for table in tables:
+        for query, row in enumerate(table):
+            first[row], last[row] = np.minimum(first[row], query), np.maximum(last[row], query)
+    return first, last
+
+
+def fetched(frame: np.ndarray, maps: list[jax.Array]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Waits for the maps and copies them from the device."""
+    return frame, [np.asarray(probability) for probability in maps]

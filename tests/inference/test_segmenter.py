@@ -1,5 +1,8 @@
 """The engine against the network applied to each frame and its references, one by one."""
 
+import threading
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,22 +80,77 @@ def test_without_references_the_encoder_predicts_alone(network, video):
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(side[0]), (50, 61)), atol=2e-6)
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "consecutive"])
-def test_each_frame_is_read_and_encoded_once(network, video, sampling):
-    reads = []
+class Counted:
+    """A video that notes what is read of it."""
 
-    class Counted:
-        def __len__(self):
-            return len(video)
+    def __init__(self, frames):
+        self.frames, self.passes, self.picked = frames, 0, []
 
-        def __getitem__(self, index):
-            reads.append(index)
-            return video[index]
+    def __len__(self):
+        return len(self.frames)
 
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.frames)
+
+    def read(self, indices):
+        self.picked.append(list(indices))
+        return self.frames[indices]
+
+
+@pytest.mark.parametrize(("sampling", "picked"), [("uniform", [[5]]), ("consecutive", [])])
+def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(network, video, sampling, picked):
     settings = [Setting(3, sampling), Setting(0), Setting(2, sampling, "prediction")]
-    for _ in Segmenter(*network, SIZE).stream_settings(Counted(), settings):
-        pass
-    assert sorted(reads) == list(range(7))
+    segmenter, encoded = Segmenter(*network, SIZE), []
+    encode = segmenter._encode
+    segmenter._encode = lambda variables, images: encoded.append(images) or encode(variables, images)
+    frames = Counted(video)
+    expected = list(Segmenter(*network, SIZE).stream_settings(video, settings))
+    np.testing.assert_array_equal(list(segmenter.stream_settings(frames, settings)), expected)
+    assert len(encoded) == 7
+    assert frames.passes == 1
+    assert frames.picked == picked
+
+
+def test_few_frames_are_held_at_a_time(network, video):
+    alive, most = set(), 0
+
+    class Watched:
+        """Frames that note how many of them exist."""
+
+        def __len__(self):
+            return 40
+
+        def __iter__(self):
+            for index in range(40):
+                frame = video[index % 7].copy()
+                alive.add(index)
+                weakref.finalize(frame, alive.remove, index)
+                yield frame
+
+        def read(self, indices):
+            return [video[index % 7] for index in indices]
+
+    for number, _ in enumerate(Segmenter(*network, SIZE, Setting(2)).stream_pairs(Watched())):
+        most = max(most, len(alive))
+        assert number < 40
+    assert most <= 8  # those read ahead, on the device, and with the caller
+
+
+def test_pairs_are_the_frames_with_their_maps(network, video):
+    segmenter = Segmenter(*network, SIZE)
+    frames, maps = zip(*segmenter.stream_pairs(video), strict=True)
+    np.testing.assert_array_equal(frames, video)
+    np.testing.assert_array_equal(maps, segmenter(video))
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
+    before = threading.active_count()
+    stream = Segmenter(*network, SIZE).stream(video)
+    next(stream)
+    assert threading.active_count() > before
+    stream.close()
+    assert threading.active_count() == before
 
 
 def test_several_settings_at_once_are_each_alone(network, video):
@@ -114,9 +172,9 @@ def test_wrong_inputs_are_named(network, video):
         segmenter(video[:0])
     with pytest.raises(InputError, match=r"references are \[7\]; expected frame indices from 0 to 6"):
         segmenter(video, references=[7])
-    with pytest.raises(InputError, match=r"frame 0 is \(50, 61\) uint8; expected \(H, W, 3\) uint8"):
+    with pytest.raises(InputError, match=r"frame \d is \(50, 61\) uint8; expected \(H, W, 3\) uint8"):
         segmenter(video[..., 0])
-    with pytest.raises(InputError, match=r"frame 0 is .* float32; expected"):
+    with pytest.raises(InputError, match=r"frame \d is .* float32; expected"):
         segmenter(video.astype(np.float32))
     with pytest.raises(InputError, match=r"expected \(50, 61\) as the frames before it"):
         segmenter([video[0], video[1][:40]])

@@ -1,0 +1,36 @@
+"""Runs one stage of a chain of generators in a thread of its own, so that the stages overlap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+END = object()
+
+
+def read_ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """Yields the items of an iterator that runs in a thread, up to `depth` items ahead.
+
+    Args:
+      items: an iterator; only the thread advances it.
+      depth: how many items are made before they are asked for.
+
+    Yields:
+      The items in order. When this generator is exhausted, closed early, or left by an exception (that of `items`, or
+      Ctrl-C), the thread ends, and `items` is closed if it is a generator.
+    """
+    pending: deque[Future] = deque()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
+    try:
+        for _ in range(depth):
+            pending.append(thread.submit(next, items, END))
+        while (item := pending.popleft().result()) is not END:
+            pending.append(thread.submit(next, items, END))
+            yield item
+    finally:
+        thread.shutdown(cancel_futures=True)
+        if hasattr(items, "close"):
+            items.close()
