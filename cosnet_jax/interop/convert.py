@@ -17,6 +17,7 @@ from cosnet_jax.config import differences
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.names import FORMATS, from_torch, named_leaves, to_torch
 from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.optimizer import parameter_name
 from cosnet_jax.training.state import init_variables, make_model
@@ -69,6 +70,30 @@ def arrange(state_dict: dict[str, np.ndarray], form: str) -> dict[str, np.ndarra
     return state_dict
 
 
+def match(
+    state_dict: dict[str, np.ndarray], preset: str, source: str
+) -> tuple[COSNet, ConfigDict, Any, dict[str, Any]]:
+    """The network of a preset, its configuration, its variables' shapes, and a state dict's arrays by our names."""
+    form, config_name, settings = PRESETS[preset]
+    config = load_config(config_name)
+    config.update_from_flattened_dict(settings)
+    state_dict = arrange(state_dict, form)
+    if form == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
+        config.model.backbone = "resnet50"
+    model = make_model(config.model)
+    shapes = jax.eval_shape(lambda: init_variables(model, config.seed))
+    return model, config, shapes, from_torch(state_dict, shapes, FORMATS[form], source)
+
+
+def fits(state_dict: dict[str, np.ndarray], preset: str) -> bool:
+    """Whether a state dict has all names and shapes of a preset, and no others."""
+    try:
+        match(state_dict, preset, "")
+    except InputError:
+        return False
+    return True
+
+
 def convert_state_dict(
     state_dict: dict[str, np.ndarray], preset: str, source: str
 ) -> tuple[Any, ConfigDict, list[str]]:
@@ -85,15 +110,7 @@ def convert_state_dict(
     Raises:
       InputError: if the state dict does not fit the preset in every name and shape.
     """
-    form, config_name, settings = PRESETS[preset]
-    config = load_config(config_name)
-    config.update_from_flattened_dict(settings)
-    state_dict = arrange(state_dict, form)
-    if form == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
-        config.model.backbone = "resnet50"
-    model = make_model(config.model)
-    shapes = jax.eval_shape(lambda: init_variables(model, config.seed))
-    arrays = from_torch(state_dict, shapes, FORMATS[form], source)
+    model, config, shapes, arrays = match(state_dict, preset, source)
     initial = [name for name in named_leaves(shapes) if name not in arrays]
     if initial:
 
@@ -124,14 +141,20 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> list[str]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists; expected a new or empty folder for the checkpoint")
     state_dict = read_state_dict(weights)
-    variables, config, initial = convert_state_dict(state_dict, preset, f"{weights} (--preset {preset})")
+    try:
+        variables, config, initial = convert_state_dict(state_dict, preset, f"{weights} (--preset {preset})")
+    except InputError:
+        for other in PRESETS:
+            if fits(state_dict, other):
+                raise InputError(f"{weights} does not fit --preset {preset}; it fits --preset {other}") from None
+        raise
     try:
         folder = checkpoints.Checkpoints(output, keep=1)
         folder.save(0, variables, config, {})
         folder.close()
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error.strerror})") from None
-    lines = [f"{output}: {config.model.backbone}, configuration {config.name}"]
+    lines = [f"{output}: {config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}"]
     if initial:
         parts = sorted({re.match(r"\w+/(encoder/\w+|\w+)", name)[1] for name in initial})
         lines.append(f"left at the initial value: {', '.join(parts)} ({len(initial)} arrays)")

@@ -36,7 +36,8 @@ def test_both_formats_with_and_without_module_give_one_checkpoint(shallow_weight
             path = tmp_path / "weights.pth"
             torch.save({"epoch": 60, "model": tensors}, path, _use_new_zipfile_serialization=zipped)
             output = tmp_path / f"{prefix}{zipped}"
-            assert convert.convert(path, output, "released") == [f"{output}: resnet101, configuration davis16_released"]
+            (line,) = convert.convert(path, output, "released")
+            assert line == f"{output}: resnet101, configuration davis16_released, fusion prediction"
             variables, config = checkpoints.load(output)
             assert_same(jax.device_get(variables), expected)
             assert config.model.head == "released"
@@ -151,6 +152,13 @@ def test_what_does_not_fit_is_said_before_anything_is_written(shallow_weights, t
     (output / "something").touch()
     with pytest.raises(InputError, match="checkpoint exists; expected a new or empty folder"):
         convert.convert(path, output, "released")
+
+
+def test_the_right_preset_is_named(shallow_weights, tmp_path):
+    encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
+    write_pth(tmp_path / "weights.pth", encoder)
+    with pytest.raises(InputError, match=r"weights.pth does not fit --preset released; it fits --preset deeplab"):
+        convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", "released")
 
 
 def test_configurations_are_found_beside_the_package(monkeypatch):
