@@ -189,7 +189,7 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
     data = bytearray(path.read_bytes())
     data[200:1200] = bytes(1000)
     path.write_bytes(data)
-    with pytest.raises(InputError, match="frame12.png: not a readable image"):
+    with pytest.raises(InputError, match=r"frame12\.png: not a readable image"):
         segment([folder], tmp_path / "out", checkpoint, num_references=1)
     assert set(files(tmp_path / "out")) <= {f"masks/frame{number}.png" for number in range(8, 12)}
 
