@@ -5,6 +5,7 @@
 Running the same command again goes on from the newest checkpoint, to the bit as if it had never stopped.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def log_training(log: MetricLog, step: int, ready: list, extra: dict) -> None:
         log.write(step, kind, {**means, **extra})
         speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
         tqdm.tqdm.write(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Training and evaluation end to end, on the synthetic videos."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,12 +15,14 @@ import train
 from configs import davis16, davis16_lite, synthetic
 from cosnet_jax.errors import InputError
 from cosnet_jax.training import checkpoints
-from cosnet_jax.training.logging import METRICS_FILE, MetricLog, read_metrics
+from cosnet_jax.training.logging import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state, init_variables, make_model
 
+ROOT = Path(__file__).parents[2]
 
-def tiny(**settings):
+
+def tiny():
     """A configuration that trains in seconds."""
     config = synthetic.get_config("smoke")
     config.batch_size = 4
@@ -28,12 +34,21 @@ def tiny(**settings):
     config.total_steps = 6
     config.validate_every = 3
     config.checkpoint_every = 2
-    config.update(settings)
     return config
 
 
-def final_state(config, workdir):
+def start_training(workdir):
+    """Starts `train.py` as a user would, on one device: sums over several have no fixed order on CPUs."""
+    file = workdir.parent / "tiny.py"
+    file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
+    command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}"]
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def final_state(workdir):
     """The state of the newest checkpoint."""
+    config = tiny()
     variables = init_variables(make_model(config.model), config.seed)
     like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
     folder = checkpoints.Checkpoints(workdir / checkpoints.LATEST, keep=2)
@@ -45,30 +60,30 @@ def final_state(config, workdir):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The working directory of a training that was never interrupted."""
-    workdir = tmp_path_factory.mktemp("trained")
-    train.train(tiny(), workdir)
+    workdir = tmp_path_factory.mktemp("trained") / "work"
+    training = start_training(workdir)
+    training.communicate()
+    assert training.returncode == 0
     return workdir
 
 
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
-    write, calls = MetricLog.write, []
-
-    def killed(self, step, kind, values):
-        calls.append(step)
-        if step == 5:
-            raise SystemExit("killed")  # after the checkpoint of step 4, with step 5 done
-        write(self, step, kind, values)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricLog, "write", killed)
-        with pytest.raises(SystemExit):
-            train.train(tiny(), tmp_path)
-    assert max(calls) == 5
-    train.train(tiny(), tmp_path)
-    given, expected = final_state(tiny(), tmp_path), final_state(tiny(), trained)
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path):
+    workdir = tmp_path / "work"
+    training = start_training(workdir)
+    for line in training.stdout:
+        if line.startswith("step 5"):  # after the checkpoint of step 4
+            training.kill()
+            break
+    training.communicate()
+    assert training.returncode < 0
+    again = start_training(workdir)
+    output, _ = again.communicate()
+    assert again.returncode == 0
+    assert "going on from step 4" in output
+    given, expected = final_state(workdir), final_state(trained)
     assert expected.step == 6
     jax.tree.map(np.testing.assert_array_equal, given, expected)
-    steps = [record["step"] for record in read_metrics(tmp_path / METRICS_FILE) if record["kind"] == "video"]
+    steps = [record["step"] for record in read_metrics(workdir / METRICS_FILE) if record["kind"] == "video"]
     assert steps == sorted(set(steps))
 
 
