@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.model.prelu = True  # after the ASPP; False: ReLU
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
+    config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     config.model.dtype = "float32"  # float32 | bfloat16: of the computation
 
     config.loss = ConfigDict()
@@ -88,6 +89,15 @@ def get_config() -> ConfigDict:
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
+    config.inference.crf = ConfigDict()  # of evaluate.py; the defaults are the release's
+    config.inference.crf.enabled = False  # sharpen the probabilities by a fully connected CRF
+    config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
+    config.inference.crf.gaussian_compat = 5.0  # its weight
+    config.inference.crf.bilateral_sxy = 15.0  # pixels; of the appearance kernel
+    config.inference.crf.bilateral_srgb = 7.0  # grey levels
+    config.inference.crf.bilateral_compat = 9.0  # its weight
+    config.inference.crf.iterations = 5
+    config.inference.crf.normalise = True  # stretch each frame's probabilities to [0, 1] first
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"

@@ -65,9 +65,12 @@ def as_stored(config: ConfigDict) -> dict:
 
 
 def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
-    """The keys of `before` that say something else in `after`, each with both values, in words (new keys do not count)."""
+    """The keys of `before` that say something else in `after`, each with both values, in words.
+
+    New keys do not count, nor does `model.affinity_budget`: any value gives the same result.
+    """
     old, new = flatten(ConfigDict(as_stored(before))), flatten(ConfigDict(as_stored(after)))
-    changed = [key for key in sorted(old) if old[key] != new.get(key)]
+    changed = [key for key in sorted(old) if old[key] != new.get(key) and not key.endswith("affinity_budget")]
     return [f"{key} was {old[key]!r} and is {new.get(key)!r}" for key in changed]
 
 

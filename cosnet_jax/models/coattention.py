@@ -103,6 +103,60 @@ def summarise(affinity: Array, values: Array) -> Array:
     return jnp.einsum("nji,njc->nic", attention.astype(values.dtype), values)  # Z_a = V_b S_c, Eq. 7
 
 
+def fits(queries: Array, keys: Array, budget: float) -> bool:
+    """Whether the affinity of queries (n, i, d) and keys (n, j, d) takes at most `budget` MiB."""
+    return 4 * queries.shape[0] * queries.shape[1] * keys.shape[1] <= budget * 2**20
+
+
+def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
+    """`summarise(compare(queries, keys), values)`, block by block of `j` where the affinity exceeds a budget.
+
+    The blocks keep a running maximum and sum of the softmax. Their affinities are computed again for gradients, so that
+    these need no affinity of all positions either.
+
+    Args:
+      queries: (n, i, d) of frame a.
+      keys: (n, j, d) of frame b.
+      values: (n, j, c) features of b.
+      budget: MiB of the affinity (n, j, i), or of a block of it, in float32.
+      normalise_queries: put a softmax over `i` before the one over `j`.
+
+    Returns:
+      (n, i, c).
+    """
+
+    def affinity(keys):
+        similarity = compare(queries, keys)
+        return jax.nn.softmax(similarity, axis=2) if normalise_queries else similarity
+
+    if fits(queries, keys, budget):
+        return summarise(affinity(keys), values)
+    (n, i, _), (_, j, channels) = queries.shape, values.shape
+    rows = max(1, int(budget * 2**20) // (4 * n * i))
+    blocks = -(-j // rows)
+    rows = -(-j // blocks)
+
+    def split(x):  # (n, j, c) -> (blocks, n, rows, c), filled up with zeros
+        x = jnp.pad(x, ((0, 0), (0, blocks * rows - j), (0, 0)))
+        return jnp.moveaxis(x.reshape(n, blocks, rows, -1), 1, 0)
+
+    @jax.checkpoint
+    def add(carry, block):
+        largest, total, summary = carry  # (n, i), (n, i), (n, i, c)
+        keys, values, exists = block
+        similarity = jnp.where(exists[None, :, None], affinity(keys), -jnp.inf)  # (n, rows, i)
+        # The result does not depend on the maximum, and so neither does its gradient.
+        larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=1)))
+        weights, scale = jnp.exp(similarity - larger[:, None]), jnp.exp(largest - larger)
+        part = jnp.einsum("nji,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+        return (larger, total * scale + weights.sum(axis=1), summary * scale[..., None] + part), None
+
+    exists = (jnp.arange(blocks * rows) < j).reshape(blocks, rows)
+    start = jnp.full((n, i), -jnp.inf), jnp.zeros((n, i)), jnp.zeros((n, i, channels))
+    (_, total, summary), _ = jax.lax.scan(add, start, (split(keys), split(values), exists))
+    return (summary / total[..., None]).astype(values.dtype)
+
+
 class Gate(nn.Module):
     """Eqs. 8 and 9: how much of each position's summary to believe, `sigmoid(w_f Z + b_f)`, times the summary."""
 

@@ -75,6 +75,8 @@ class COSNet(nn.Module):
       aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
       gate_bias: whether Eq. 8 has its bias b_f.
       input_scaling: see `scale_input`.
+      affinity_budget: MiB of float32 that the affinity of a batch of frames with a reference may take; a larger one is
+        computed block by block, with the same result.
       axis_name: the mapped axis over devices that batch normalisation shares its statistics over, or None.
       dtype: type of the computation; parameters, statistics, softmax and logits are float32.
     """
@@ -94,6 +96,7 @@ class COSNet(nn.Module):
     prelu: bool = True
     gate_bias: bool = True
     input_scaling: str = "imagenet"
+    affinity_budget: float = 512
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -164,10 +167,9 @@ class COSNet(nn.Module):
         queries = self.affinity.query(flatten(features))
         summaries = []
         for reference in range(keys.shape[1]):
-            affinity = coattention.compare(queries, keys[:, reference])  # (n, j, i)
-            if fusion == "group_released":
-                affinity = nn.softmax(affinity, axis=2)
-            summary = coattention.summarise(affinity, values[:, reference])
+            summary = coattention.attend(
+                queries, keys[:, reference], values[:, reference], self.affinity_budget, fusion == "group_released"
+            )
             summaries.append(self.gate(summary.reshape(features.shape)))
         return sum(summaries) / len(summaries)
 
@@ -220,10 +222,17 @@ class COSNet(nn.Module):
         Returns:
           Logits (n, 2, height, width), float32.
         """
-        affinity = coattention.compare(self.affinity.query(flatten(a)), self.affinity.key(flatten(b)))  # S (n, j, i)
-        summary_a = coattention.summarise(affinity, flatten(b)).reshape(a.shape)  # Z_a = V_b S_c
-        summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a)).reshape(b.shape)  # Z_b = V_a S_r
-        for name, value in (("similarity", affinity), ("summary_a", summary_a), ("summary_b", summary_b)):
+        query_a, key_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
+        if coattention.fits(query_a, key_b, self.affinity_budget) or self.is_mutable_collection("intermediates"):
+            affinity = coattention.compare(query_a, key_b)  # S (n, j, i)
+            self.sow("intermediates", "similarity", affinity)
+            summary_a = coattention.summarise(affinity, flatten(b))  # Z_a = V_b S_c
+            summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r
+        else:
+            summary_a = coattention.attend(query_a, key_b, flatten(b), self.affinity_budget)
+            summary_b = coattention.attend(key_b, query_a, flatten(a), self.affinity_budget)
+        summary_a, summary_b = summary_a.reshape(a.shape), summary_b.reshape(b.shape)
+        for name, value in (("summary_a", summary_a), ("summary_b", summary_b)):
             self.sow("intermediates", name, value)
         gated_a, gated_b = self.gate(summary_a), self.gate(summary_b)
         if self.head == "paper":  # one head, and so the batch statistics of both branches together

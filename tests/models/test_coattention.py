@@ -1,10 +1,13 @@
 """The co-attention against loops over positions, written from Eqs. 1-9 of the paper."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cosnet_jax.models import coattention
 from cosnet_jax.models.cosnet import COSNet
 
 N, H, W, C = 2, 3, 4, 8
@@ -114,3 +117,53 @@ def test_summary_fusion_is_equation_13(network):
             z_a, _ = summaries(affinity_matrix(variant, params, v_a, v_b), v_a, v_b)
             expected = expected + gated(params, z_a) / len(references)
         np.testing.assert_allclose(columns(given[example]), expected, atol=2e-6, rtol=1e-5)
+
+
+ROWS = 4 * N * 7 / 2**20  # MiB of one position of b below
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 10])  # of 11: blocks with and without a rest
+@pytest.mark.parametrize("normalise_queries", [False, True])
+def test_blocks_give_the_dense_summary_and_its_gradients(rows, normalise_queries):
+    rng = np.random.default_rng(0)
+    shapes = (N, 7, C), (N, 11, C), (N, 11, 5)
+    arrays = [jnp.array(rng.normal(size=shape), jnp.float32) * 3 for shape in shapes]  # S up to 200: a sharp softmax
+    direction = jnp.array(rng.normal(size=(N, 7, 5)), jnp.float32)
+
+    def value_and_gradients(budget):
+        def project(*arrays):
+            summary = coattention.attend(*arrays, budget, normalise_queries)
+            return (summary * direction).sum(), summary
+
+        gradients, summary = jax.jit(jax.grad(project, argnums=(0, 1, 2), has_aux=True))(*arrays)
+        return summary, *gradients
+
+    # Another order of summation in float32.
+    for given, expected in zip(value_and_gradients(rows * ROWS), value_and_gradients(1), strict=True):
+        np.testing.assert_allclose(given, expected, atol=2e-5 * float(jnp.abs(expected).max()))
+
+
+def test_no_affinity_of_all_positions_is_made_above_the_budget():
+    queries, keys = jnp.zeros((1, 96, 4)), jnp.zeros((1, 160, 4))
+
+    def largest(budget):
+        def project(*arrays):
+            return coattention.attend(*arrays, budget).sum()
+
+        jaxpr = jax.make_jaxpr(jax.grad(project, argnums=(0, 1, 2)))(queries, keys, keys)
+        sizes = [int(np.prod(shape.split(","), dtype=int)) for shape in re.findall(r"f32\[([0-9,]+)\]", str(jaxpr))]
+        return max(sizes)
+
+    assert largest(1) >= 96 * 160
+    assert largest(16 * 96 * 4 / 2**20) <= 10 * 96 * 4  # what is kept of each of 10 blocks: the summaries so far
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "symmetric", "channelwise"])
+def test_a_budget_changes_no_logits(variant):
+    settings = {"channels": C, "coattention": variant, "head_features": 4}
+    dense, blockwise = COSNet(**settings), COSNet(**settings, affinity_budget=1e-4)
+    a, b = np.random.default_rng(0).normal(size=(2, N, H, W, C)).astype(np.float32) * 3
+    variables = dense.init(jax.random.key(0), a, b, (9, 12), method="decode_pair")
+    given, expected = (model.apply(variables, a, b, (9, 12), method="decode_pair") for model in (blockwise, dense))
+    assert float(jnp.ptp(expected)) > 0.01
+    np.testing.assert_allclose(given, expected, atol=1e-5)
