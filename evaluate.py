@@ -95,7 +95,7 @@ def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
 
 
 def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path]) -> None:
-    """Writes the masks of all sequences, 0 or 255: into the first folder the segmenter's, into the second those of N = 0."""
+    """Writes the masks (0 or 255) of all sequences: the segmenter's into the first folder, those of N = 0 into the second."""
     settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
 
     def all_maps():

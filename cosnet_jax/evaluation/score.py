@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.boundary import boundary_f
@@ -66,20 +67,43 @@ def score_masks(
     unknown = [metric for metric in metrics if metric not in rules.metrics]
     if unknown or not metrics:
         raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
-    if not sequences:
-        raise InputError("there are no sequences to score")
-    for sequence in sequences:
-        if not sequence.annotated:
-            raise InputError(f"sequence {sequence.name!r} has no annotated frame")
-        if rules.by_category:
-            category_of(sequence.name)
+    check_sequences(sequences, rules)
     check_predictions(masks_dir, sequences, rules)
 
     work = functools.partial(score_sequence, masks_dir=Path(masks_dir), protocol=rules, metrics=tuple(metrics))
     scored = dict(track(_map_sequences(work, sequences, processes), "scoring", total=len(sequences)))
     scored = {sequence.name: scored[sequence.name] for sequence in sequences}
+    about = {"dataset": dataset or protocol, "split": split, "sequences": len(sequences)}
+    return about | average(scored, rules, metrics) | {"config": config or {}}
 
-    results = {"dataset": dataset or protocol, "split": split, "sequences": len(sequences)}
+
+def check_sequences(sequences: Sequence, protocol: Protocol) -> None:
+    """Checks that sequences can be scored by a protocol.
+
+    Raises:
+      InputError: there are none, or one has no annotation or (where it must) no category.
+    """
+    if not sequences:
+        raise InputError("there are no sequences to score")
+    for sequence in sequences:
+        if not sequence.annotated:
+            raise InputError(f"sequence {sequence.name!r} has no annotated frame")
+        if protocol.by_category:
+            category_of(sequence.name)
+
+
+def average(scored: Mapping[str, Mapping], protocol: Protocol, metrics: Sequence[str]) -> dict:
+    """Averages the scores of the frames over frames, sequences and, where the protocol says so, categories.
+
+    Args:
+      scored: name of a sequence -> what `score_sequence` tells of it.
+      protocol: the benchmark's rules.
+      metrics: any of "J", "F", "T".
+
+    Returns:
+      The scores in `score_masks`'s results, from "J" to "per_frame".
+    """
+    results: dict = {}
     per_sequence: dict[str, dict] = {name: {} for name in scored}
     for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
         statistics = {name: mean_recall_decay(values[metric]) for name, values in scored.items()}
@@ -90,7 +114,7 @@ def score_masks(
                 f"{metric}_decay": values["decay"],
             }
         results[metric] = mean_over_sequences(list(statistics.values()))
-        if rules.by_category:
+        if protocol.by_category:
             categories = average_categories(statistics)
             for category, values in categories.items():
                 results.setdefault("per_category", {}).setdefault(category, {})[metric] = values["mean"]
@@ -104,7 +128,6 @@ def score_masks(
         name: {key: values[key] for key in ("frames", *FRAME_MEASURES) if key in values}
         for name, values in scored.items()
     }
-    results["config"] = config or {}
     return results
 
 
@@ -121,13 +144,7 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
       The sequence's name, and "frames" (names of those that count), "J" and "F" (a list of one value a frame that
       counts) and "T" (None where no pair of frames has two contours).
     """
-    truths: list = [None] * len(sequence.frames)
-    for i in sequence.annotated:
-        truths[i] = sequence.mask(i)
-    try:
-        counted = counted_frames(protocol, truths)
-    except InputError as error:
-        raise InputError(f"sequence {sequence.name!r}: {error}") from error
+    truths, counted = read_truths(sequence, protocol)
     paths = [masks_dir / sequence.name / f"{sequence.frames[i]}.png" for i in counted]
     predictions = dict(zip(counted, read_masks(paths), strict=True))
     for i, path in zip(counted, paths, strict=True):
@@ -142,6 +159,28 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
         value = temporal_instability(truths[0], [predictions[i] for i in counted])
         scores["T"] = None if math.isnan(value) else value
     return sequence.name, scores
+
+
+def read_truths(sequence, protocol: Protocol) -> tuple[list[np.ndarray | None], list[int]]:
+    """Reads the ground truth of a sequence.
+
+    Args:
+      sequence: see `score_masks`.
+      protocol: the benchmark's rules.
+
+    Returns:
+      (h, w) bool for each frame, None where there is no annotation; and the positions of the frames that count.
+
+    Raises:
+      InputError: no frame counts, or one lacks the annotation that the protocol needs.
+    """
+    truths: list = [None] * len(sequence.frames)
+    for i in sequence.annotated:
+        truths[i] = sequence.mask(i)
+    try:
+        return truths, counted_frames(protocol, truths)
+    except InputError as error:
+        raise InputError(f"sequence {sequence.name!r}: {error}") from error
 
 
 def _map_sequences(work, sequences: Sequence, processes: int | None) -> Iterator[tuple[str, dict]]:

@@ -209,17 +209,24 @@ class Segmenter:
                     read[index] = frame
                     if small is not None:
                         encoded[index] = self._encode(self.variables, small)
-                maps = []
-                for row, fusion in zip(rows, fusions, strict=True):
-                    values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
-                    probability = self._segment(self.variables, encoded[query][0], values, keys, fusion=fusion)
-                    maps.append(self._enlarge(probability, size))
+                probabilities = self._probabilities(encoded, query, rows, fusions)
+                maps = [self._enlarge(probability, size) for probability in probabilities]
                 encoded = {index: value for index, value in encoded.items() if last_use[index] > query}
                 waiting.append((read.pop(query), maps))
                 if len(waiting) > 1:  # the device has the next frame to work on while this one is used
                     yield fetched(*waiting.popleft())
             next(source, None)  # so that a file with more frames than it should have says so
         yield fetched(*waiting.popleft())
+
+    def _probabilities(
+        self, encoded: dict[int, tuple], query: int, rows: Sequence[np.ndarray], fusions: Sequence[str]
+    ) -> list[jax.Array]:
+        """The probabilities (1, *size) of a query for each row of references, by the encoded frames' numbers."""
+        probabilities = []
+        for row, fusion in zip(rows, fusions, strict=True):
+            values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
+            probabilities.append(self._segment(self.variables, encoded[query][0], values, keys, fusion=fusion))
+        return probabilities
 
     @staticmethod
     def _checked(setting: Setting) -> Setting:

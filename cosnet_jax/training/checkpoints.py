@@ -139,8 +139,7 @@ def here() -> jax.sharding.Sharding:
 
 def stored_state(folder: Path) -> Any:
     """The tree of shapes and types that a checkpoint's state has."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        metadata = checkpointer.metadata(folder / "state").item_metadata.tree
+    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), metadata)
 
 

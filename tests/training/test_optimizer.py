@@ -78,7 +78,7 @@ def test_the_first_pattern_counts():
 
 
 def test_a_parameter_without_group_is_named():
-    with pytest.raises(InputError, match="no pattern matches the parameter 'head_a/kernel'"):
+    with pytest.raises(InputError, match=r"no pattern matches the parameter 'head_a/kernel'"):
         group_factors(parameters(), (("^encoder/", 1.0, 1.0),))
 
 
@@ -88,7 +88,7 @@ def test_a_group_without_parameter_is_named():
 
 
 def test_unknown_optimiser_is_named():
-    with pytest.raises(InputError, match="optimizer.name is 'lion'; expected sgd or adamw"):
+    with pytest.raises(InputError, match=r"optimizer\.name is 'lion'; expected sgd or adamw"):
         make_optimizer(config(name="lion"), parameters(), 10)
 
 

@@ -152,7 +152,7 @@ def test_wrong_model_is_named_before_the_data_are_touched(tmp_path):
     config = tiny()
     config.model.backbone = "vgg16"
     config.data.train_videos = "davis16"
-    with pytest.raises(InputError, match="model.backbone is 'vgg16'; expected one of resnet50"):
+    with pytest.raises(InputError, match=r"model\.backbone is 'vgg16'; expected one of resnet50"):
         train.train(config, tmp_path)
 
 
