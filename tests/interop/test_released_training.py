@@ -75,14 +75,13 @@ def check(ours, theirs, before):
         assert (move == 0) == frozen, name
 
 
-@pytest.mark.parametrize("repeat_updates", [False, True])
-def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights, repeat_updates):
-    """The learning rate drops at the third step."""
+def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
+    """The learning rate drops at the third step. Compiling is slow: plain updates are left to the worked case."""
     size = (33, 41)
     images = np.stack([to_twin(smooth_frames(size, seed)) for seed in range(8)]).reshape(4, 2, 2, 3, *size)
     masks = (images[:, :, :, :1] > 20).astype(np.float32)
     assert 0.1 < masks.mean() < 0.9
-    our_losses, losses, ours, theirs = train_both(shallow_twin, images, masks, 20, repeat_updates)
+    our_losses, losses, ours, theirs = train_both(shallow_twin, images, masks, 20, True)
     check((our_losses, ours), (losses, theirs), shallow_weights)
 
 
