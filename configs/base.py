@@ -111,7 +111,7 @@ def get_config() -> ConfigDict:
 
 
 def make_smoke(config: ConfigDict) -> None:
-    """Turns a configuration into one that shows in seconds that everything runs: small images, two steps of each kind."""
+    """Turns a configuration into one that shows in seconds that everything runs: small images, four steps."""
     config.size = (65, 65)
     config.batch_size = 2
     config.total_steps = 4

@@ -63,6 +63,15 @@ def segment(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def ablate(arguments: argparse.Namespace) -> int:
+    """A checkpoint on a benchmark -> the paper's Tables 1 and 2."""
+    from cosnet_jax.ablate import ablate
+    from cosnet_jax.config import read_config
+
+    print(ablate(read_config(arguments.config, arguments.overrides), arguments.workdir, arguments.checkpoint))
+    return 0
+
+
 def prepare(arguments: argparse.Namespace) -> int:
     """Raw dataset folder -> prepared set."""
     from cosnet_jax.data.prepare import prepare, summarise
@@ -126,6 +135,14 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
     added.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
 
+    added = command(
+        ablate, "Compare numbers of references, fusions and samplings in one pass: the paper's Table 2, half of 1."
+    )
+    added.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    added.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    added.add_argument("--workdir", required=True, metavar="OUT", help="folder for the tables and the report")
+    added.epilog = "Settings are changed as in evaluate.py: --config.KEY=VALUE."
+
     added = command(prepare, "Prepare a dataset for training and evaluation.")
     names = "davis16, fbms, youtube_objects, duts, msra10k, dut_omron or stills"
     added.add_argument("dataset", metavar="DATASET", help=names)
@@ -145,7 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit status.
     """
-    parsed = make_parser().parse_args(arguments)
+    parser = make_parser()
+    parsed, others = parser.parse_known_args(arguments)
+    if parsed.run is ablate:
+        parsed.overrides = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     logging.set_verbosity(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         return parsed.run(parsed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -33,21 +33,46 @@ def run(main: Callable[[ConfigDict], None]) -> None:
     flags.mark_flag_as_required("config")
 
     def parse(argv: list[str]) -> list[str]:
-        try:
-            argv = flags.FLAGS(argv)
-            if len(argv) > 1:
-                raise InputError(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
-            holder.value.to_dict()  # a file that failed to load says so only when it is used
-        except flags.Error as error:
-            raise InputError(str(error)) from None
-        except (KeyError, AttributeError, TypeError, OSError, ImportError, SyntaxError) as error:
-            text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
-            raise InputError(f"--config: {' '.join(text.split())}") from None
-        return argv
+        _parse(argv, flags.FLAGS, holder)
+        return argv[:1]
 
     with report_input_errors():
         logging.set_verbosity(logging.WARNING)  # orbax would log every file it touches
         app.run(lambda _: main(holder.value), flags_parser=parse)
+
+
+def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads a configuration for a program whose other arguments are no flags.
+
+    Args:
+      path: a file of configs/, with `:MODE` if it has modes.
+      overrides: `--config.KEY=VALUE` each.
+
+    Returns:
+      The configuration, locked.
+
+    Raises:
+      InputError: for a file or a key that does not exist, a value of another type, or any other flag.
+    """
+    argv = ["", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
+    _parse(argv, values, holder)
+    return holder.value
+
+
+def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) -> None:
+    """Sets flags from the command line, whose first entry is the program's name."""
+    try:
+        rest = values(argv)
+        if len(rest) > 1:
+            raise InputError(f"unexpected argument {rest[1]!r}; settings are given as --config.KEY=VALUE")
+        holder.value.to_dict()  # a file that failed to load says so only when it is used
+    except flags.Error as error:
+        raise InputError(str(error)) from None
+    except (KeyError, AttributeError, TypeError, OSError, ImportError, SyntaxError) as error:
+        text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+        raise InputError(f"--config: {' '.join(text.split())}") from None
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
@@ -122,7 +147,7 @@ def keep_config(config: ConfigDict, workdir: Path) -> None:
             ]
             if changed:
                 shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
-                raise InputError(f"{workdir} holds a training with another configuration ({shown}); expected a new folder")
+                raise InputError(f"{workdir} holds a training with another configuration ({shown}); expected a new one")
         partial = path.with_suffix(".tmp")
         partial.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
         partial.replace(path)

@@ -12,8 +12,9 @@ SAMPLINGS = ("uniform", "random", "consecutive")
 def choose_references(num_frames: int, num_references: int, sampling: str, seed: int = 0) -> np.ndarray:
     """The references of every frame, known from the video's length alone.
 
-    A frame is never its own reference, unless the video has one frame. "uniform" and "random" draw N frames of the whole
-    video once, and one spare that stands in where a drawn frame is itself the query, so that N + 1 frames serve the video.
+    A frame is never its own reference, unless the video has one frame. "uniform" and "random" draw N frames of the
+    whole video once, and one spare that stands in where a drawn frame is itself the query, so that N + 1 frames serve
+    the video.
 
     Args:
       num_frames: T, at least 1.

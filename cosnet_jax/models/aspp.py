@@ -23,7 +23,8 @@ class PReLU(nn.Module):
 class ASPP(nn.Module):
     """Global pooling, a 1x1 and dilated 3x3 convolutions side by side, joined by one more convolution.
 
-    Every convolution has a bias and is followed by batch normalisation and ReLU; the last one by PReLU (the release) or ReLU.
+    Every convolution has a bias and is followed by batch normalisation and ReLU; the last one by PReLU (the release) or
+    ReLU.
 
     Attributes:
       channels: of the output (C in the paper).

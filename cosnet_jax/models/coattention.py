@@ -1,8 +1,9 @@
 """The co-attention between two frames of a video (paper, section 3.1).
 
-Frame a is the query, frame b a reference. Positions are `i` in a and `j` in b, channels `c` (of the features) and `d` (of the
-space they are compared in). Every variant writes the affinity of Eq. 1 as an inner product `s[j, i] = key_b[j] . query_a[i]`
-in which the key depends on b alone and the query on a alone, so that at test time a reference's key is computed once.
+Frame a is the query, frame b a reference. Positions are `i` in a and `j` in b, channels `c` (of the features) and `d`
+(of the space they are compared in). Every variant writes the affinity of Eq. 1 as an inner product `s[j, i] = key_b[j]
+. query_a[i]` in which the key depends on b alone and the query on a alone, so that at test time a reference's key is
+computed once.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ class Symmetric(nn.Module):
 
 
 class Channelwise(nn.Module):
-    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`; a frame's channel weights come from its own features by pooling, dense and sigmoid.
+    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`, with a frame's channel weights from its features by pooling, dense and sigmoid.
 
-    D_a and D_b are diagonal, so either may stand at either feature: `(D_a V_b)^T (D_b V_a) = (D_b V_b)^T (D_a V_a)`. Written
-    the second way each factor depends on one frame alone.
+    D_a and D_b are diagonal, so either may stand at either feature: `(D_a V_b)^T (D_b V_a) = (D_b V_b)^T (D_a V_a)`.
+    Written the second way each factor depends on one frame alone.
     """
 
     channels: int

@@ -1,7 +1,7 @@
 """COSNet (Lu et al., CVPR 2019): a siamese encoder, the co-attention between frames, and a segmentation head.
 
-`encode`, `attend` and `decode` are separate methods so that inference encodes every frame once; calling the module runs the
-pair of frames that training needs.
+`encode`, `attend` and `decode` are separate methods so that inference encodes every frame once; calling the module runs
+the pair of frames that training needs.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class COSNet(nn.Module):
     Attributes:
       backbone: resnet50, resnet101 or mobilenet_v2.
       coattention: vanilla, symmetric, channelwise, or none (then a frame's prediction is the encoder's own).
-      head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, with separate weights per branch).
+      head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, with separate weights per
+      branch).
       channels: C, of the features V.
       head_features: channels inside the head.
       width, blocks: of mobilenet_v2: channel multiplier, number of inverted residuals kept.
@@ -102,8 +103,8 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.blocks, self.stride_in_first, self.ceil_mode, self.channels, self.aspp_depth,
-            self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype,
+            self.backbone, self.width, self.blocks, self.stride_in_first, self.ceil_mode, self.channels,
+            self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return

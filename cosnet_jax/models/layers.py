@@ -1,7 +1,7 @@
 """The layers every part of the network is made of: convolution, batch normalisation, pooling, resizing.
 
-Convolutions keep the layout that XLA runs fastest, on CPUs above all: a 1x1 convolution is an einsum, and a depthwise one
-is a sum of shifted products (XLA's grouped convolution is 7-10 times slower there). Both are proved equal to
+Convolutions keep the layout that XLA runs fastest, on CPUs above all: a 1x1 convolution is an einsum, and a depthwise
+one is a sum of shifted products (XLA's grouped convolution is 7-10 times slower there). Both are proved equal to
 `lax.conv_general_dilated` in the tests.
 """
 
@@ -56,9 +56,7 @@ def _windows(x: Array, size: tuple[int, int], stride: int, dilation: int) -> lis
     """For each row and column of a filter of a size, the inputs (n, h', w', c) that it meets; x is padded already."""
     rows, columns = (range(0, length * dilation, dilation) for length in size)
     height, width = x.shape[1] - rows[-1], x.shape[2] - columns[-1]
-    return [
-        [x[:, row : row + height : stride, column : column + width : stride] for column in columns] for row in rows
-    ]
+    return [[x[:, row : row + height : stride, column : column + width : stride] for column in columns] for row in rows]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -99,7 +97,7 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 class Conv(nn.Module):
-    """A 2-D convolution over (n, h, w, c) with parameters `kernel` (k, k, c_in, c_out) and, if asked for, `bias` (c_out,).
+    """A 2-D convolution over (n, h, w, c); parameters `kernel` (k, k, c_in, c_out) and, if asked for, `bias` (c_out,).
 
     Attributes:
       features: output channels; for a depthwise convolution that of the input.
@@ -206,5 +204,5 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
 
 
 def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
-    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, half-pixel centres (`align_corners=False`), no antialiasing."""
+    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly: half-pixel centres (`align_corners=False`), no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)

@@ -41,9 +41,8 @@ class InvertedResidual(nn.Module):
         inputs, inner = x, x.shape[-1] * self.expansion
         if self.expansion > 1:
             x = nn.relu6(Conv(inner, use_bias=True, dtype=self.dtype, name="expand")(x))
-        x = Conv(
-            inner, 3, self.stride, self.dilation, "SAME", depthwise=True, use_bias=True, dtype=self.dtype, name="depthwise"
-        )(x)
+        each_channel = {"depthwise": True, "use_bias": True, "dtype": self.dtype, "name": "depthwise"}
+        x = Conv(inner, 3, self.stride, self.dilation, "SAME", **each_channel)(x)
         x = nn.relu6(x)
         x = Conv(self.channels, use_bias=True, dtype=self.dtype, name="project")(x)
         return x + inputs if inputs.shape == x.shape else x
@@ -52,7 +51,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """The convolution blocks of MobileNetV2, without its 1280-channel head and classifier.
 
-    A stride beyond the output stride becomes a dilation of the blocks that follow, so ImageNet weights keep their meaning.
+    A stride beyond the output stride becomes a dilation of the blocks that follow, so ImageNet weights keep their
+    meaning.
 
     Attributes:
       width: multiplier of all channels.
@@ -66,7 +66,10 @@ class MobileNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), c), c = 320 with all blocks; `train` changes nothing."""
+        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), c), c = 320 with all blocks.
+
+        `train` changes nothing.
+        """
         del train
         x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
         x = nn.relu6(x)

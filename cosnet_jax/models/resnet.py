@@ -53,7 +53,8 @@ class ResNet(nn.Module):
 
     Attributes:
       depths: number of bottlenecks of layers 1-4.
-      stride_in_first: see `Bottleneck`; it also tells the two ways to dilate apart: with True every block of layers 3 and 4
+      stride_in_first: see `Bottleneck`; it also tells the two ways to dilate apart: with True every block of layers 3
+      and 4
         has the layer's dilation (the release), with False the first block still has the previous one (torchvision).
       ceil_mode: of the max pooling after the stem.
       axis_name, dtype: as in `COSNet`.

@@ -17,7 +17,8 @@ def scale_input(images: Array, scheme: str) -> Array:
 
     Args:
       images: (..., 3) RGB, 0 to 255, uint8 or float.
-      scheme: "imagenet" (torchvision: RGB in units of ImageNet's standard deviation), "bgr" (the release: BGR minus a mean)
+      scheme: "imagenet" (torchvision: RGB in units of ImageNet's standard deviation), "bgr" (the release: BGR minus a
+      mean)
         or "unit" (MobileNet: RGB in [-1, 1]).
 
     Returns:

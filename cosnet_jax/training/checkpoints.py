@@ -1,7 +1,8 @@
 """Checkpoints on disk. No other file imports orbax.
 
-A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with and,
-if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when complete.
+A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with
+and, if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when
+complete.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from cosnet_jax.config import differences
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.optimizer import parameter_name
 
@@ -93,7 +95,7 @@ def find(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"checkpoint: {path} does not exist; expected a checkpoint folder or a training's working directory")
+        raise InputError(f"checkpoint: {path} does not exist; expected a checkpoint or a training's working directory")
     for folder in (path, path / BEST, path / LATEST):
         if (folder / "_CHECKPOINT_METADATA").is_file() and (folder / "state").is_dir():
             return folder.absolute()
@@ -121,7 +123,7 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
         wanted = {name: stored[name] for name in ("params", "batch_stats") if name in stored}
         restore = ocp.args.PyTreeRestore(
             wanted,
-            restore_args=jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=here()), wanted),
+            restore_args=jax.tree.map(lambda _: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=here()), wanted),
             partial_restore=True,
         )
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler("state", "config")) as checkpointer:
@@ -130,6 +132,26 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
         raise InputError(f"checkpoint: {folder} cannot be read ({str(error).splitlines()[0]})") from None
     variables = {"params": restored["state"]["params"], "batch_stats": restored["state"].get("batch_stats", {})}
     return variables, ConfigDict(restored["config"])
+
+
+def load_matching(config: ConfigDict, path: str | Path) -> dict[str, Any]:
+    """Reads the variables of a checkpoint that is of a configuration's model.
+
+    Args:
+      config: the whole configuration.
+      path: as in `find`.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      InputError: if there is no readable checkpoint, or it is of another model.
+    """
+    variables, trained = load(path)
+    changed = differences(trained.model, config.model)
+    if changed:
+        raise InputError(f"checkpoint: {path} is of another model than the configuration's: {'; '.join(changed)}")
+    return variables
 
 
 def here() -> jax.sharding.Sharding:

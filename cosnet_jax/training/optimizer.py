@@ -82,10 +82,10 @@ def update_counts(params: Any, repeat_updates: bool) -> Any:
 def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimizer:
     """Builds the optimiser.
 
-    With "sgd" it is PyTorch's: weight decay is added to the gradient, momentum gathers that, and the learning rate (times the
-    group's factor) scales the result; momentum and decay go on in steps whose factor is 0. With `repeat_updates` a step
-    updates some parameters several times in a row, each time with the same gradient, the momentum moved on and the
-    weight decay of the weight as it has become.
+    With "sgd" it is PyTorch's: weight decay is added to the gradient, momentum gathers that, and the learning rate
+    (times the group's factor) scales the result; momentum and decay go on in steps whose factor is 0. With
+    `repeat_updates` a step updates some parameters several times in a row, each time with the same gradient, the
+    momentum moved on and the weight decay of the weight as it has become.
 
     Args:
       config: `config.optimizer`.

@@ -38,7 +38,8 @@ def check_batch_size(batch_size: int) -> None:
 def parallelise(step: Callable) -> Callable:
     """Runs (state, batch) -> (state, metrics) over this process's devices, the batch split and the state shared.
 
-    The step averages over the axis `AXIS` itself, so that every device ends with the same state. The state given is donated.
+    The step averages over the axis `AXIS` itself, so that every device ends with the same state. The state given is
+    donated.
 
     Args:
       step: a pure function that averages its gradients over `AXIS`.

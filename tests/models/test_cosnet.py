@@ -9,8 +9,8 @@ from cosnet_jax.models.cosnet import COSNet, flatten
 from cosnet_jax.models.mobilenet import MobileNetV2, scaled_channels
 
 LITE = {
-    "backbone": "mobilenet_v2", "channels": 128, "head_features": 128, "aspp_depth": 128, "aspp_kernel": 1, "prelu": False,
-    "input_scaling": "unit",
+    "backbone": "mobilenet_v2", "channels": 128, "head_features": 128, "aspp_depth": 128, "aspp_kernel": 1, "prelu":
+    False, "input_scaling": "unit",
 }  # fmt: skip
 TINY = {**LITE, "width": 0.35, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import pytest
 import evaluate
 import train
 from configs import davis16, davis16_lite, synthetic
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference import crf
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.logging import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
@@ -121,6 +124,25 @@ def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
     again = evaluate.evaluate(tiny(), tmp_path / "again", None, str(tmp_path / "masks"))
     assert again["J"] == results["J"]
     assert again["F"] == results["F"]
+
+
+def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
+    pytest.importorskip("pydensecrf")
+    config = tiny()
+    config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
+    evaluate.evaluate(config, tmp_path, str(trained), None)
+    segmenter = evaluate.make_segmenter(config, str(trained))
+    params = crf.CRFParams(bilateral_sxy=4.0)
+    for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
+        segmenter.setting = segmenter.setting._replace(num_references=count)
+        for sequence in open_sequences("synthetic", "val", config.data):
+            images = np.stack([sequence.image(index) for index in range(len(sequence))])
+            for name, image, probability in zip(sequence.frames, images, segmenter(images), strict=True):
+                mask = cv2.imread(str(tmp_path / folder / sequence.name / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+                np.testing.assert_array_equal(mask > 0, crf.refine(image, probability, params) > 0.5)
+    config.inference.crf.bilateral_sxy = 0.0
+    with pytest.raises(InputError, match=r"crf.bilateral_sxy must be above 0"):
+        evaluate.evaluate(config, tmp_path / "again", str(trained), None)
 
 
 def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
