@@ -55,7 +55,7 @@ class Symmetric(nn.Module):
 
 
 class Channelwise(nn.Module):
-    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`, with a frame's channel weights from its features by pooling, dense and sigmoid.
+    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`, with a frame's channel weights made by pooling, dense and sigmoid.
 
     D_a and D_b are diagonal, so either may stand at either feature: `(D_a V_b)^T (D_b V_a) = (D_b V_b)^T (D_a V_a)`.
     Written the second way each factor depends on one frame alone.

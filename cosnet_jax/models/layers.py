@@ -204,5 +204,5 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
 
 
 def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
-    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly: half-pixel centres (`align_corners=False`), no antialiasing."""
+    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, with half-pixel centres and no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)
