@@ -5,6 +5,7 @@
 Writes `OUT/results.json`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
 """
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,12 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import as_stored, check_config, differences, run
+from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.results import write_results
 from cosnet_jax.evaluation.score import score_masks
+from cosnet_jax.inference import crf
 from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.progress import track
@@ -44,6 +46,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
       InputError: if the data, the checkpoint or the masks do not fit.
     """
     check_config(config)
+    params = crf.configured(config.inference.crf)
+    segmenter = make_segmenter(config, checkpoint) if checkpoint else None
     sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
     protocol = "davis16" if config.data.eval_dataset == "synthetic" else config.data.eval_dataset
     about = {"dataset": config.data.eval_dataset, "split": config.data.eval_split, "config": as_stored(config)}
@@ -52,21 +56,20 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         return score_masks(sequences, masks, protocol, metrics.split(","), **about)
 
     facts, sections, records = {"configuration": config.name}, [], []
-    if checkpoint:
-        segmenter = make_segmenter(config, checkpoint)
+    if segmenter:
         masks, single_frame = workdir / "masks", workdir / "single_frame"
-        segment_all(segmenter, sequences, [masks, single_frame])
+        segment_all(segmenter, sequences, [masks, single_frame], params)
         results = score(masks, config.evaluation.metrics)
         alone = score(single_frame, "J")
         results["single_frame"] = {"J": alone["J"]}
         facts["checkpoint"] = str(checkpoint)
         facts["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
+        facts["CRF"] = "yes" if params else "no"
         runs = {"co-attention": results, "the same network, N = 0": alone}
         gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
         text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
         sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
-        log = Path(checkpoint) / METRICS_FILE
-        records = read_metrics(log) if log.is_file() else []
+        records = training_records(Path(checkpoint))
     else:
         masks = Path(predictions)
         facts["masks"] = predictions
@@ -80,35 +83,46 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     return results
 
 
+def training_records(checkpoint: Path) -> list[dict]:
+    """The log of the training that a checkpoint is of, wherever in its working directory it is; [] without one."""
+    folders = (checkpoint, *checkpoint.absolute().parents[:2])
+    log = next((folder / METRICS_FILE for folder in folders if (folder / METRICS_FILE).is_file()), None)
+    return read_metrics(log) if log else []
+
+
 def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
     """Builds the segmenter of `config.inference` with a checkpoint's weights.
 
     Raises:
       InputError: if the checkpoint is of another model than the configuration's.
     """
-    variables, trained = checkpoints.load(checkpoint)
-    changed = differences(trained.model, config.model)
-    if changed:
-        raise InputError(f"checkpoint: {checkpoint} is of another model than the configuration's: {'; '.join(changed)}")
+    variables = checkpoints.load_matching(config, checkpoint)
     setting = Setting(config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed)
     return Segmenter(make_model(config.model), variables, config.size, setting)
 
 
-def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path]) -> None:
-    """Writes the masks (0 or 255) of all sequences: the segmenter's into the first folder, those of N = 0 into the second."""
+def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], params: crf.CRFParams | None) -> None:
+    """Writes all masks, 0 or 255: the segmenter's into the first folder, those of N = 0 into the second.
+
+    With `params`, a CRF sharpens the probabilities of both before, in other processes while the network goes on.
+    """
     settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
 
     def all_maps():
         for sequence in sequences:
-            for frame, maps in zip(
-                sequence.frames, segmenter.stream_settings(SequenceFrames(sequence), settings), strict=True
-            ):
-                yield sequence.name, frame, maps
+            for index, maps in enumerate(segmenter.stream_settings(SequenceFrames(sequence), settings)):
+                for folder, probability in zip(folders, maps, strict=True):
+                    yield folder / sequence.name / f"{sequence.frames[index]}.png", sequence, index, probability
 
-    total = sum(len(sequence) for sequence in sequences)
-    for name, frame, maps in track(all_maps(), "segmenting", total):
-        for folder, probability in zip(folders, maps, strict=True):
-            write_mask(folder / name / f"{frame}.png", probability > 0.5)
+    found, again = itertools.tee(all_maps())
+    if params:
+        pairs = ((sequence.image(index), probability) for _, sequence, index, probability in again)
+        final = crf.refine_stream(pairs, params)
+    else:
+        final = (probability for *_, probability in again)
+    total = len(folders) * sum(len(sequence) for sequence in sequences)
+    for (path, *_), probability in track(zip(found, final, strict=True), "segmenting", total):
+        write_mask(path, probability > 0.5)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

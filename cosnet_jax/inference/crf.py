@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
@@ -48,6 +49,18 @@ class CRFParams:
         for name in ("gaussian_compat", "bilateral_compat", "iterations"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
+
+
+def configured(config: ConfigDict) -> CRFParams | None:
+    """The parameters of `config.inference.crf`, or None where it is not enabled.
+
+    Raises:
+      InputError: a value is out of range, or pydensecrf2 is not installed.
+    """
+    params = CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
+    if config.enabled:
+        check_installed()
+    return params if config.enabled else None
 
 
 RELEASE_SETTINGS = tuple(
