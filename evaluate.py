@@ -2,7 +2,7 @@
 
     python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
 
-Writes `OUT/results.json`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
+Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
 """
 
 import itertools
@@ -15,16 +15,17 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.data.video_writer import writable_folder
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.results import write_results
-from cosnet_jax.evaluation.score import score_masks
+from cosnet_jax.evaluation.score import check_scoring, score_masks
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.progress import track
-from cosnet_jax.report.evaluation import write_report
+from cosnet_jax.report.evaluation import markdown, write_report
 from cosnet_jax.report.page import Section
-from cosnet_jax.report.tables import score_table
+from cosnet_jax.report.tables import percent, score_table
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.logging import METRICS_FILE, read_metrics
 from cosnet_jax.training.state import make_model
@@ -35,7 +36,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
     Args:
       config: the whole configuration; its model must be the checkpoint's.
-      workdir: gets `results.json`, `masks/`, `single_frame/` (with N = 0, for comparison) and `report.html`.
+      workdir: gets `results.json`, `results.md`, `masks/`, `single_frame/` (with N = 0, for comparison) and `report.html`.
       checkpoint: see `checkpoints.find`; or
       predictions: a folder of masks made elsewhere.
 
@@ -47,9 +48,11 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     check_config(config)
     params = crf.configured(config.inference.crf)
+    workdir = writable_folder(workdir)
     segmenter = make_segmenter(config, checkpoint) if checkpoint else None
     sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
     protocol = "davis16" if config.data.eval_dataset == "synthetic" else config.data.eval_dataset
+    check_scoring(sequences, protocol, config.evaluation.metrics.split(","))
     about = {"dataset": config.data.eval_dataset, "split": config.data.eval_split, "config": as_stored(config)}
 
     def score(masks: Path, metrics: str) -> dict:
@@ -76,6 +79,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         results = score(masks, config.evaluation.metrics)
 
     write_results(workdir / "results.json", results)
+    (workdir / "results.md").write_text(markdown(results), encoding="utf-8")
     write_report(
         workdir / "report.html", f"COSNet on {about['dataset']}", results, facts=facts, sequences=sequences,
         masks_dir=masks, training_records=records, sections=sections,
@@ -138,9 +142,11 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 def print_scores(results: dict, workdir: Path) -> None:
     """Prints the mean scores in percent, and where the report is."""
-    scores = [f"{metric} {100 * results[metric]['mean']:.1f}" for metric in ("J", "F", "T") if metric in results]
+    scores = [f"{metric} {percent(results[metric]['mean'])}" for metric in ("J", "F", "T") if metric in results]
+    if "J" in results.get("over_categories", {}):
+        scores.append(f"J over categories {percent(results['over_categories']['J']['mean'])}")
     if "single_frame" in results:
-        scores.append(f"J with N = 0 {100 * results['single_frame']['J']['mean']:.1f}")
+        scores.append(f"J with N = 0 {percent(results['single_frame']['J']['mean'])}")
     print(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}")
 
 

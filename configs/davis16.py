@@ -13,6 +13,7 @@ from configs import base
 def get_config(mode: str = ""):
     config = base.get_config()
     config.name = "davis16"
+    config.evaluation.metrics = "J,F,T"
     if mode == "smoke":
         base.make_smoke(config)
     return config

@@ -36,6 +36,8 @@ def get_config(mode: str = ""):
     config.data.train_stills = "duts,stills"
     config.data.augment.colour = 0.3
 
+    config.evaluation.metrics = "J,F,T"
+
     config.validate_every = 500
     config.checkpoint_every = 100
     if mode == "smoke":

@@ -41,6 +41,7 @@ def get_config(mode: str = ""):
 
     config.inference.fusion = "prediction"
     config.inference.sampling = "random"
+    config.evaluation.metrics = "J,F,T"
     if mode == "smoke":
         base.make_smoke(config)
     return config

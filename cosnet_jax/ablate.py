@@ -14,7 +14,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results import write_results
-from cosnet_jax.evaluation.score import average, check_sequences, read_truths
+from cosnet_jax.evaluation.score import average, check_scoring, read_truths
 from cosnet_jax.inference.ablation import SharingSegmenter
 from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Setting
@@ -46,12 +46,14 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     check_config(config)
     workdir = writable_folder(workdir)
     if config.model.coattention == "none":
-        raise InputError("model.coattention is 'none'; expected a co-attention, without one there is nothing to compare")
+        raise InputError(
+            "model.coattention is 'none'; expected a co-attention, without one there is nothing to compare"
+        )
     variables = checkpoints.load_matching(config, checkpoint)
     dataset, split = config.data.eval_dataset, config.data.eval_split
-    protocol = get_protocol("davis16" if dataset == "synthetic" else dataset)
+    protocol = "davis16" if dataset == "synthetic" else dataset
     sequences = open_sequences(dataset, split, config.data)
-    check_sequences(sequences, protocol)
+    check_scoring(sequences, protocol, ("J",))
 
     def by_n(n: int) -> Setting:
         return Setting(n, seed=config.seed)
@@ -63,7 +65,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     }
     settings = list(dict.fromkeys(setting for table in tables.values() for setting in table.values()))
     segmenter = SharingSegmenter(make_model(config.model), variables, config.size)
-    scores = score_settings(segmenter, sequences, settings, protocol)
+    scores = score_settings(segmenter, sequences, settings, get_protocol(protocol))
 
     results = {"dataset": dataset, "split": split, "sequences": len(sequences)}
     for name, table in tables.items():

@@ -64,10 +64,7 @@ def score_masks(
       InputError: the predictions are incomplete, too many, of the wrong size or unreadable; a name is unknown.
     """
     rules = get_protocol(protocol)
-    unknown = [metric for metric in metrics if metric not in rules.metrics]
-    if unknown or not metrics:
-        raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
-    check_sequences(sequences, rules)
+    check_scoring(sequences, protocol, metrics)
     check_predictions(masks_dir, sequences, rules)
 
     work = functools.partial(score_sequence, masks_dir=Path(masks_dir), protocol=rules, metrics=tuple(metrics))
@@ -77,18 +74,26 @@ def score_masks(
     return about | average(scored, rules, metrics) | {"config": config or {}}
 
 
-def check_sequences(sequences: Sequence, protocol: Protocol) -> None:
-    """Checks that sequences can be scored by a protocol.
+def check_scoring(sequences: Sequence, protocol: str, metrics: Sequence[str]) -> None:
+    """Checks that sequences can be scored by a protocol, before there are any predictions.
+
+    Args:
+      sequences, protocol, metrics: as in `score_masks`.
 
     Raises:
-      InputError: there are none, or one has no annotation or (where it must) no category.
+      InputError: the protocol or one of the metrics is unknown, there are no sequences, or one has no annotation or
+        (where it must) no category.
     """
+    rules = get_protocol(protocol)
+    unknown = [metric for metric in metrics if metric not in rules.metrics]
+    if unknown or not metrics:
+        raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
     if not sequences:
         raise InputError("there are no sequences to score")
     for sequence in sequences:
         if not sequence.annotated:
             raise InputError(f"sequence {sequence.name!r} has no annotated frame")
-        if protocol.by_category:
+        if rules.by_category:
             category_of(sequence.name)
 
 

@@ -68,6 +68,24 @@ def write_report(
     write_page(path, title, about, parts)
 
 
+def markdown(results: Mapping, label: str = "this run") -> str:
+    """The tables of the report in Markdown, laid out as the paper's: scores, categories, other methods, sequences.
+
+    Args:
+      results: what `score_masks` returned.
+      label: of this run.
+    """
+    tables = {"Scores": score_table({label: results})}
+    if "per_category" in results:
+        tables["Categories"] = category_table(results)
+    if results["dataset"] == "davis16" and "J" in results:
+        tables["Other methods"] = methods_table(results, label)
+    tables["Sequences"] = sequence_table(results)
+    split = f", {results['split']}" if results.get("split") else ""
+    parts = [f"# {results['dataset']}{split}: {results['sequences']} sequences\n"]
+    return "\n".join(parts + [f"## {title}\n\n{table.markdown()}" for title, table in tables.items()])
+
+
 def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str, float]]:
     """Picks the frames with the best, median and worst J, no sequence twice among those of one kind.
 

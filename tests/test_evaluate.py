@@ -1,0 +1,227 @@
+"""Evaluation of FBMS-59, YouTube-Objects and DAVIS-2016 in their official layouts, and what is said about wrong inputs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evaluate
+from configs import davis16, fbms, youtube_objects
+from cosnet_jax.errors import InputError
+from cosnet_jax.training.checkpoints import LATEST, Checkpoints
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state, init_variables, make_model
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))  # for raw_datasets
+from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_davis, save
+
+EMPTY = np.zeros((HEIGHT, WIDTH), bool)
+
+
+def tiny(module, source: Path):
+    """A configuration with a network that takes seconds, for one of the datasets."""
+    config = module.get_config("smoke")
+    config.size = (33, 41)
+    config.model.backbone = "mobilenet_v2"
+    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.aspp_rates = (2,)
+    config.data.data_dir = str(source.parent / "prepared")
+    config.data[config.data.eval_dataset].source = str(source)
+    return config
+
+
+@pytest.fixture(scope="module")
+def fbms_source(tmp_path_factory) -> Path:
+    """Two test sequences: cars1 with grey ground truth of frames 1, 3 and 5, the third empty; people1 with colour."""
+    root = tmp_path_factory.mktemp("fbms") / "raw"
+    for name in ("cars1", "people1"):
+        for i in range(1, 7):
+            save(root / f"Testset/{name}/{name}_{i:02}.jpg", draw_image(i))
+    for i in (1, 3, 5):
+        labels = np.where(EMPTY if i == 3 else draw_mask(i), 85, 0).astype(np.uint8)
+        save(root / f"Testset/cars1/GroundTruth/cars1_{i:02}.pgm", labels)
+    colours = np.where(draw_mask(9)[..., None], np.uint8([255, 0, 255]), np.uint8(255))
+    save(root / "Testset/people1/GroundTruth/people1_02_gt.ppm", colours)
+    return root
+
+
+@pytest.fixture(scope="module")
+def youtube_source(tmp_path_factory) -> Path:
+    """Three sequences of two categories, the second frame of each annotated."""
+    root = tmp_path_factory.mktemp("youtube") / "raw"
+    for shot in ("cat/data/0001/shots/001", "cat/data/0002/shots/001", "train/data/0001/shots/003"):
+        for i in (1, 2, 3):
+            save(root / shot / f"images/{i}.png", draw_image(i))
+        save(root / shot / "labels/2.jpg", draw_mask(5).astype(np.uint8) * 255, quality=95)
+    return root
+
+
+@pytest.fixture(scope="module")
+def davis_source(tmp_path_factory) -> Path:
+    """DAVIS-2016 with the sequences camel (5 frames) and cows (4) for validation."""
+    return make_davis(tmp_path_factory.mktemp("davis") / "DAVIS", {"bear": 3}, {"camel": 5, "cows": 4})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, fbms_source) -> str:
+    """A network as initialised."""
+    config, folder = tiny(fbms, fbms_source), tmp_path_factory.mktemp("work") / LATEST
+    variables = init_variables(make_model(config.model), config.seed)
+    writer = Checkpoints(folder, keep=1)
+    state = init_state(variables, make_optimizer(config.optimizer, variables["params"], 1))
+    writer.save(0, state, config, {})
+    writer.close()
+    return str(folder)
+
+
+def half(mask: np.ndarray) -> np.ndarray:
+    """The left half of a rectangle's 30 columns."""
+    left = np.flatnonzero(mask.any(axis=0))[0]
+    return mask & (np.arange(mask.shape[1]) < left + 15)
+
+
+def davis_predictions(folder: Path) -> Path:
+    """The ground truth of DAVIS-2016 as predictions."""
+    for name, length in (("camel", 5), ("cows", 4)):
+        for i in range(length):
+            save(folder / name / f"{i:05}.png", draw_mask(sum(name.encode()) + i).astype(np.uint8) * 255)
+    return folder
+
+
+def test_fbms_from_masks(fbms_source, tmp_path):
+    masks = tmp_path / "masks"
+    for i, mask in ((1, draw_mask(1)), (3, ~EMPTY), (5, half(draw_mask(5)))):
+        save(masks / f"cars1/cars1_{i:02}.png", mask.astype(np.uint8) * 255)
+    save(masks / "people1/people1_02.png", draw_mask(9).astype(np.uint8) * 255)
+    results = evaluate.evaluate(tiny(fbms, fbms_source), tmp_path / "out", None, str(masks))
+    assert results["dataset"] == "fbms"
+    assert results["split"] == "test"
+    assert results["per_frame"]["cars1"]["J"] == [1.0, 0.5]
+    assert results["J"]["mean"] == pytest.approx((0.75 + 1) / 2)
+    assert set(results["J"]) == {"mean", "recall", "decay"}
+    text = (tmp_path / "out/results.md").read_text()
+    assert "| this run | 87.5 |" in text
+    assert "75.6" in text  # the paper's Table 4
+    assert "75.6" in (tmp_path / "out/report.html").read_text()
+
+
+def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
+    masks = tmp_path / "masks"
+    for name, mask in (
+        ("cat_0001_001", draw_mask(5)), ("cat_0002_001", half(draw_mask(5))), ("train_0001_003", EMPTY),
+    ):  # fmt: skip
+        save(masks / name / "2.png", mask.astype(np.uint8) * 255)
+    results = evaluate.evaluate(tiny(youtube_objects, youtube_source), tmp_path / "out", None, str(masks))
+    assert results["J"]["mean"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert results["over_categories"]["J"]["mean"] == pytest.approx((0.75 + 0) / 2)
+    for shown in ((tmp_path / "out/results.md").read_text(), (tmp_path / "out/report.html").read_text()):
+        for text in ("cat", "train", "mean of categories", "mean of videos", "37.5", "50.0", "66.5", "70.5"):
+            assert text in shown
+    evaluate.print_scores(results, tmp_path)
+    assert "J 50.0, F" in (printed := capsys.readouterr().out)
+    assert "J over categories 37.5" in printed
+
+
+@pytest.mark.parametrize("dataset", ["fbms", "youtube_objects"])
+def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp_path):
+    module, source = {"fbms": (fbms, fbms_source), "youtube_objects": (youtube_objects, youtube_source)}[dataset]
+    config = tiny(module, source)
+    results = evaluate.evaluate(config, tmp_path / "out", checkpoint, None)
+    assert 0 <= results["J"]["mean"] <= 1
+    assert 0 <= results["single_frame"]["J"]["mean"] <= 1
+    masks = sorted((tmp_path / "out/masks").glob("*/*.png"))
+    assert len(masks) == {"fbms": 12, "youtube_objects": 9}[dataset]  # every frame, annotated or not
+    assert {Image.open(path).size for path in masks} == {(WIDTH, HEIGHT)}
+    again = evaluate.evaluate(config, tmp_path / "again", None, str(tmp_path / "out/masks"))
+    assert again["J"] == results["J"]
+    assert again["F"] == results["F"]
+    assert json.loads((tmp_path / "out/results.json").read_text())["per_sequence"] == results["per_sequence"]
+
+
+def test_davis_has_all_three_scores(davis_source, tmp_path):
+    masks = davis_predictions(tmp_path / "masks")
+    results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+    assert results["J"] == results["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
+    assert results["T"]["sequences"] == ["camel", "cows"]
+    assert results["T"]["mean"] < 0.2  # rectangles that move
+    assert "| T mean |" in (tmp_path / "out/results.md").read_text()
+
+
+def test_no_contours_at_all(davis_source, tmp_path, capsys):
+    masks = davis_predictions(tmp_path / "masks")
+    for path in masks.glob("*/*.png"):
+        save(path, EMPTY.astype(np.uint8))
+    results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+    assert results["J"]["mean"] == 0
+    assert results["T"]["mean"] is None
+    evaluate.print_scores(results, tmp_path)
+    assert "T –" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda masks: (masks / "camel/00002.png").unlink(), r"camel/00002\.png: predicted mask is missing"),
+        (
+            lambda masks: (masks / "cows").rename(masks / "sheep"),
+            r"cows: predicted masks of sequence 'cows' are missing",
+        ),
+        (lambda masks: save(masks / "bear/00000.png", EMPTY), r"bear: not a sequence of this split"),
+        (lambda masks: save(masks / "cows/00004.png", EMPTY), r"cows/00004\.png: not a frame of sequence 'cows'"),
+        (
+            lambda masks: save(masks / "cows/00001.png", EMPTY[:20]),
+            r"00001\.png: mask of 20 x 56 pixels, but .* 40 x 56",
+        ),
+        (lambda masks: (masks / "cows/00001.png").write_bytes(b"\x89PNG"), r"cows/00001\.png: not a PNG image"),
+    ],
+    ids=["frame", "sequence", "other_sequence", "other_frame", "size", "file"],
+)
+def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
+    masks = davis_predictions(tmp_path / "masks")
+    damage(masks)
+    with pytest.raises(InputError, match=message):
+        evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+    assert not (tmp_path / "out/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data.eval_split": "test"}, "no split 'test'"),
+        ({"data.eval_dataset": "davis17"}, "dataset 'davis17' is unknown"),
+        ({"data.davis16.source": "nowhere"}, "nowhere"),
+        ({"evaluation.metrics": "J,mae"}, r"metrics \['J', 'mae'\]: protocol davis16 has J, F, T"),
+        ({"evaluation.metrics": ""}, r"metrics \[''\]: protocol davis16 has J, F, T"),
+    ],
+)
+def test_wrong_settings_are_named(davis_source, tmp_path, change, message):
+    config = tiny(davis16, davis_source)
+    config.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        evaluate.evaluate(config, tmp_path / "out", None, str(tmp_path / "masks"))
+
+
+def test_wrong_folders_are_named(davis_source, tmp_path):
+    config = tiny(davis16, davis_source)
+    with pytest.raises(InputError, match="nowhere: no such folder of predicted masks"):
+        evaluate.evaluate(config, tmp_path / "out", None, str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        evaluate.evaluate(config, tmp_path / "out", str(tmp_path / "nowhere"), None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: cannot be written to"):
+        evaluate.evaluate(config, tmp_path / "file", None, str(tmp_path / "masks"))
+
+
+def test_the_program_prints_one_line_and_exits_with_1(tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "evaluate.py"), f"--config={root}/configs/synthetic.py"]
+    flags = [f"--workdir={tmp_path}", f"--predictions={tmp_path}/nowhere", "--config.data.synthetic.num_val_videos=1"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/nowhere: no such folder of predicted masks\n"
