@@ -36,7 +36,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
     Args:
       config: the whole configuration; its model must be the checkpoint's.
-      workdir: gets `results.json`, `results.md`, `masks/`, `single_frame/` (with N = 0, for comparison) and `report.html`.
+      workdir: gets `results.json`, `results.md`, `report.html`, `masks/` and, for comparison, `single_frame/` (N = 0).
       checkpoint: see `checkpoints.find`; or
       predictions: a folder of masks made elsewhere.
 

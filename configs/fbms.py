@@ -3,7 +3,7 @@
     python evaluate.py --config=configs/fbms.py --workdir=out/fbms --checkpoint=out/davis16 \
         --config.data.fbms.source=FBMS_DATASET
 
-Not run. The paper reports a mean J of 75.6. Any mask in a folder can be scored: --predictions=MASKS for --checkpoint=DIR.
+Not run. The paper reports a mean J of 75.6. --predictions=MASKS scores a folder of masks instead.
 """
 
 from configs import davis16

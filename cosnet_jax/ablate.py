@@ -46,9 +46,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     check_config(config)
     workdir = writable_folder(workdir)
     if config.model.coattention == "none":
-        raise InputError(
-            "model.coattention is 'none'; expected a co-attention, without one there is nothing to compare"
-        )
+        raise InputError("model.coattention is 'none'; expected one of the co-attentions")
     variables = checkpoints.load_matching(config, checkpoint)
     dataset, split = config.data.eval_dataset, config.data.eval_split
     protocol = "davis16" if dataset == "synthetic" else dataset

@@ -105,7 +105,7 @@ def test_the_command_reads_settings_as_evaluate_does(capsys, monkeypatch):
 def test_a_network_without_coattention_is_refused(checkpoint, tmp_path):
     config = tiny()
     config.model.coattention = "none"
-    with pytest.raises(InputError, match="model.coattention is 'none'; expected a co-attention"):
+    with pytest.raises(InputError, match=r"model\.coattention is 'none'; expected one of the co-attentions"):
         ablate(config, tmp_path, checkpoint)
 
 

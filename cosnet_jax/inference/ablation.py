@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.cosnet import COSNet, flatten
 
 LARGEST_BLOCK = 8
@@ -23,9 +23,9 @@ class SharingSegmenter(Segmenter):
     decoded once: with one reference, that is also what prediction fusion averages. The maps are those of `Segmenter`.
     """
 
-    def __init__(self, model: COSNet, variables: dict[str, Any], size: tuple[int, int], setting: Setting = Setting()):
+    def __init__(self, model: COSNet, variables: dict[str, Any], size: tuple[int, int]):
         """Prepares the network, see `Segmenter`; the fusions are "summary" and "prediction"."""
-        super().__init__(model, variables, size, setting)
+        super().__init__(model, variables, size)
 
         @jax.jit
         def attend(variables, features, values, keys):
