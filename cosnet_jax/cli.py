@@ -72,6 +72,18 @@ def ablate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def explain(arguments: argparse.Namespace) -> int:
+    """A frame of a video -> a picture of how it was segmented."""
+    from cosnet_jax.inference.explain import explain
+
+    size, pixel = (tuple(given) if given else None for given in (arguments.size, arguments.pixel))
+    explain(
+        arguments.input, arguments.frame, arguments.output, arguments.checkpoint, pixel, size, arguments.sampling
+    )  # fmt: skip
+    print(arguments.output)
+    return 0
+
+
 def prepare(arguments: argparse.Namespace) -> int:
     """Raw dataset folder -> prepared set."""
     from cosnet_jax.data.prepare import prepare, summarise
@@ -142,6 +154,15 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
     added.add_argument("--workdir", required=True, metavar="OUT", help="folder for the tables and the report")
     added.epilog = "Settings are changed as in evaluate.py: --config.KEY=VALUE."
+
+    added = command(explain, "Show how a frame is segmented: masks by number of references, co-attention, gates.")
+    added.add_argument("input", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
+    added.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
+    added.add_argument("--pixel", nargs=2, type=int, metavar=("Y", "X"), help="whose co-attention is shown (likeliest)")
+    added.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
+    added.add_argument("--checkpoint", metavar="DIR", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
+    added.add_argument("--sampling", default="uniform", help="of references: uniform (default), random or consecutive")
 
     added = command(prepare, "Prepare a dataset for training and evaluation.")
     names = "davis16, fbms, youtube_objects, duts, msra10k, dut_omron or stills"
