@@ -68,10 +68,11 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         facts["checkpoint"] = str(checkpoint)
         facts["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
         facts["CRF"] = "yes" if params else "no"
-        runs = {"co-attention": results, "the same network, N = 0": alone}
-        gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
-        text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
-        sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
+        if "J" in results:
+            runs = {"co-attention": results, "the same network, N = 0": alone}
+            gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
+            text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
+            sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
         records = training_records(Path(checkpoint))
     else:
         masks = Path(predictions)

@@ -1,4 +1,4 @@
-"""Evaluation of FBMS-59, YouTube-Objects and DAVIS-2016 in their official layouts, and what is said about wrong inputs."""
+"""Evaluation of datasets in their official layouts, from masks and checkpoints, and what is said about wrong inputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 import evaluate
 from configs import davis16, fbms, youtube_objects
@@ -137,7 +137,7 @@ def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp
     assert 0 <= results["single_frame"]["J"]["mean"] <= 1
     masks = sorted((tmp_path / "out/masks").glob("*/*.png"))
     assert len(masks) == {"fbms": 12, "youtube_objects": 9}[dataset]  # every frame, annotated or not
-    assert {Image.open(path).size for path in masks} == {(WIDTH, HEIGHT)}
+    assert {cv2.imread(str(path)).shape for path in masks} == {(HEIGHT, WIDTH, 3)}
     again = evaluate.evaluate(config, tmp_path / "again", None, str(tmp_path / "out/masks"))
     assert again["J"] == results["J"]
     assert again["F"] == results["F"]
