@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cosnet_jax.config import MIN_SIZE
 from cosnet_jax.data.video_io import open_video
-from cosnet_jax.data.video_writer import whole_file
+from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.references import choose_references
@@ -51,6 +52,8 @@ def explain(
         raise InputError("--checkpoint is needed: a checkpoint, or the working directory of a training")
     if Path(output).suffix.lower() != ".png":
         raise InputError(f"--output is {output}; expected a .png file")
+    if size is not None and min(size) < MIN_SIZE:
+        raise InputError(f"--size is {tuple(size)}; expected at least {MIN_SIZE} pixels either way")
     crf.check_installed()
     video = open_video(path)
     if not 0 <= frame < len(video):
@@ -58,6 +61,7 @@ def explain(
     if pixel is not None and not all(0 <= place < length for place, length in zip(pixel, video.size, strict=True)):
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
     tables = [choose_references(len(video), count, sampling)[frame] for count in COUNTS]
+    writable_folder(Path(output).expanduser().parent)
     variables, config = checkpoints.load(checkpoint)
     if config.model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
@@ -75,7 +79,7 @@ def explain(
     attention, gates = look_inside(model, variables, clip, size, pixel)
     names = [video.frames[index] for index in (frame, *tables[-1])]
     picture = draw_explanation(clip, names, masks, pixel, attention, gates)
-    with whole_file(output) as temporary:
+    with whole_file(Path(output).expanduser()) as temporary:
         temporary.write_bytes(picture)
 
 
