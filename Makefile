@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
