@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +46,7 @@ class SharingSegmenter(Segmenter):
 
         self._attend, self._decode = attend, decode
         self._mean = jax.jit(lambda arrays: sum(arrays) / len(arrays))
+        self._enlarge = enlarge
 
     def _probabilities(
         self, encoded: dict[int, tuple], query: int, rows: Sequence[np.ndarray], fusions: Sequence[str]
@@ -64,6 +66,11 @@ class SharingSegmenter(Segmenter):
             else self._segment(self.variables, features, [], [], fusion="summary")
             for setting in groups
         ]
+
+
+def enlarge(probability: jax.Array, size: tuple[int, int]) -> np.ndarray:
+    """Resizes (1, h, w) to (*size) bilinearly, as `resize_bilinear` on the device does by costlier matrix products."""
+    return cv2.resize(np.asarray(probability[0]), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def references_together(row: Sequence[int], fusion: str) -> list[tuple[int, ...]]:
