@@ -16,7 +16,7 @@ from cosnet_jax.interop.pth import write_pth
 
 def test_the_program_names_its_commands():
     done = subprocess.run([sys.executable, "-m", "cosnet_jax", "--help"], capture_output=True, text=True, check=True)
-    for command in ("convert", "export", "compare", "segment", "explain", "prepare"):
+    for command in ("convert", "export", "compare", "segment", "explain", "ablate", "prepare"):
         assert f"\n  {command}" in done.stdout or f" {command} " in done.stdout
 
 
