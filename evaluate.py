@@ -8,12 +8,12 @@ Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>
 import itertools
 from pathlib import Path
 
-import cv2
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from cosnet_jax.config import as_stored, check_config, run
+from cosnet_jax.data.image_files import encode_mask
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.data.video_writer import writable_folder
 from cosnet_jax.errors import InputError
@@ -135,7 +135,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
+        partial.write_bytes(encode_mask(mask))
         partial.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror})") from None

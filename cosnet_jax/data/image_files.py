@@ -95,13 +95,15 @@ def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:
     return (stored[..., :3] > threshold).any(axis=-1)
 
 
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Encodes a mask as a grey PNG of one bit a pixel, which decodes to 0 and 255 and does so fastest.
+def encode_mask(mask: np.ndarray, one_bit: bool = False) -> bytes:
+    """Encodes a mask as a grey PNG of 0 and 255.
 
     Args:
       mask: bool or {0, 1}, (H, W).
+      one_bit: store one bit a pixel, which decodes to the same and does so fastest.
 
     Returns:
       The PNG file's bytes.
     """
-    return cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
+    options = [cv2.IMWRITE_PNG_BILEVEL, int(one_bit)]
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255, options)[1].tobytes()

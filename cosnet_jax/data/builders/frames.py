@@ -182,7 +182,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             mask = self.read_mask(frame.mask)
         return {
             "image": image,
-            "mask": image_files.encode_mask(mask),
+            "mask": image_files.encode_mask(mask, one_bit=True),
             "sequence": frame.sequence,
             "frame": frame.name,
             "annotated": frame.mask is not None,
