@@ -41,7 +41,7 @@ def tiny():
 
 
 def start_training(workdir):
-    """Starts `train.py` as a user would, on one device: sums over several have no fixed order on CPUs."""
+    """Starts `train.py` as a user would, on one device."""
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
     command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}"]
