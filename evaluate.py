@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.image_files import encode_mask
 from cosnet_jax.data.sequences import open_sequences
-from cosnet_jax.data.video_writer import writable_folder
+from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.results import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
@@ -134,11 +134,10 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     """Writes a mask (H, W) bool as a grey PNG of 0 and 255."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(encode_mask(mask))
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror})") from None
+    with whole_file(path) as temporary:
+        temporary.write_bytes(encode_mask(mask))
 
 
 def print_scores(results: dict, workdir: Path) -> None:

@@ -22,8 +22,25 @@ SPLITS = ("train", "val")
 STILLS = len(SPLITS)  # the stream of random numbers that the still images draw from
 
 
+class _Drawn:
+    """What drawn sequences share: `read` gives image and mask of a frame, and every frame has a mask."""
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        return tuple(range(len(self.frames)))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def image(self, i: int) -> np.ndarray:
+        return self.read(i)[0]
+
+    def mask(self, i: int) -> np.ndarray:
+        return self.read(i)[1]
+
+
 @dataclasses.dataclass(frozen=True)
-class SyntheticVideo:
+class SyntheticVideo(_Drawn):
     """One procedural video; see `cosnet_jax.data.sequences.Sequence`.
 
     Attributes:
@@ -38,19 +55,6 @@ class SyntheticVideo:
     number: int
     size: tuple[int, int]
 
-    @property
-    def annotated(self) -> tuple[int, ...]:
-        return tuple(range(len(self.frames)))
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def image(self, i: int) -> np.ndarray:
-        return self.read(i)[0]
-
-    def mask(self, i: int) -> np.ndarray:
-        return self.read(i)[1]
-
     def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         _check_index(self, i)
         scene = draw_scene(self.stream, self.number, len(self.frames))
@@ -59,25 +63,12 @@ class SyntheticVideo:
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticStills:
+class SyntheticStills(_Drawn):
     """Still images of one object each; see `cosnet_jax.data.sequences.Sequence`."""
 
     name: str
     frames: tuple[str, ...]
     size: tuple[int, int]
-
-    @property
-    def annotated(self) -> tuple[int, ...]:
-        return tuple(range(len(self.frames)))
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def image(self, i: int) -> np.ndarray:
-        return self.read(i)[0]
-
-    def mask(self, i: int) -> np.ndarray:
-        return self.read(i)[1]
 
     def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         _check_index(self, i)
