@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import check_config, keep_config, parse_cycle, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
-from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.progress import track
 from cosnet_jax.training import checkpoints, parallel
@@ -52,7 +52,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
         for kind in sorted(set(cycle))
     }
-    sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
+    sequences = open_validation_sequences(config.data)
 
     # Parameters, optimiser, state.
     variables = init_variables(make_model(config.model), config.seed)

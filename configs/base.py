@@ -29,18 +29,22 @@ def get_config() -> ConfigDict:
     config.model.head_features = 256
     config.model.width = 1.0  # channel multiplier of mobilenet_v2
     config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
+    config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
     config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
     config.model.aspp_depth = 512
     config.model.aspp_rates = (6, 12, 18)
     config.model.aspp_kernel = 3  # of the convolution that joins the ASPP's branches
     config.model.prelu = True  # after the ASPP; False: ReLU
+    config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     config.model.dtype = "float32"  # float32 | bfloat16: of the computation
 
     config.loss = ConfigDict()
+    config.loss.entropy = "balanced"  # balanced (Eq. 11) | plain: cross-entropy; recipe paper only
+    config.loss.iou = 0.0  # weight of 1 - soft IoU beside it; recipe paper only
     config.loss.still = 1.0  # weight of the still steps' loss
     config.loss.l1 = 0.8  # weight of the L1 distance beside the cross-entropy; recipe released only
     config.loss.video_side = 0.0  # weight of the side output's loss in video steps; the paper has none
@@ -64,7 +68,9 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # where prepared sets are kept; "" is ~/.cache/cosnet_jax
     config.data.train_videos = "davis16"  # davis16 | synthetic
     config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
+    config.data.still_pairs = 0.0  # share of a video step's pairs that are two variations of a still image
     config.data.still_weights = ""  # "duts=2,msra10k=1": a set is drawn in proportion to weight x number of its images
+    config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
     config.data.max_gap = 0  # largest distance of the frames of a pair; 0: any two frames of the sequence

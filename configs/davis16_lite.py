@@ -1,7 +1,11 @@
-"""The small model: MobileNetV2, 225x225, 128 channels. Trains on a CPU in hours.
+"""The small model: MobileNetV2 at output stride 16, 193x337, 128 channels. Trains on a CPU in hours, in two stages.
 
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.data.davis16.source=DAVIS \
-        --config.data.duts.source=DUTS --config.data.stills.source=stills --config.init=mobilenet_v2_imagenet.npz
+Saliency on still images first, from ImageNet weights, then pairs of frames and of stills from what that gave:
+
+    python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
+        --config.data.davis16.source=DAVIS --config.data.duts.source=DUTS --config.data.stills.source=STILLS \
+        --config.init=mobilenet_v2_imagenet.npz
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/lite_saliency (the same sources)
 
 `configs/davis16_lite.py:smoke` takes four tiny steps.
 """
@@ -12,34 +16,50 @@ from configs import base
 def get_config(mode: str = ""):
     config = base.get_config()
     config.name = "davis16_lite"
-    config.size = (225, 225)
+    config.size = (193, 337)
     config.batch_size = 6
     config.total_steps = 3000
-    config.cycle = "still,video,video"
+    config.cycle = "video"
 
     config.model.backbone = "mobilenet_v2"
+    config.model.output_stride = 16
     config.model.channels = 128
-    config.model.head_features = 128
+    config.model.head_features = 64
     config.model.aspp_depth = 128
+    config.model.aspp_rates = (3, 6, 9)
     config.model.aspp_kernel = 1
     config.model.prelu = False
+    config.model.low_level = 48
     config.model.input_scaling = "unit"
 
+    config.loss.entropy = "plain"
+    config.loss.iou = 1.0
     config.loss.video_side = 0.5
 
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 1e-4
     config.optimizer.warmup_steps = 50
-    config.optimizer.groups = (("^encoder/body/", 0.1, 0.1), ("^encoder/", 1.0, 1.0), ("", 0.0, 1.0))
+    config.optimizer.groups = (
+        ("^encoder/body/(stem|block[012])/", 0.0, 0.0),  # at full resolution they cost most and gain least
+        ("^encoder/body/", 0.1, 0.1),
+        ("", 1.0, 1.0),
+    )
 
     config.data.train_stills = "duts,stills"
+    config.data.still_pairs = 0.5
+    config.data.augment.crop = 0.8
+    config.data.augment.scale = (0.6, 1.4)
     config.data.augment.colour = 0.3
 
     config.evaluation.metrics = "J,F,T"
 
     config.validate_every = 500
     config.checkpoint_every = 100
+    if mode == "saliency":
+        config.name = "davis16_lite_saliency"
+        config.cycle = "still"
+        config.batch_size = 12
     if mode == "smoke":
         base.make_smoke(config)
     return config

@@ -9,10 +9,10 @@ import numpy as np
 
 from cosnet_jax.data.augment import Augmentation, augment
 from cosnet_jax.data.pairs import draw_partner
-from cosnet_jax.data.sequences import Sequence, open_sequences, open_stills
+from cosnet_jax.data.sequences import Sequence, open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 
-STILL_STREAM, VIDEO_STREAM = 0, 1
+STILL_STREAM, VIDEO_STREAM, PAIR_STREAM = 0, 1, 2
 BATCHES_AHEAD = 2
 
 
@@ -40,16 +40,6 @@ def still_batches(
       InputError: where a set cannot be opened, a weight is wrong or the batch cannot be shared out evenly.
     """
     augmentation = Augmentation.from_config(config.augment)
-    sets = open_stills(config)
-    weights = still_weights(config.still_weights, [still_set.name for still_set in sets])
-    orders, proportions = [], []
-    for number, still_set in enumerate(sets):
-        if weights[still_set.name] > 0:
-            order = grain.MapDataset.range(len(still_set)).shuffle(_derive(seed, STILL_STREAM, number)).repeat()
-            orders.append(order.map(lambda i, still_set=still_set: (still_set, i)))
-            proportions.append(weights[still_set.name] * len(still_set))
-    if not orders:
-        raise InputError("no still images to train on: expected config.data.train_stills to name a set of weight > 0")
 
     def load(index: int, element: tuple[Sequence, int]) -> dict[str, np.ndarray]:
         still_set, i = element
@@ -57,8 +47,13 @@ def still_batches(
         image, mask = augment(*still_set.read(i), size, augmentation, rng)
         return {"image": image, "mask": mask}
 
-    mixture = grain.MapDataset.mix(orders, proportions).map_with_index(load)
-    return _batches(mixture, batch_size, process_index, process_count, config.threads)
+    return _batches(
+        _stills(config, seed, STILL_STREAM).map_with_index(load),
+        batch_size,
+        process_index,
+        process_count,
+        config.threads,
+    )
 
 
 def video_batches(
@@ -66,7 +61,8 @@ def video_batches(
 ) -> grain.DatasetIterator:
     """Endless batches of pairs of frames of one sequence, each frame augmented on its own.
 
-    In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn.
+    In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn. Of all
+    pairs a share `config.still_pairs` is two variations of one image of `config.train_stills` instead.
 
     Args:
       config: the `data` section of the configuration.
@@ -85,18 +81,39 @@ def video_batches(
     """
     augmentation = Augmentation.from_config(config.augment)
     max_gap = config.max_gap
-    sequences = open_sequences(config.train_videos, "train", config)
+    if not 0 <= config.still_pairs < 1:
+        raise InputError(f"config.data.still_pairs is {config.still_pairs}: expected a share, at least 0 and below 1")
+    sequences = open_train_sequences(config)
     anchors = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
 
-    def load(index: int, anchor: int) -> dict[str, np.ndarray]:
-        sequence, position = anchors[anchor]
+    def load(index: int, element: tuple[Sequence, tuple[int, ...], int]) -> dict[str, np.ndarray]:
+        sequence, annotated, position = element
         rng = np.random.default_rng((seed, VIDEO_STREAM, index))
-        pair = sequence.annotated[position], draw_partner(sequence.annotated, position, max_gap, rng)
+        pair = annotated[position], draw_partner(annotated, position, max_gap, rng)
         frames = [augment(*sequence.read(i), size, augmentation, rng) for i in pair]
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 
     order = grain.MapDataset.range(len(anchors)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()
-    return _batches(order.map_with_index(load), batch_size, process_index, process_count, config.threads)
+    pairs = order.map(lambda anchor: (anchors[anchor][0], anchors[anchor][0].annotated, anchors[anchor][1]))
+    if config.still_pairs:
+        stills = _stills(config, seed, PAIR_STREAM).map(lambda element: (element[0], (element[1],), 0))
+        pairs = grain.MapDataset.mix([pairs, stills], [1 - config.still_pairs, config.still_pairs])
+    return _batches(pairs.map_with_index(load), batch_size, process_index, process_count, config.threads)
+
+
+def _stills(config: Any, seed: int, stream: int) -> grain.MapDataset:
+    """(set, number of the image) for ever: the sets interleaved by weight x size, each in an order of its own."""
+    sets = open_stills(config)
+    weights = still_weights(config.still_weights, [still_set.name for still_set in sets])
+    orders, proportions = [], []
+    for number, still_set in enumerate(sets):
+        if weights[still_set.name] > 0:
+            order = grain.MapDataset.range(len(still_set)).shuffle(_derive(seed, stream, number)).repeat()
+            orders.append(order.map(lambda i, still_set=still_set: (still_set, i)))
+            proportions.append(weights[still_set.name] * len(still_set))
+    if not orders:
+        raise InputError("no still images to train on: expected config.data.train_stills to name a set of weight > 0")
+    return grain.MapDataset.mix(orders, proportions)
 
 
 def still_weights(text: str, names: list[str]) -> dict[str, float]:

@@ -101,6 +101,39 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
     return _open_folder(str(folder), split)
 
 
+def open_train_sequences(config: Any) -> list[Sequence]:
+    """Opens the sequences to train on: the train split without those that `config.hold_out` names.
+
+    Arguments and errors as `open_sequences`; an InputError too for a name that is not in the split, or all of them.
+    """
+    sequences = open_sequences(config.train_videos, "train", config)
+    held = held_out(config, sequences)
+    kept = [sequence for sequence in sequences if sequence not in held]
+    if not kept:
+        raise InputError("config.data.hold_out names all sequences: nothing is left to train on")
+    return kept
+
+
+def open_validation_sequences(config: Any) -> list[Sequence]:
+    """Opens the sequences to validate on: those that `config.hold_out` names, or `config.eval_dataset`'s.
+
+    Arguments and errors as `open_train_sequences`.
+    """
+    if not config.hold_out:
+        return open_sequences(config.eval_dataset, config.eval_split, config)
+    return held_out(config, open_sequences(config.train_videos, "train", config))
+
+
+def held_out(config: Any, sequences: list[Sequence]) -> list[Sequence]:
+    """Those of the sequences that `config.hold_out` names; an InputError if there is no such one."""
+    names = [name.strip() for name in config.hold_out.split(",") if name.strip()]
+    known = [sequence.name for sequence in sequences]
+    for name in names:
+        if name not in known:
+            raise InputError(f"config.data.hold_out names {name!r}: expected one of {', '.join(known)}")
+    return [sequence for sequence in sequences if sequence.name in names]
+
+
 def open_stills(config: Any) -> list[Sequence]:
     """Opens the sets of still images that `config.train_stills` names, each as one sequence.
 

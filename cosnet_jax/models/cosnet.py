@@ -14,6 +14,7 @@ from cosnet_jax.models import coattention, heads, resnet
 from cosnet_jax.models.aspp import ASPP
 from cosnet_jax.models.layers import Conv, resize_bilinear
 from cosnet_jax.models.mobilenet import MobileNetV2
+from cosnet_jax.models.refinement import Refinement
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
@@ -22,11 +23,12 @@ FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
 
 
 class Encoder(nn.Module):
-    """The feature embedding module: a backbone at output stride 8, then ASPP. Attributes as in `COSNet`."""
+    """The feature embedding module: a backbone, ASPP and, if asked for, a refinement. Attributes as in `COSNet`."""
 
     backbone: str
     width: float
     blocks: int
+    output_stride: int
     stride_in_first: bool
     ceil_mode: bool
     channels: int
@@ -34,6 +36,7 @@ class Encoder(nn.Module):
     aspp_rates: tuple[int, ...]
     aspp_kernel: int
     prelu: bool
+    low_level: int
     axis_name: str | None
     dtype: jnp.dtype
 
@@ -42,17 +45,22 @@ class Encoder(nn.Module):
             depths = resnet.DEPTHS[self.backbone]
             self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
         elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.width, self.blocks, self.dtype)
+            self.body = MobileNetV2(self.width, self.blocks, self.output_stride, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
         self.aspp = ASPP(
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
         )
+        if self.low_level:
+            self.refinement = Refinement(self.channels, self.low_level, self.axis_name, self.dtype)
         self.side = Conv(1, use_bias=True, dtype=self.dtype)
 
     def __call__(self, images: Array, train: bool) -> Array:
         """Maps scaled images (n, h, w, 3) to features V (n, ~h/8, ~w/8, c)."""
-        features = self.aspp(self.body(images, train), train)
+        features, low_level = self.body(images, train)
+        features = self.aspp(features, train)
+        if self.low_level:
+            features = self.refinement(features, low_level, train)
         self.sow("intermediates", "features", features)
         return features
 
@@ -71,9 +79,10 @@ class COSNet(nn.Module):
       branch).
       channels: C, of the features V.
       head_features: channels inside the head.
-      width, blocks: of mobilenet_v2: channel multiplier, number of inverted residuals kept.
+      width, blocks, output_stride: of mobilenet_v2: channel multiplier, number of inverted residuals kept, 8 or 16.
       stride_in_first, ceil_mode: of the ResNet.
       aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
+      low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0 leaves it out.
       gate_bias: whether Eq. 8 has its bias b_f.
       input_scaling: see `scale_input`.
       affinity_budget: MiB of float32 that the affinity of a batch of frames with a reference may take; a larger one is
@@ -89,12 +98,14 @@ class COSNet(nn.Module):
     head_features: int = 256
     width: float = 1.0
     blocks: int = 17
+    output_stride: int = 8
     stride_in_first: bool = False
     ceil_mode: bool = False
     aspp_depth: int = 512
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     aspp_kernel: int = 3
     prelu: bool = True
+    low_level: int = 0
     gate_bias: bool = True
     input_scaling: str = "imagenet"
     affinity_budget: float = 512
@@ -103,8 +114,8 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.blocks, self.stride_in_first, self.ceil_mode, self.channels,
-            self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype,
+            self.backbone, self.width, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode, self.channels,
+            self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return

@@ -1,4 +1,4 @@
-"""MobileNetV2 at output stride 8 (Sandler et al., 2018), with batch normalisation folded into convolution and bias."""
+"""MobileNetV2 (Sandler et al., 2018) at output stride 8 or 16, batch normalisation folded into convolution and bias."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cosnet_jax.models.layers import Conv
 Array = jax.Array
 # (expansion, channels, blocks, stride) of each stage: Table 2 of the paper.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-OUTPUT_STRIDE = 8
+LOW_LEVEL_STRIDE = 8
+OUTPUT_STRIDES = (8, 16)
 
 
 def scaled_channels(channels: int, width: float) -> int:
@@ -56,19 +57,27 @@ class MobileNetV2(nn.Module):
 
     Attributes:
       width: multiplier of all channels.
-      blocks: how many of the 17 inverted residuals are kept, at least 4 for output stride 8.
+      blocks: how many of the 17 inverted residuals are kept, at least 4 for output stride 8 and 7 for 16.
+      output_stride: pixels of the image from one feature to the next, 8 or 16.
       dtype: as in `COSNet`.
     """
 
     width: float = 1.0
     blocks: int = 17
+    output_stride: int = 8
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """Maps images in [-1, 1] (n, h, w, 3) to features (n, ceil(h/8), ceil(w/8), c), c = 320 with all blocks.
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Maps images in [-1, 1] (n, h, w, 3) to features.
 
-        `train` changes nothing.
+        Args:
+          x: the images.
+          train: changes nothing.
+
+        Returns:
+          The last block's features (n, ceil(h/s), ceil(w/s), c) at output stride s, c = 320 with all blocks, and the
+          last ones at stride 8: (n, ceil(h/8), ceil(w/8), 32) for output stride 16, the same for output stride 8.
         """
         del train
         x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
@@ -78,7 +87,7 @@ class MobileNetV2(nn.Module):
         for expansion, channels, repeats, stage_stride in STAGES:
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
-                dilate = reduced * stride > OUTPUT_STRIDE
+                dilate = reduced * stride > self.output_stride
                 channels_out = scaled_channels(channels, self.width)
                 x = InvertedResidual(
                     expansion, channels_out, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
@@ -88,5 +97,7 @@ class MobileNetV2(nn.Module):
                     dilation *= stride
                 else:
                     reduced *= stride
+                if reduced == LOW_LEVEL_STRIDE:
+                    low_level = x
         self.sow("intermediates", f"block{index - 1}", x)
-        return x
+        return x, low_level

@@ -10,6 +10,7 @@ from cosnet_jax.models.layers import BatchNorm, Conv, max_pool
 
 Array = jax.Array
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+LOW_LEVEL_LAYER = 2
 
 
 class Bottleneck(nn.Module):
@@ -67,8 +68,8 @@ class ResNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """Maps normalised images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048)."""
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Maps normalised images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048), and layer 2's (n, ~h/8, ~w/8, 512)."""
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
         x = max_pool(x, self.ceil_mode)
@@ -90,4 +91,6 @@ class ResNet(nn.Module):
                 )(x, train)
             previous = dilation
             self.sow("intermediates", f"layer{layer}", x)
-        return x
+            if layer == LOW_LEVEL_LAYER:
+                low_level = x
+        return x, low_level

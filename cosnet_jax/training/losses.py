@@ -28,6 +28,33 @@ def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
     return ((1 - eta) * masks * foreground + eta * (1 - masks) * background).mean((1, 2))
 
 
+def cross_entropy(logits: Array, masks: Array) -> Array:
+    """Cross-entropy of each example, as a mean over its pixels; arguments and result as in `balanced_cross_entropy`."""
+    logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
+    return (jax.nn.softplus(logits) - masks * logits).mean((1, 2))
+
+
+def soft_iou_loss(logits: Array, masks: Array) -> Array:
+    """1 - intersection over union of each example, with probabilities for the prediction (Rahman & Wang, 2016).
+
+    One pixel is added to intersection and union, so that an empty mask is defined and best predicted empty.
+
+    Args:
+      logits: (n, h, w).
+      masks: (n, h, w) ground truth in {0, 1}, any type.
+
+    Returns:
+      (n,) float32 in [0, 1].
+    """
+    probabilities, masks = jax.nn.sigmoid(logits.astype(jnp.float32)), masks.astype(jnp.float32)
+    intersection = (probabilities * masks).sum((1, 2))
+    union = (probabilities + masks).sum((1, 2)) - intersection
+    return 1 - (intersection + 1) / (union + 1)
+
+
+ENTROPIES = {"balanced": balanced_cross_entropy, "plain": cross_entropy}
+
+
 def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str | None = None) -> Array:
     """The authors' loss: mean cross-entropy, times pixels / foreground pixels of the whole batch, plus an L1 distance.
 
@@ -44,7 +71,7 @@ def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str 
     foreground = masks.mean()
     if axis_name is not None:
         foreground = lax.pmean(foreground, axis_name)
-    entropy = (jax.nn.softplus(logits) - masks * logits).mean()
+    entropy = cross_entropy(logits, masks).mean()
     distance = jnp.abs(jax.nn.sigmoid(logits) - masks).mean()
     return entropy / jnp.maximum(foreground, 1 / masks.size) + l1_weight * distance
 

@@ -25,11 +25,13 @@ class Optimizer(NamedTuple):
       init: params -> state.
       update: (gradients, state, params, step, kind) -> (params, state), kind in `KINDS`.
       learning_rate: step -> the rate before the groups' factors.
+      hold: params -> the same, without a gradient to those that are frozen, so that nothing is computed for it.
     """
 
     init: Callable[[Any], Any]
     update: Callable[..., tuple[Any, Any]]
     learning_rate: Callable[[Any], jax.Array]
+    hold: Callable[[Any], Any]
 
 
 def parameter_name(path: tuple) -> str:
@@ -132,4 +134,10 @@ def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimiz
             state = (state[0], optax.TraceState(chosen(momentum.trace, state[1].trace)))
         return params, state
 
-    return Optimizer(direction.init, update, learning_rate)
+    def hold(params):
+        def held(param, *factors):
+            return param if any(factors) else jax.lax.stop_gradient(param)
+
+        return jax.tree.map(held, params, *factors.values())
+
+    return Optimizer(direction.init, update, learning_rate, hold)

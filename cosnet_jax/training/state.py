@@ -16,6 +16,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.coattention import VARIANTS
 from cosnet_jax.models.cosnet import BACKBONES, COSNet
 from cosnet_jax.models.heads import CONVOLUTIONS
+from cosnet_jax.models.mobilenet import OUTPUT_STRIDES
 from cosnet_jax.models.scaling import SCHEMES
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.optimizer import Optimizer, parameter_name
@@ -24,6 +25,7 @@ CHOICES = {
     "backbone": BACKBONES,
     "coattention": (*VARIANTS, "none"),
     "head": tuple(CONVOLUTIONS),
+    "output_stride": OUTPUT_STRIDES,
     "input_scaling": SCHEMES,
     "dtype": ("float32", "bfloat16"),
 }
@@ -59,7 +61,9 @@ def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
     """
     for key, known in CHOICES.items():
         if config[key] not in known:
-            raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(known)}")
+            raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
+    if config.output_stride != 8 and config.backbone != "mobilenet_v2":
+        raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
     settings = dict(config.items())
     settings["dtype"] = jnp.dtype(settings["dtype"])
     settings["aspp_rates"] = tuple(settings["aspp_rates"])

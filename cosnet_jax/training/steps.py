@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.training.losses import balanced_cross_entropy, orthogonality
+from cosnet_jax.training.losses import ENTROPIES, orthogonality, soft_iou_loss
 from cosnet_jax.training.optimizer import Optimizer
 from cosnet_jax.training.released import released_losses
 from cosnet_jax.training.state import TrainState
@@ -43,6 +43,14 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
       {"still": function, "video": function} of (params, batch_stats, batch) to (loss, (parts, updated variables)).
     """
     train = not config.freeze_batch_norm
+    if config.loss.entropy not in ENTROPIES:
+        raise InputError(f"loss.entropy is {config.loss.entropy!r}; expected {' or '.join(ENTROPIES)}")
+
+    def mask_loss(logits, masks):
+        loss = ENTROPIES[config.loss.entropy](logits, masks)
+        if config.loss.iou:
+            loss = loss + config.loss.iou * soft_iou_loss(logits, masks)
+        return loss.mean()
 
     def still_loss(params, batch_stats, batch):
         def forward(network, images):
@@ -50,7 +58,7 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
 
         variables = {"params": params, "batch_stats": batch_stats}
         logits, updated = model.apply(variables, batch["image"], method=forward, mutable=["batch_stats"])
-        side = balanced_cross_entropy(logits, batch["mask"]).mean()
+        side = mask_loss(logits, batch["mask"])
         return config.loss.still * side, ({"side": side}, updated)
 
     def video_loss(params, batch_stats, batch):
@@ -58,10 +66,10 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
         (logits, side_logits), updated = model.apply(variables, batch["image"], train, mutable=["batch_stats"])
         size = logits.shape[2:]
         masks = batch["mask"].reshape(-1, *size)
-        parts = {"coattention": balanced_cross_entropy(logits.reshape(-1, *size), masks).mean()}
+        parts = {"coattention": mask_loss(logits.reshape(-1, *size), masks)}
         loss = parts["coattention"]
         if config.loss.video_side:
-            parts["side"] = balanced_cross_entropy(side_logits.reshape(-1, *size), masks).mean()
+            parts["side"] = mask_loss(side_logits.reshape(-1, *size), masks)
             loss = loss + config.loss.video_side * parts["side"]
         if model.coattention == "symmetric":
             parts["orthogonality"] = orthogonality(regularised_matrix(params, config.loss.orthogonal_matrix))
@@ -91,8 +99,11 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
     losses = RECIPES[config.recipe](model, config)
 
     def make_step(kind: str, loss_function) -> Step:
+        def loss_of(params, *rest):
+            return loss_function(optimizer.hold(params), *rest)
+
         def step(state, batch):
-            gradient = jax.value_and_grad(loss_function, has_aux=True)
+            gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, (parts, updated)), gradients = gradient(state.params, state.batch_stats, batch)
             metrics = {"loss": loss, **parts}
             if model.axis_name is not None:

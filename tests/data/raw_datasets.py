@@ -64,6 +64,8 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "train_videos": "davis16",
             "train_stills": "stills",
             "still_weights": "",
+            "still_pairs": 0.0,
+            "hold_out": "",
             "max_gap": 0,
             "threads": 2,
             "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},

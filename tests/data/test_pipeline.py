@@ -11,7 +11,12 @@ import pytest
 from raw_datasets import draw_mask, make_config, make_davis, make_stills
 
 from cosnet_jax.data.pipeline import still_batches, still_weights, video_batches
-from cosnet_jax.data.sequences import open_sequences, open_stills
+from cosnet_jax.data.sequences import (
+    open_sequences,
+    open_stills,
+    open_train_sequences,
+    open_validation_sequences,
+)
 from cosnet_jax.errors import InputError
 
 SIZE = (32, 48)
@@ -135,6 +140,41 @@ def test_the_gap_is_kept(tmp_path):
     }
     pairs = [pair for batch in take(video_batches(config, SIZE, 6, seed=0), 6) for pair in batch["image"]]
     assert all(abs(place[a.tobytes()] - place[b.tobytes()]) == 1 for a, b in pairs)
+
+
+def test_still_pairs_are_two_variations_of_one_image(tmp_path):
+    make_stills(tmp_path / "raw/shapes/images", tmp_path / "raw/shapes/masks", 4)
+    config = make_config(tmp_path / "data", train_videos="synthetic", train_stills="stills", still_pairs=0.25)
+    config.stills.source = str(tmp_path / "raw")
+    images = [open_stills(config)[0].image(i) for i in range(4)]
+    batch = take(video_batches(config, images[0].shape[:2], 40, seed=0), 1)[0]["image"]  # nothing is varied
+    from_stills = [[any(np.array_equal(frame, image) for image in images) for frame in pair] for pair in batch]
+    assert [both for both in from_stills if both[0] != both[1]] == []
+    assert sum(both[0] for both in from_stills) == 10
+    assert all(np.array_equal(*pair) for pair, both in zip(batch, from_stills, strict=True) if both[0])
+    config.augment.flip = 0.5
+    batch = take(video_batches(config, images[0].shape[:2], 40, seed=0), 1)[0]["image"]
+    assert any(np.array_equal(first, second[:, ::-1]) for first, second in batch)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_of_still_pairs_out_of_range(tmp_path, share):
+    with pytest.raises(InputError, match=f"still_pairs is {share}: expected a share"):
+        video_batches(synthetic_config(tmp_path, still_pairs=share), SIZE, 4, seed=0)
+
+
+def test_sequences_held_out_are_not_trained_on(tmp_path):
+    config = synthetic_config(tmp_path)
+    every = open_sequences("synthetic", "train", config)
+    config.hold_out = f"{every[1].name}, {every[0].name}"
+    assert [sequence.name for sequence in open_train_sequences(config)] == [sequence.name for sequence in every[2:]]
+    assert [sequence.name for sequence in open_validation_sequences(config)] == [every[0].name, every[1].name]
+    config.hold_out = "nobody"
+    with pytest.raises(InputError, match=f"hold_out names 'nobody': expected one of {every[0].name}"):
+        video_batches(config, SIZE, 4, seed=0)
+    config.hold_out = ",".join(sequence.name for sequence in every)
+    with pytest.raises(InputError, match="hold_out names all sequences"):
+        video_batches(config, SIZE, 4, seed=0)
 
 
 def test_the_frames_of_a_pair_are_varied_on_their_own(tmp_path):

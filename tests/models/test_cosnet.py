@@ -12,6 +12,7 @@ LITE = {
     "backbone": "mobilenet_v2", "channels": 128, "head_features": 128, "aspp_depth": 128, "aspp_kernel": 1, "prelu":
     False, "input_scaling": "unit",
 }  # fmt: skip
+SHIPPED = {**LITE, "coattention": "symmetric", "head_features": 64, "output_stride": 16, "low_level": 48}
 TINY = {**LITE, "width": 0.35, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 
 
@@ -32,6 +33,7 @@ def count(tree):
         ({"coattention": "none"}, 84_715_074),
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
+        (SHIPPED, 3_474_051),
     ],
 )
 def test_parameter_counts(settings, parameters):
@@ -79,6 +81,21 @@ def test_encode_attend_decode_give_the_pairs_prediction():
     np.testing.assert_allclose(model.apply(variables, a, (33, 40), method="side_logits"), side[:, 0], atol=1e-5)
 
 
+def test_low_level_features_bring_output_stride_16_back_to_8():
+    model = COSNet(**TINY, output_stride=16, low_level=4)
+    pair = jax.random.uniform(jax.random.key(1), (1, 2, 65, 97, 3), maxval=255)
+    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    assert model.apply(variables, pair[:, 0], method="encode").shape == (1, 9, 13, 8)
+    coarse = COSNet(**TINY, output_stride=16)
+    assert coarse.apply(variables, pair[:, 0], method="encode").shape == (1, 5, 7, 8)
+    # Both resolutions reach the result.
+    without = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.zeros_like(leaf) if "reduce_conv" in jax.tree_util.keystr(path) else leaf, variables
+    )
+    logits, _ = model.apply(variables, pair)
+    assert jnp.abs(logits - model.apply(without, pair)[0]).max() > 1e-4
+
+
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     model = COSNet(**TINY, dtype=jnp.bfloat16)
     variables = shapes(model)
@@ -103,9 +120,12 @@ def test_unknown_parts_are_named(setting):
         shapes(COSNet(**{**TINY, **setting}))
 
 
-def test_mobilenet_has_output_stride_8_and_mobilenets_widths():
-    model = MobileNetV2()
+@pytest.mark.parametrize(("stride", "size", "low_level"), [(8, (29, 25), 320), (16, (15, 13), 32)])
+def test_mobilenet_has_its_output_stride_and_mobilenets_widths(stride, size, low_level):
+    model = MobileNetV2(output_stride=stride)
     x = jnp.zeros((1, 225, 200, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), x, False)
-    assert jax.eval_shape(lambda v: model.apply(v, x, False), variables).shape == (1, 29, 25, 320)
+    features, finer = jax.eval_shape(lambda v: model.apply(v, x, False), variables)
+    assert features.shape == (1, *size, 320)
+    assert finer.shape == (1, 29, 25, low_level)
     assert [scaled_channels(c, 0.35) for c in (32, 16, 24, 96, 320)] == [16, 8, 8, 32, 112]  # torchvision's rule

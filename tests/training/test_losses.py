@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cosnet_jax.training.losses import balanced_cross_entropy, orthogonality
+from cosnet_jax.training.losses import balanced_cross_entropy, cross_entropy, orthogonality, soft_iou_loss
 
 
 def example(seed, foreground):
@@ -38,6 +38,25 @@ def test_balanced_cross_entropy_is_finite_without_foreground_or_background(value
     )
     assert loss == 0
     assert np.isfinite(gradient).all()
+
+
+def test_cross_entropy_and_soft_iou_are_their_sums_over_pixels():
+    logits, masks = example(2, 0.3)
+    for index, (logit, mask) in enumerate(zip(logits.astype(np.float64), masks, strict=True)):
+        entropy, intersection, union = 0.0, 0.0, 0.0
+        for x, o in zip(logit.ravel(), mask.ravel(), strict=True):
+            y = 1 / (1 + np.exp(-x))
+            entropy -= np.log(y) if o else np.log(1 - y)
+            intersection, union = intersection + y * o, union + y + o - y * o
+        np.testing.assert_allclose(cross_entropy(logits, masks)[index], entropy / mask.size, rtol=1e-5)
+        np.testing.assert_allclose(soft_iou_loss(logits, masks)[index], 1 - (intersection + 1) / (union + 1), rtol=1e-5)
+
+
+def test_soft_iou_is_best_where_prediction_and_mask_agree_the_empty_mask_too():
+    full, empty = jnp.full((1, 4, 4), 50.0), jnp.full((1, 4, 4), -50.0)
+    assert soft_iou_loss(full, jnp.ones((1, 4, 4))) == 0 and soft_iou_loss(empty, jnp.zeros((1, 4, 4))) == 0
+    np.testing.assert_allclose(soft_iou_loss(full, jnp.zeros((1, 4, 4))), 1 - 1 / 17, rtol=1e-6)
+    assert (jax.grad(lambda x: soft_iou_loss(x, jnp.zeros((1, 4, 4))).sum())(jnp.zeros((1, 4, 4))) > 0).all()
 
 
 def finite_difference_check(function, x, rtol):

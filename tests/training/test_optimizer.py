@@ -1,5 +1,6 @@
 """The optimiser against torch.optim.SGD, its schedule and its parameter groups."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
         np.testing.assert_allclose(params["encoder"]["aspp"]["kernel"], aspp.detach(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(params["head_a"]["kernel"], head.detach(), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(params["encoder"]["body"]["kernel"], frozen)
+
+
+def test_frozen_parameters_are_held():
+    params = parameters()
+    optimizer = make_optimizer(config(), params, total_steps=10)
+    gradients = jax.grad(lambda p: sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(optimizer.hold(p))))(params)
+    assert not gradients["encoder"]["body"]["kernel"].any()
+    for part in (lambda tree: tree["encoder"]["aspp"], lambda tree: tree["head_a"]):  # a factor of 0 in one kind only
+        np.testing.assert_allclose(part(gradients)["kernel"], 2 * part(params)["kernel"], rtol=1e-6)
 
 
 def test_schedule_warms_up_and_decays_to_zero():

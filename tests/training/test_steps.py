@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import synthetic
+from cosnet_jax.errors import InputError
 from cosnet_jax.training import parallel
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state, init_variables, make_model
@@ -55,6 +56,23 @@ def test_four_devices_take_the_step_of_one(config, start, batches, single, kind)
     step = parallel.parallelise(steps[kind])
     given = step(parallel.replicate(jax.tree.map(jnp.copy, state)), parallel.shard(batches[kind]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), given, single[kind])
+
+
+def test_the_losses_of_the_configuration_are_added(config, start, batches):
+    optimizer, state = start
+
+    def loss(**settings):
+        changed = config.copy_and_resolve_references()
+        changed.loss.update(settings)
+        step = make_steps(make_model(config.model), optimizer, changed)["still"]
+        return float(jax.jit(step)(state, batches["still"])[1]["loss"])
+
+    assert loss(entropy="plain") != loss(entropy="balanced")
+    assert loss(entropy="plain", iou=2.0) - loss(entropy="plain") == pytest.approx(
+        2 * (loss(entropy="plain", iou=1.0) - loss(entropy="plain")), rel=1e-4
+    )
+    with pytest.raises(InputError, match="loss.entropy is 'focal'; expected balanced or plain"):
+        loss(entropy="focal")
 
 
 def test_a_still_step_trains_the_encoder_alone(start, single):
