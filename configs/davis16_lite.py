@@ -5,7 +5,8 @@ Saliency on still images first, from ImageNet weights, then pairs of frames and 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
         --config.data.davis16.source=DAVIS --config.data.duts.source=DUTS --config.data.stills.source=STILLS \
         --config.init=mobilenet_v2_imagenet.npz
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/lite_saliency (the same sources)
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite \
+        --config.init=out/lite_saliency and the same sources
 
 `configs/davis16_lite.py:smoke` takes four tiny steps.
 """

@@ -30,6 +30,15 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def pack(arguments: argparse.Namespace) -> int:
+    """Checkpoint of a training -> a small file for inference."""
+    from cosnet_jax.training import checkpoints, packed
+
+    packed.write(arguments.output, *checkpoints.load(arguments.checkpoint))
+    print(arguments.output)
+    return 0
+
+
 def compare(arguments: argparse.Namespace) -> int:
     """A table of the differences from PyTorch; 1 if one is above the tolerance."""
     from cosnet_jax.config import MIN_SIZE
@@ -118,6 +127,10 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the working directory of a training")
     added.add_argument("--output", required=True, metavar="WEIGHTS.pth", help="the file to write")
 
+    added = command(pack, "Write what inference needs of a checkpoint into one file, at half precision.")
+    added.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
+
     added = command(compare, "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.")
     added.add_argument("weights", metavar="WEIGHTS.pth", help="weights of the released COSNet or group model")
     added.add_argument("--size", nargs=2, type=int, default=(97, 97), metavar=("H", "W"), help="of the frames (97 97)")
@@ -133,7 +146,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the results; several inputs get one each in it",
     )
-    added.add_argument("--checkpoint", metavar="DIR", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
     added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
     added.add_argument(
         "--num-references", type=int, default=5, metavar="N", help="frames that each frame is compared with (5)"
@@ -160,7 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
     added.add_argument("--pixel", nargs=2, type=int, metavar=("Y", "X"), help="whose co-attention is shown (likeliest)")
     added.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
-    added.add_argument("--checkpoint", metavar="DIR", help="a checkpoint, or the working directory of a training")
+    added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
     added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
     added.add_argument("--sampling", default="uniform", help="of references: uniform (default), random or consecutive")
 

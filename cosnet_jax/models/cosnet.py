@@ -114,8 +114,9 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode, self.channels,
-            self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level, self.axis_name, self.dtype,
+            self.backbone, self.width, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
+            self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
+            self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return

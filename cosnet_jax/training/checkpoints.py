@@ -16,9 +16,11 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import differences
 from cosnet_jax.errors import InputError
+from cosnet_jax.training import packed
 from cosnet_jax.training.optimizer import parameter_name
 
 LATEST, BEST = "checkpoints", "best"
+PRETRAINED = Path(__file__).parents[1] / "assets" / "davis16_lite.npz"  # the trained model in the package
 
 
 class Checkpoints:
@@ -109,7 +111,7 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     """Reads what inference needs from a checkpoint.
 
     Args:
-      path: as in `find`.
+      path: as in `find`, or a packed checkpoint (.npz).
 
     Returns:
       ({"params": ..., "batch_stats": ...}, the configuration it was trained with).
@@ -117,6 +119,8 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     Raises:
       InputError: if there is no readable checkpoint.
     """
+    if Path(path).suffix == packed.SUFFIX:
+        return packed.read(path)
     folder = find(path)
     try:
         stored = stored_state(folder)

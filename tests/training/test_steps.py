@@ -71,7 +71,7 @@ def test_the_losses_of_the_configuration_are_added(config, start, batches):
     assert loss(entropy="plain", iou=2.0) - loss(entropy="plain") == pytest.approx(
         2 * (loss(entropy="plain", iou=1.0) - loss(entropy="plain")), rel=1e-4
     )
-    with pytest.raises(InputError, match="loss.entropy is 'focal'; expected balanced or plain"):
+    with pytest.raises(InputError, match=r"loss.entropy is 'focal'; expected balanced or plain"):
         loss(entropy="focal")
 
 
