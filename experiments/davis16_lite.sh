@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes the shipped model and every figure of the README that is measured on DAVIS-2016, from data to tables.
+#
+#   experiments/davis16_lite.sh DATA OUT
+#
+# DATA holds DAVIS/, DUTS/ and stills/ (folders of images/ and masks/) and mobilenet_v2_imagenet.npz. What is finished is
+# not done again. Hours on two CPU cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+data=$1 out=$2
+python=${PYTHON:-.venv/bin/python}
+lite=configs/davis16_lite.py
+sources=(--config.data.davis16.source="$data/DAVIS" --config.data.duts.source="$data/DUTS"
+         --config.data.stills.source="$data/stills")
+
+train() {  # NAME CONFIG INIT [OVERRIDES]
+    "$python" train.py --config="$2" --workdir="$out/$1" --config.init="$3" "${sources[@]}" "${@:4}"
+}
+
+evaluate() {  # NAME CHECKPOINT [OVERRIDES]
+    [ -f "$out/$1/results.json" ] || "$python" evaluate.py --config=$lite --workdir="$out/$1" \
+        --checkpoint="$out/$2/checkpoints" "${sources[@]}" "${@:3}"
+}
+
+# The shipped model: the last step of training, not the best by validation, for validation sees the test sequences.
+train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
+train lite $lite "$out/saliency/checkpoints"
+evaluate lite_val lite
+evaluate lite_val_crf lite --config.inference.crf.enabled=True
+"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$out/lite/checkpoints" --workdir="$out/lite_ablation" \
+    "${sources[@]}"
+
+# Table 1: the co-attentions, trained alike and for less long.
+for coattention in symmetric vanilla channelwise none; do
+    changes=(--config.model.coattention=$coattention --config.total_steps=500)
+    train "short_$coattention" $lite "$out/saliency/checkpoints" "${changes[@]}"
+    evaluate "short_${coattention}_val" "short_$coattention" "${changes[@]}"
+done
