@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.image_files import encode_mask
+from cosnet_jax.data.photograph import photograph_clip
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
@@ -24,7 +25,8 @@ from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation import markdown, write_report
-from cosnet_jax.report.page import Section
+from cosnet_jax.report.overlays import overlay
+from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.logging import METRICS_FILE, read_metrics
@@ -79,6 +81,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         facts["masks"] = predictions
         results = score(masks, config.evaluation.metrics)
 
+    if config.evaluation.sample:
+        sections.append(sample_section())
     write_results(workdir / "results.json", results)
     (workdir / "results.md").write_text(markdown(results), encoding="utf-8")
     write_report(
@@ -86,6 +90,15 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         masks_dir=masks, training_records=records, sections=sections,
     )  # fmt: skip
     return results
+
+
+def sample_section(num_frames: int = 6) -> Section:
+    """What the shipped model makes of a camera that moves over a photograph."""
+    frames = photograph_clip(num_frames)
+    maps = Segmenter.pretrained(num_references=num_frames - 1)(frames)
+    pictures = [Image(overlay(frame, probability > 0.5)) for frame, probability in zip(frames, maps, strict=True)]
+    text = "The model in the package, trained on real video, on a portrait that it has never seen."
+    return Section("The shipped model on a photograph", [text, pictures])
 
 
 def training_records(checkpoint: Path) -> list[dict]:

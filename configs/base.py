@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
     config.data.train_videos = "davis16"  # davis16 | synthetic
     config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
     config.data.still_pairs = 0.0  # share of a video step's pairs that are two variations of a still image
+    config.data.copy_paste = 0.0  # share of a video step's pairs that an object of a still image is pasted into
     config.data.still_weights = ""  # "duts=2,msra10k=1": a set is drawn in proportion to weight x number of its images
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
@@ -107,6 +108,7 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"
+    config.evaluation.sample = False  # show in the report what the shipped model makes of a photograph
 
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never
@@ -126,3 +128,4 @@ def make_smoke(config: ConfigDict) -> None:
     config.validate_frames = 2
     config.checkpoint_every = 2
     config.inference.num_references = 1
+    config.evaluation.sample = False

@@ -36,6 +36,8 @@ def get_config(mode: str = ""):
     config.data.train_stills = "synthetic"
     config.data.eval_dataset = "synthetic"
 
+    config.evaluation.sample = True
+
     config.validate_every = 400
     config.validate_frames = 4
     config.checkpoint_every = 200

@@ -10,6 +10,7 @@ import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
+PASTE_SCALE = (0.4, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Augmentation:
     def from_config(cls, config: Any) -> Augmentation:
         """Reads `config.data.augment`."""
         return cls(config.crop, tuple(config.scale), config.flip, config.colour)
+
+    def smaller(self) -> Augmentation:
+        """The same with zooms of `PASTE_SCALE`: the object of a still image, which fills it, as part of a scene."""
+        return dataclasses.replace(self, scale=PASTE_SCALE)
 
 
 def augment(
@@ -67,6 +72,21 @@ def augment(
     if augmentation.colour:
         image = vary_colour(image, augmentation.colour, rng)
     return np.ascontiguousarray(image), np.ascontiguousarray(mask, np.uint8)
+
+
+def paste(
+    image: np.ndarray, mask: np.ndarray, donor: np.ndarray, donor_mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Puts the object of another image over an image (Ghiasi et al., 2021); the masks are united.
+
+    Args:
+      image, donor: uint8 RGB (h, w, 3).
+      mask, donor_mask: uint8 {0, 1} (h, w).
+
+    Returns:
+      image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
+    """
+    return np.where(donor_mask[..., None] > 0, donor, image), mask | donor_mask
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:

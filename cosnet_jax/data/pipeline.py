@@ -7,12 +7,12 @@ from typing import Any
 import grain
 import numpy as np
 
-from cosnet_jax.data.augment import Augmentation, augment
+from cosnet_jax.data.augment import Augmentation, augment, paste
 from cosnet_jax.data.pairs import draw_partner
 from cosnet_jax.data.sequences import Sequence, open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 
-STILL_STREAM, VIDEO_STREAM, PAIR_STREAM = 0, 1, 2
+STILL_STREAM, VIDEO_STREAM, PAIR_STREAM, DONOR_STREAM = range(4)
 BATCHES_AHEAD = 2
 
 
@@ -62,7 +62,8 @@ def video_batches(
     """Endless batches of pairs of frames of one sequence, each frame augmented on its own.
 
     In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn. Of all
-    pairs a share `config.still_pairs` is two variations of one image of `config.train_stills` instead.
+    pairs a share `config.still_pairs` is two variations of one image of `config.train_stills` instead. Into a share
+    `config.copy_paste` of all pairs the object of a still image is pasted, in both frames, and counts as foreground.
 
     Args:
       config: the `data` section of the configuration.
@@ -83,6 +84,9 @@ def video_batches(
     max_gap = config.max_gap
     if not 0 <= config.still_pairs < 1:
         raise InputError(f"config.data.still_pairs is {config.still_pairs}: expected a share, at least 0 and below 1")
+    if not 0 <= config.copy_paste <= 1:
+        raise InputError(f"config.data.copy_paste is {config.copy_paste}: expected a share from 0 to 1")
+    donors = _stills(config, seed, DONOR_STREAM) if config.copy_paste else None
     sequences = open_train_sequences(config)
     anchors = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
 
@@ -91,6 +95,10 @@ def video_batches(
         rng = np.random.default_rng((seed, VIDEO_STREAM, index))
         pair = annotated[position], draw_partner(annotated, position, max_gap, rng)
         frames = [augment(*sequence.read(i), size, augmentation, rng) for i in pair]
+        if rng.uniform() < config.copy_paste:
+            donor_set, i = donors[index]
+            image, mask = donor_set.read(i)
+            frames = [paste(*frame, *augment(image, mask, size, augmentation.smaller(), rng)) for frame in frames]
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 
     order = grain.MapDataset.range(len(anchors)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()

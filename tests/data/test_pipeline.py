@@ -163,6 +163,24 @@ def test_a_share_of_still_pairs_out_of_range(tmp_path, share):
         video_batches(synthetic_config(tmp_path, still_pairs=share), SIZE, 4, seed=0)
 
 
+def test_objects_of_stills_are_pasted_into_both_frames(tmp_path):
+    config = synthetic_config(tmp_path)
+    plain = take(video_batches(config, SIZE, 6, seed=0), 4)
+    config.copy_paste = 0.5
+    pasted = take(video_batches(config, SIZE, 6, seed=0), 4)
+    kinds = []
+    for before, after in zip(plain, pasted, strict=True):
+        assert (before["mask"] <= after["mask"]).all()
+        added = after["mask"] > before["mask"]
+        changed = (before["image"] != after["image"]).any(axis=-1)
+        assert (added <= changed).mean() > 0.999  # a pasted pixel may have the colour that was there
+        assert (changed <= (after["mask"] > 0)).all()  # what is no object is left as it was
+        kinds += added.any(axis=(2, 3)).tolist()
+    assert 4 <= sum(map(any, kinds)) <= 20  # of 24 pairs
+    with pytest.raises(InputError, match=r"copy_paste is 1.5: expected a share from 0 to 1"):
+        video_batches(synthetic_config(tmp_path, copy_paste=1.5), SIZE, 4, seed=0)
+
+
 def test_sequences_held_out_are_not_trained_on(tmp_path):
     config = synthetic_config(tmp_path)
     every = open_sequences("synthetic", "train", config)
