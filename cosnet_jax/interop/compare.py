@@ -64,7 +64,7 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.
     stages = {f"{name}_{branch}": images[name][index][None] for index, branch in enumerate("ab") for name in images}
     for index, branch in enumerate("ab"):
         stages[f"side_{branch}"] = sigmoid(side[:, index, ..., None])
-    stages["affinity"] = sown["similarity"][0].transpose(0, 2, 1)  # (n, j, i) here, (n, i, j) there
+    stages["affinity"] = sown["similarity"][0]
     for index, branch in enumerate("ab"):
         stages[f"summary_{branch}"] = sown[f"summary_{branch}"][0]
         stages[f"gate_{branch}"] = sown["gate"]["gate"][index]

@@ -1,9 +1,9 @@
 """The co-attention between two frames of a video (paper, section 3.1).
 
 Frame a is the query, frame b a reference. Positions are `i` in a and `j` in b, channels `c` (of the features) and `d`
-(of the space they are compared in). Every variant writes the affinity of Eq. 1 as an inner product `s[j, i] = key_b[j]
-. query_a[i]` in which the key depends on b alone and the query on a alone, so that at test time a reference's key is
-computed once.
+(of the space they are compared in). Every variant writes the affinity of Eq. 1 as an inner product
+`s[i, j] = query_a[i] . key_b[j]` in which the key depends on b alone and the query on a alone, so that at test time a
+reference's key is computed once. Affinities have `j` last, where CPUs sum over it fastest.
 """
 
 from __future__ import annotations
@@ -85,23 +85,26 @@ def compare(queries: Array, keys: Array) -> Array:
       keys: (n, j, d) of frame b.
 
     Returns:
-      (n, j, i).
+      (n, i, j).
     """
-    return jnp.einsum("njd,nid->nji", keys, queries, preferred_element_type=jnp.float32)
+    return jnp.einsum("nid,njd->nij", queries, keys, preferred_element_type=jnp.float32)
 
 
 def summarise(affinity: Array, values: Array) -> Array:
     """The attention summary of every position of a over those of b (Eqs. 6 and 7).
 
     Args:
-      affinity: (n, j, i) float32.
+      affinity: (n, i, j) float32.
       values: (n, j, c) features of b.
 
     Returns:
       (n, i, c).
     """
-    attention = jax.nn.softmax(affinity, axis=1)  # S_c: over j for each i, Eq. 6
-    return jnp.einsum("nji,njc->nic", attention.astype(values.dtype), values)  # Z_a = V_b S_c, Eq. 7
+    # S_c of Eq. 6 is weights / total; dividing after Eq. 7 spares a pass over S. No result depends on the maximum.
+    weights = jnp.exp(affinity - jax.lax.stop_gradient(affinity.max(axis=2, keepdims=True)))
+    total = weights.sum(axis=2, keepdims=True)
+    summary = jnp.einsum("nij,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (summary / total).astype(values.dtype)  # Z_a = V_b S_c, Eq. 7
 
 
 def fits(queries: Array, keys: Array, budget: float) -> bool:
@@ -119,7 +122,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
       queries: (n, i, d) of frame a.
       keys: (n, j, d) of frame b.
       values: (n, j, c) features of b.
-      budget: MiB of the affinity (n, j, i), or of a block of it, in float32.
+      budget: MiB of the affinity (n, i, j), or of a block of it, in float32.
       normalise_queries: put a softmax over `i` before the one over `j`.
 
     Returns:
@@ -128,7 +131,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
 
     def affinity(keys):
         similarity = compare(queries, keys)
-        return jax.nn.softmax(similarity, axis=2) if normalise_queries else similarity
+        return jax.nn.softmax(similarity, axis=1) if normalise_queries else similarity
 
     if fits(queries, keys, budget):
         return summarise(affinity(keys), values)
@@ -145,17 +148,34 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
     def add(carry, block):
         largest, total, summary = carry  # (n, i), (n, i), (n, i, c)
         keys, values, exists = block
-        similarity = jnp.where(exists[None, :, None], affinity(keys), -jnp.inf)  # (n, rows, i)
+        similarity = jnp.where(exists, affinity(keys), -jnp.inf)  # (n, i, rows)
         # The result does not depend on the maximum, and so neither does its gradient.
-        larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=1)))
-        weights, scale = jnp.exp(similarity - larger[:, None]), jnp.exp(largest - larger)
-        part = jnp.einsum("nji,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-        return (larger, total * scale + weights.sum(axis=1), summary * scale[..., None] + part), None
+        larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=2)))
+        weights, scale = jnp.exp(similarity - larger[..., None]), jnp.exp(largest - larger)
+        part = jnp.einsum("nij,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+        return (larger, total * scale + weights.sum(axis=2), summary * scale[..., None] + part), None
 
     exists = (jnp.arange(blocks * rows) < j).reshape(blocks, rows)
     start = jnp.full((n, i), -jnp.inf), jnp.zeros((n, i)), jnp.zeros((n, i, channels))
     (_, total, summary), _ = jax.lax.scan(add, start, (split(keys), split(values), exists))
     return (summary / total[..., None]).astype(values.dtype)
+
+
+def attend_each(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
+    """`attend` for each of N references, one after the other in the same memory: CPUs keep it in their caches.
+
+    Args:
+      queries: (n, i, d) of frame a.
+      keys: (n, N, j, d) of the references.
+      values: (n, N, j, c) features of the references.
+      budget, normalise_queries: as in `attend`.
+
+    Returns:
+      (n, N, i, c).
+    """
+    references = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
+    summaries = jax.lax.map(lambda reference: attend(queries, *reference, budget, normalise_queries), references)
+    return jnp.moveaxis(summaries, 0, 1)
 
 
 class Gate(nn.Module):

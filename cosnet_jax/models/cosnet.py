@@ -173,35 +173,35 @@ class COSNet(nn.Module):
         Returns:
           Z (n, h, w, c).
         """
+        return self.summaries(features, keys, values, fusion).mean(axis=1)
+
+    def summaries(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
+        """As `attend`, before the mean: (n, N, h, w, c), for the other fusions (n, 1, h, w, c)."""
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
+        n, *shape = features.shape
         if fusion != "summary":  # (n, 1, N * j, ...): one reference with the positions of all
-            keys, values = (x.reshape(x.shape[0], 1, -1, x.shape[-1]) for x in (keys, values))
+            keys, values = (x.reshape(n, 1, -1, x.shape[-1]) for x in (keys, values))
         queries = self.affinity.query(flatten(features))
-        summaries = []
-        for reference in range(keys.shape[1]):
-            summary = coattention.attend(
-                queries, keys[:, reference], values[:, reference], self.affinity_budget, fusion == "group_released"
-            )
-            summaries.append(self.gate(summary.reshape(features.shape)))
-        return sum(summaries) / len(summaries)
+        summaries = coattention.attend_each(queries, keys, values, self.affinity_budget, fusion == "group_released")
+        return self.gate(summaries.reshape(-1, *shape)).reshape(n, -1, *shape)
 
     def decode(self, features: Array, summary: Array, size: tuple[int, int], train: bool = False) -> Array:
         """The segmentation of query frames from X = [Z, V] (Eq. 10), by the head of branch a.
 
         Args:
           features: V (n, h, w, c) from `encode`.
-          summary: Z (n, h, w, c) from `attend`.
+          summary: Z (n, h, w, c) from `attend`; or of several for each query in a row, (n * m, h, w, c).
           size: (height, width) of the result.
           train: as in `encode`.
 
         Returns:
-          Logits (n, height, width), float32.
+          Logits (n or n * m, height, width), float32.
         """
         return self._decode(self.head_a, features, summary, size, train)
 
     def _decode(self, head, features: Array, summary: Array, size: tuple[int, int], train: bool) -> Array:
-        logits = head(jnp.concatenate([summary, features], axis=-1), train)
+        logits = head(summary, features, train)
         self.sow("intermediates", "logits", logits)
         return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
 
@@ -237,7 +237,7 @@ class COSNet(nn.Module):
         """
         query_a, key_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
         if coattention.fits(query_a, key_b, self.affinity_budget) or self.is_mutable_collection("intermediates"):
-            affinity = coattention.compare(query_a, key_b)  # S (n, j, i)
+            affinity = coattention.compare(query_a, key_b)  # S (n, i, j)
             self.sow("intermediates", "similarity", affinity)
             summary_a = coattention.summarise(affinity, flatten(b))  # Z_a = V_b S_c
             summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r

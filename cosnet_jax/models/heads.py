@@ -27,9 +27,17 @@ class SegmentationHead(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        """Maps (n, h, w, 2c) to logits (n, h, w, 1)."""
+    def __call__(self, summary: Array, features: Array, train: bool) -> Array:
+        """Maps X = [Z, V], given as its parts, to logits (n, h, w, 1).
+
+        Args:
+          summary: Z (n, h, w, c).
+          features: V (n, h, w, c), or fewer that stand for several summaries in a row each.
+          train: as in `COSNet.encode`.
+        """
+        inputs = [summary, features]
         for index in range(1, self.convolutions + 1):
-            x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(x)
+            x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(*inputs)
             x = nn.relu(BatchNorm(self.axis_name, name=f"bn{index}")(x, train))
+            inputs = [x]
         return Conv(1, use_bias=True, dtype=self.dtype, name="classifier")(x)

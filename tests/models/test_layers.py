@@ -7,7 +7,16 @@ import pytest
 import torch
 from jax import lax
 
-from cosnet_jax.models.layers import BatchNorm, Conv, depthwise_conv, explicit_padding, max_pool, resize_bilinear
+from cosnet_jax.models import layers
+from cosnet_jax.models.layers import (
+    BatchNorm,
+    Conv,
+    depthwise_conv,
+    explicit_padding,
+    max_pool,
+    resize_bilinear,
+    wide_conv,
+)
 
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
 
@@ -52,6 +61,60 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
     gradients = [jax.grad(lambda x, k, f=f: (f(x, k) * weights).sum(), (0, 1))(x, kernel) for f in (ours, grouped)]
     for given, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (13, 22)])
+@pytest.mark.parametrize("dilation", [1, 3, 9, 20])  # 20: only the middle of the filter meets the image
+def test_wide_conv_is_the_dilated_convolution_and_has_its_gradient(size, dilation):
+    x, kernel, weights = normal(0, 2, *size, 6), normal(1, 3, 3, 6, 4), normal(2, 2, *size, 4)
+
+    def dilated(x, kernel, dilation):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), [(dilation, dilation)] * 2, rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+
+    def value_and_gradients(function):
+        def project(x, kernel):
+            out = function(x, kernel, dilation)
+            return (out * weights).sum(), out
+
+        gradients, out = jax.grad(project, (0, 1), has_aux=True)(x, kernel)
+        return out, *gradients
+
+    # Sums of up to 2 * 286 products of order 1, in another order.
+    for given, expected in zip(value_and_gradients(wide_conv), value_and_gradients(dilated), strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+def test_only_filters_that_are_wide_for_their_input_are_special_and_only_on_cpus(monkeypatch):
+    special = []
+
+    def noted(x, kernel, dilation):
+        special.append((x.shape[1], dilation))
+        return wide_conv(x, kernel, dilation)
+
+    monkeypatch.setattr(layers, "wide_conv", noted)
+
+    def convolve():
+        for size, dilation in ((60, 1), (60, 2), (60, 6), (60, 18), (13, 3)):
+            Conv(1, 3, dilation=dilation).init(jax.random.key(0), jnp.zeros((1, size, size, 1)))
+
+    convolve()
+    assert special == [(60, 6), (60, 18), (13, 3)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    convolve()
+    assert len(special) == 3
+
+
+def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
+    x, y = normal(0, 6, 5, 4, 3), normal(1, 2, 5, 4, 7)
+    layer = Conv(4, 3, use_bias=True)
+    joined = jnp.concatenate([x, jnp.repeat(y, 3, axis=0)], axis=-1)
+    variables = layer.init(jax.random.key(0), joined)
+    np.testing.assert_allclose(layer.apply(variables, x, y), layer.apply(variables, joined), atol=1e-5)
+    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0), x, y))
+    assert shapes == jax.tree.map(jnp.shape, variables)
 
 
 @pytest.mark.parametrize("size", SIZES)
