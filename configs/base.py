@@ -70,6 +70,7 @@ def get_config() -> ConfigDict:
     config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
     config.data.still_pairs = 0.0  # share of a video step's pairs that are two variations of a still image
     config.data.copy_paste = 0.0  # share of a video step's pairs that an object of a still image is pasted into
+    config.data.distractors = 0.0  # share whose one frame gets such an object, which is background
     config.data.still_weights = ""  # "duts=2,msra10k=1": a set is drawn in proportion to weight x number of its images
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"

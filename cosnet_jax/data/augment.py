@@ -75,18 +75,20 @@ def augment(
 
 
 def paste(
-    image: np.ndarray, mask: np.ndarray, donor: np.ndarray, donor_mask: np.ndarray
+    image: np.ndarray, mask: np.ndarray, donor: np.ndarray, donor_mask: np.ndarray, foreground: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the object of another image over an image (Ghiasi et al., 2021); the masks are united.
+    """Puts the object of another image over an image (Ghiasi et al., 2021).
 
     Args:
       image, donor: uint8 RGB (h, w, 3).
       mask, donor_mask: uint8 {0, 1} (h, w).
+      foreground: whether the pasted object counts as such.
 
     Returns:
       image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
     """
-    return np.where(donor_mask[..., None] > 0, donor, image), mask | donor_mask
+    pasted = np.where(donor_mask[..., None] > 0, donor, image)
+    return pasted, mask | donor_mask if foreground else mask & ~donor_mask & 1
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:

@@ -63,7 +63,8 @@ def video_batches(
 
     In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn. Of all
     pairs a share `config.still_pairs` is two variations of one image of `config.train_stills` instead. Into a share
-    `config.copy_paste` of all pairs the object of a still image is pasted, in both frames, and counts as foreground.
+    `config.copy_paste` of all pairs the object of a still image is pasted into both frames and counts as foreground;
+    into a share `config.distractors` into one of the frames, and as it does not recur it is background.
 
     Args:
       config: the `data` section of the configuration.
@@ -84,9 +85,10 @@ def video_batches(
     max_gap = config.max_gap
     if not 0 <= config.still_pairs < 1:
         raise InputError(f"config.data.still_pairs is {config.still_pairs}: expected a share, at least 0 and below 1")
-    if not 0 <= config.copy_paste <= 1:
-        raise InputError(f"config.data.copy_paste is {config.copy_paste}: expected a share from 0 to 1")
-    donors = _stills(config, seed, DONOR_STREAM) if config.copy_paste else None
+    shares = config.copy_paste, config.distractors
+    if min(shares) < 0 or sum(shares) > 1:
+        raise InputError(f"config.data.copy_paste and .distractors are {shares}: expected shares of together 1 or less")
+    donors = _stills(config, seed, DONOR_STREAM) if any(shares) else None
     sequences = open_train_sequences(config)
     anchors = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
 
@@ -95,10 +97,13 @@ def video_batches(
         rng = np.random.default_rng((seed, VIDEO_STREAM, index))
         pair = annotated[position], draw_partner(annotated, position, max_gap, rng)
         frames = [augment(*sequence.read(i), size, augmentation, rng) for i in pair]
-        if rng.uniform() < config.copy_paste:
+        drawn = rng.uniform()
+        if drawn < config.copy_paste + config.distractors:
             donor_set, i = donors[index]
-            image, mask = donor_set.read(i)
-            frames = [paste(*frame, *augment(image, mask, size, augmentation.smaller(), rng)) for frame in frames]
+            donor, recurs = donor_set.read(i), drawn < config.copy_paste
+            for number in (0, 1) if recurs else rng.permutation(2)[:1]:
+                pasted = augment(*donor, size, augmentation.smaller(), rng)
+                frames[number] = paste(*frames[number], *pasted, foreground=recurs)
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 
     order = grain.MapDataset.range(len(anchors)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()

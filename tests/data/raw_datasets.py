@@ -66,6 +66,7 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "still_weights": "",
             "still_pairs": 0.0,
             "copy_paste": 0.0,
+            "distractors": 0.0,
             "hold_out": "",
             "max_gap": 0,
             "threads": 2,

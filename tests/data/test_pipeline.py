@@ -177,8 +177,22 @@ def test_objects_of_stills_are_pasted_into_both_frames(tmp_path):
         assert (changed <= (after["mask"] > 0)).all()  # what is no object is left as it was
         kinds += added.any(axis=(2, 3)).tolist()
     assert 4 <= sum(map(any, kinds)) <= 20  # of 24 pairs
-    with pytest.raises(InputError, match=r"copy_paste is 1.5: expected a share from 0 to 1"):
-        video_batches(synthetic_config(tmp_path, copy_paste=1.5), SIZE, 4, seed=0)
+    with pytest.raises(InputError, match=r"\(0.75, 0.5\): expected shares of together 1 or less"):
+        video_batches(synthetic_config(tmp_path, copy_paste=0.75, distractors=0.5), SIZE, 4, seed=0)
+
+
+def test_distractors_are_in_one_frame_and_background(tmp_path):
+    plain = take(video_batches(synthetic_config(tmp_path), SIZE, 6, seed=0), 4)
+    pasted = take(video_batches(synthetic_config(tmp_path, distractors=1.0), SIZE, 6, seed=0), 4)
+    which = []
+    for before, after in zip(plain, pasted, strict=True):
+        changed = (before["image"] != after["image"]).any(axis=-1)
+        assert (after["mask"] <= before["mask"]).all()
+        assert not after["mask"][changed].any()
+        np.testing.assert_array_equal(after["mask"][~changed], before["mask"][~changed])
+        which += changed.any(axis=(2, 3)).tolist()
+    assert not any(all(frames) for frames in which)
+    assert {tuple(frames) for frames in which} >= {(True, False), (False, True)}
 
 
 def test_sequences_held_out_are_not_trained_on(tmp_path):
