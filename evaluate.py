@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import as_stored, check_config, run
+from cosnet_jax.config import as_stored, check_config, inference_size, run
 from cosnet_jax.data.image_files import encode_mask
 from cosnet_jax.data.photograph import photograph_clip
 from cosnet_jax.data.sequences import open_sequences
@@ -116,7 +116,7 @@ def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
     """
     variables = checkpoints.load_matching(config, checkpoint)
     setting = Setting(config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed)
-    return Segmenter(make_model(config.model), variables, config.size, setting)
+    return Segmenter(make_model(config.model), variables, inference_size(config), setting)
 
 
 def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], params: crf.CRFParams | None) -> None:

@@ -14,7 +14,7 @@ import tqdm
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import check_config, keep_config, parse_cycle, run
+from cosnet_jax.config import check_config, inference_size, keep_config, parse_cycle, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter, Setting
@@ -74,7 +74,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         print(f"going on from step {start}")
     log = MetricLog(workdir, start)
     setting = Setting(**{key: config.inference[key] for key in Setting._fields if key in config.inference})
-    segmenter = Segmenter(make_model(config.model), variables, config.size, setting)
+    segmenter = Segmenter(make_model(config.model), variables, inference_size(config), setting)
 
     # The loop. One step is always under way while the host gets the next batch, so the device never waits for the host.
     pending, waited, since, logged = [], 0.0, time.monotonic(), start

@@ -94,6 +94,7 @@ def get_config() -> ConfigDict:
     config.data.augment.colour = 0.0  # strength of brightness, contrast and saturation changes
 
     config.inference = ConfigDict()
+    config.inference.size = ()  # (height, width) of the network's input when it segments; () is `size`
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
@@ -128,5 +129,6 @@ def make_smoke(config: ConfigDict) -> None:
     config.validate_every = 4
     config.validate_frames = 2
     config.checkpoint_every = 2
+    config.inference.size = ()
     config.inference.num_references = 1
     config.evaluation.sample = False

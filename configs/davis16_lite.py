@@ -53,6 +53,8 @@ def get_config(mode: str = ""):
     config.data.augment.scale = (0.6, 1.4)
     config.data.augment.colour = 0.3
 
+    config.inference.size = (257, 449)
+
     config.evaluation.metrics = "J,F,T"
 
     config.validate_every = 500

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import as_stored, check_config
+from cosnet_jax.config import as_stored, check_config, inference_size
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.data.video_writer import writable_folder
 from cosnet_jax.errors import InputError
@@ -62,7 +62,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
         "sampling": {sampling: by_n(COMPARED_WITH)._replace(sampling=sampling) for sampling in SAMPLINGS},
     }
     settings = list(dict.fromkeys(setting for table in tables.values() for setting in table.values()))
-    segmenter = SharingSegmenter(make_model(config.model), variables, config.size)
+    segmenter = SharingSegmenter(make_model(config.model), variables, inference_size(config))
     scores = score_settings(segmenter, sequences, settings, get_protocol(protocol))
 
     results = {"dataset": dataset, "split": split, "sequences": len(sequences)}

@@ -147,7 +147,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the results; several inputs get one each in it",
     )
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
-    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
+    added.add_argument(
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (the configuration's)"
+    )
     added.add_argument(
         "--num-references", type=int, default=5, metavar="N", help="frames that each frame is compared with (5)"
     )
@@ -174,7 +176,9 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--pixel", nargs=2, type=int, metavar=("Y", "X"), help="whose co-attention is shown (likeliest)")
     added.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
-    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as in training)")
+    added.add_argument(
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (the configuration's)"
+    )
     added.add_argument("--sampling", default="uniform", help="of references: uniform (default), random or consecutive")
 
     added = command(prepare, "Prepare a dataset for training and evaluation.")

@@ -112,6 +112,11 @@ def parse_cycle(cycle: str) -> list[str]:
     return kinds
 
 
+def inference_size(config: ConfigDict) -> tuple[int, int]:
+    """(height, width) of the network's input when it segments: `inference.size`, or that of training."""
+    return tuple(config.inference.get("size") or config.size)
+
+
 def check_config(config: ConfigDict) -> None:
     """Checks what can be known before any work.
 
@@ -122,8 +127,9 @@ def check_config(config: ConfigDict) -> None:
     for key in ("total_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         if config[key] < 1:
             raise InputError(f"{key} is {config[key]}; expected at least 1")
-    if len(config.size) != 2 or min(config.size) < MIN_SIZE:
-        raise InputError(f"size is {config.size}; expected (height, width) of at least {MIN_SIZE} pixels")
+    for key, size in (("size", config.size), ("inference.size", inference_size(config))):
+        if len(size) != 2 or min(size) < MIN_SIZE:
+            raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")
 
 
 def keep_config(config: ConfigDict, workdir: Path) -> None:
