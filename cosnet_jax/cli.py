@@ -148,7 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
     added.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (the configuration's)"
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)"
     )
     added.add_argument(
         "--num-references", type=int, default=5, metavar="N", help="frames that each frame is compared with (5)"
@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
     added.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (the configuration's)"
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)"
     )
     added.add_argument("--sampling", default="uniform", help="of references: uniform (default), random or consecutive")
 
