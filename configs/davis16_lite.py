@@ -19,7 +19,7 @@ def get_config(mode: str = ""):
     config.name = "davis16_lite"
     config.size = (193, 337)
     config.batch_size = 6
-    config.total_steps = 3000
+    config.total_steps = 1200
     config.cycle = "video"
 
     config.model.backbone = "mobilenet_v2"
@@ -39,7 +39,7 @@ def get_config(mode: str = ""):
 
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.weight_decay = 1e-4
+    config.optimizer.weight_decay = 0.05
     config.optimizer.warmup_steps = 50
     config.optimizer.groups = (
         ("^encoder/body/(stem|block[012])/", 0.0, 0.0),  # at full resolution they cost most and gain least
@@ -48,7 +48,8 @@ def get_config(mode: str = ""):
     )
 
     config.data.train_stills = "duts,stills"
-    config.data.still_pairs = 0.5
+    config.data.still_pairs = 0.7
+    config.data.still_weights = "duts=3"  # they show all kinds of things, the others animals and people
     config.data.augment.crop = 0.8
     config.data.augment.scale = (0.6, 1.4)
     config.data.augment.colour = 0.3
@@ -63,6 +64,9 @@ def get_config(mode: str = ""):
         config.name = "davis16_lite_saliency"
         config.cycle = "still"
         config.batch_size = 12
+        config.total_steps = 1500
+        config.optimizer.weight_decay = 1e-4
+        config.data.still_weights = ""
     if mode == "smoke":
         base.make_smoke(config)
     return config
