@@ -83,7 +83,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
 def score_settings(
     segmenter: SharingSegmenter, sequences: Sequence, settings: Sequence[Setting], protocol: Protocol
 ) -> dict[Setting, dict]:
-    """Segments a benchmark in several ways at once and scores each by J.
+    """Segments the frames of a benchmark that count in several ways at once, and scores each by J.
 
     Args:
       segmenter: whose network segments.
@@ -101,14 +101,15 @@ def score_settings(
             truths, counted = read_truths(sequence, protocol)
             frames = [sequence.frames[i] for i in counted]
             lists = [[] for _ in settings]
-            for i, maps in enumerate(segmenter.stream_settings(SequenceFrames(sequence), settings)):
+            segmented = segmenter.stream_settings(SequenceFrames(sequence), settings, counted)
+            for i in sequence.annotated:
                 if i in counted:
-                    for values, probability in zip(lists, maps, strict=True):
+                    for values, probability in zip(lists, next(segmented), strict=True):
                         values.append(jaccard(probability > 0.5, truths[i]))
                 yield
             for setting, values in zip(settings, lists, strict=True):
                 scored[setting][sequence.name] = {"frames": frames, "J": values}
 
-    for _ in track(all_frames(), "comparing", sum(len(sequence) for sequence in sequences)):
+    for _ in track(all_frames(), "comparing", sum(len(sequence.annotated) for sequence in sequences)):
         pass
     return {setting: average(sequence_scores, protocol, ("J",)) for setting, sequence_scores in scored.items()}

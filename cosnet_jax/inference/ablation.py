@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cosnet_jax.inference.network import Encoded
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.cosnet import COSNet, flatten
 
@@ -26,51 +26,49 @@ class SharingSegmenter(Segmenter):
 
     def __init__(self, model: COSNet, variables: dict[str, Any], size: tuple[int, int]):
         """Prepares the network, see `Segmenter`; the fusions are "summary" and "prediction"."""
-        super().__init__(model, variables, size)
+        super().__init__(model, variables, size, batch_size=1)
 
         @jax.jit
-        def attend(variables, features, values, keys):
-            """(1, h, w, c) of the query, lists of references -> the gated summary (1, h, w, c) of each."""
-            return [
-                model.apply(variables, features, key[:, None], flatten(value)[:, None], method="attend")
-                for value, key in zip(values, keys, strict=True)
-            ]
+        def summarise(variables, query, references):
+            """An encoded frame and a list of others -> its gated summary (h, w, c) over each."""
+            keys = jnp.stack([reference.keys for reference in references])
+            values = flatten(jnp.stack([reference.features for reference in references]))
+            return list(model.apply(variables, query.features[None], keys[None], values[None], method="summaries")[0])
 
         @jax.jit
-        def decode(variables, features, summaries):
-            """(1, h, w, c) of the query, a list of summaries -> the probabilities (1, *size) of each."""
-            n = len(summaries)
-            queries = jnp.repeat(features, n, axis=0)
-            logits = model.apply(variables, queries, jnp.concatenate(summaries), tuple(size), method="decode")
-            return jnp.split(jax.nn.sigmoid(logits), n)
+        def decode(variables, query, summaries):
+            """An encoded frame and a list of summaries -> its probabilities (1, *size) by each."""
+            features, summaries = query.features[None], jnp.stack(summaries)
+            logits = model.apply(variables, features, summaries, tuple(size), method="decode")
+            return jnp.split(jax.nn.sigmoid(logits), len(logits))
 
-        self._attend, self._decode = attend, decode
+        self._summarise, self._decode = summarise, decode
         self._mean = jax.jit(lambda arrays: sum(arrays) / len(arrays))
-        self._enlarge = enlarge
 
     def _probabilities(
-        self, encoded: dict[int, tuple], query: int, rows: Sequence[np.ndarray], fusions: Sequence[str]
+        self,
+        variables: Any,
+        encoded: dict[int, Encoded],
+        queries: list[int],
+        rows: list[np.ndarray],
+        fusions: list[str],
+        rooms: list[int],
     ) -> list[jax.Array]:
-        features = encoded[query][0]
-        groups = [references_together(row.tolist(), fusion) for row, fusion in zip(rows, fusions, strict=True)]
+        query = encoded[queries[0]]
+        groups = [references_together(row[0].tolist(), fusion) for row, fusion in zip(rows, fusions, strict=True)]
         distinct = list(dict.fromkeys(group for setting in groups for group in setting))
         summaries: dict[int, jax.Array] = {}
         for block in blocks(sorted({reference for group in distinct for reference in group})):
-            values, keys = zip(*(encoded[reference] for reference in block), strict=True)
-            summaries |= zip(block, self._attend(self.variables, features, values, keys), strict=True)
+            found = self._summarise(variables, query, [encoded[reference] for reference in block])
+            summaries |= zip(block, found, strict=True)
         fused = [self._mean([summaries[reference] for reference in group]) for group in distinct]
-        decoded = dict(zip(distinct, self._decode(self.variables, features, fused) if fused else (), strict=True))
+        decoded = dict(zip(distinct, self._decode(variables, query, fused) if fused else (), strict=True))
         return [
             self._mean([decoded[group] for group in setting])
             if setting
-            else self._segment(self.variables, features, [], [], fusion="summary")
+            else self._network.segment(variables, encoded, queries, rows[0][:, :0], "summary", 0)
             for setting in groups
         ]
-
-
-def enlarge(probability: jax.Array, size: tuple[int, int]) -> np.ndarray:
-    """Resizes (1, h, w) to (*size) bilinearly, as `resize_bilinear` on the device does by costlier matrix products."""
-    return cv2.resize(np.asarray(probability[0]), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def references_together(row: Sequence[int], fusion: str) -> list[tuple[int, ...]]:

@@ -61,3 +61,10 @@ class SequenceFrames:
     def mask(self, index: int) -> np.ndarray | None:
         """Ground truth (H, W) bool, or None."""
         return self._sequence.mask(int(self.indices[index]))
+
+
+def pick(frames: Frames, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames of ascending numbers, one at a time."""
+    if len(indices) == len(frames):
+        return iter(frames)
+    return (frame for index in indices.tolist() for frame in frames.read([index]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cosnet_jax.errors import InputError
@@ -54,3 +56,27 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
     table = np.tile(drawn, (num_frames, 1))
     table[frames[:, None] == drawn] = spare
     return np.sort(table, axis=1)
+
+
+def uses(num_frames: int, queries: Sequence[int], tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last query that each frame is needed for, itself included.
+
+    Args:
+      num_frames: T.
+      queries: numbers of the frames to segment.
+      tables: the references (queries, n) of each of several settings.
+
+    Returns:
+      Two arrays (T,) int, num_frames and -1 for a frame that is not needed.
+    """
+    first, last = np.full(num_frames, num_frames), np.full(num_frames, -1)
+    for table in tables:
+        for query, row in zip(queries, table, strict=True):
+            frames = [query, *row.tolist()]
+            first[frames], last[frames] = np.minimum(first[frames], query), np.maximum(last[frames], query)
+    return first, last
+
+
+def most_references(table: np.ndarray, batch_size: int) -> int:
+    """How many different references, from a table (queries, n), a batch of queries has at most."""
+    return max(len(np.unique(table[start : start + batch_size])) for start in range(0, len(table), batch_size))

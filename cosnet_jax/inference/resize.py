@@ -1,9 +1,14 @@
-"""Pillow's antialiased bilinear resize of 8-bit images, to the last bit, on the device."""
+"""Resizing before and after the network.
+
+Frames shrink on the device, as by Pillow's antialiased bilinear resize of 8-bit images, to the last bit. Maps grow in
+the main memory, where they go next.
+"""
 
 from __future__ import annotations
 
 import functools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,3 +65,8 @@ def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
             total = total + jnp.take(images, pixels[:, tap], axis=axis).astype(jnp.int32) * shares
         images = (total >> FRACTION_BITS).clip(0, 255).astype(jnp.uint8)
     return images
+
+
+def enlarge(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a map (h, w) to (*size) as `resize_bilinear` does: half-pixel centres and no antialiasing."""
+    return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from cosnet_jax.config import inference_size
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.frames import ArrayFrames, Frames
+from cosnet_jax.inference.frames import ArrayFrames, Frames, pick
+from cosnet_jax.inference.network import FUSIONS, Encoded, get_network
 from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import resize_antialiased
-from cosnet_jax.models import cosnet
-from cosnet_jax.models.cosnet import COSNet, flatten
-from cosnet_jax.models.layers import resize_bilinear
+from cosnet_jax.inference.references import choose_references, most_references, uses
+from cosnet_jax.inference.resize import enlarge
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.state import make_model
-
-FUSIONS = ("prediction", *cosnet.FUSIONS)
 
 
 class Setting(NamedTuple):
@@ -56,7 +53,14 @@ class Segmenter:
       setting: of `__call__` and `stream`.
     """
 
-    def __init__(self, model: COSNet, variables: dict[str, Any], size: tuple[int, int], setting: Setting = Setting()):
+    def __init__(
+        self,
+        model: COSNet,
+        variables: dict[str, Any],
+        size: tuple[int, int],
+        setting: Setting = Setting(),
+        batch_size: int | None = None,
+    ):
         """Prepares the network; it is compiled at the first frame.
 
         Args:
@@ -64,38 +68,15 @@ class Segmenter:
           variables: its parameters and statistics.
           size: (height, width) of the network's input; frames are resized to it and predictions back.
           setting: how frames are compared; a model without co-attention takes N = 0.
+          batch_size: frames that the network takes at a time, split over as many devices as divide it; None suits the
+            devices there are. The maps do not depend on it.
 
         Raises:
           InputError: for an unknown sampling or fusion, or a negative N.
         """
         self.variables, self.setting = variables, self._checked(setting)
         self._has_coattention = model.coattention != "none"
-        size = tuple(size)
-
-        @jax.jit
-        def encode(variables, images):
-            """(1, H, W, 3) -> the frame's features (1, h, w, c) and what it is compared by (1, j, d)."""
-            features = model.apply(variables, images, method="encode")
-            return features, model.apply(variables, features, method="keys") if self._has_coattention else None
-
-        @functools.partial(jax.jit, static_argnames="fusion")
-        def segment(variables, features, reference_features, reference_keys, fusion):
-            """(1, h, w, c) of the query and lists of N references -> (1, *size) probabilities."""
-            if not reference_features:
-                return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
-            values = jnp.stack([flatten(reference) for reference in reference_features], axis=1)  # (1, N, j, c)
-            keys = jnp.stack(reference_keys, axis=1)  # (1, N, j, d)
-            if fusion == "prediction":  # each reference has a query of its own: (N, 1, j, c)
-                features = jnp.repeat(features, keys.shape[1], axis=0)
-                keys, values = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
-                fusion = "summary"
-            summary = model.apply(variables, features, keys, values, fusion, method="attend")
-            logits = model.apply(variables, features, summary, size, method="decode")
-            return jax.nn.sigmoid(logits).mean(axis=0, keepdims=True)
-
-        self._encode, self._segment = encode, segment
-        self._shrink = jax.jit(lambda frame: resize_antialiased(frame[None], size))
-        self._enlarge = jax.jit(lambda probability, target: resize_bilinear(probability, target)[0], static_argnums=1)
+        self._network = get_network(model, tuple(size), batch_size)
 
     @classmethod
     def from_checkpoint(
@@ -105,13 +86,15 @@ class Segmenter:
         num_references: int = 5,
         sampling: str = "uniform",
         fusion: str = "summary",
+        batch_size: int | None = None,
     ) -> Segmenter:
         """Builds a segmenter from what training (or `convert`) wrote.
 
         Args:
           path: a checkpoint, a folder of them, or a training's working directory.
-          size: (height, width) of the network's input; None takes the size of training.
+          size: (height, width) of the network's input; None takes the configuration's.
           num_references, sampling, fusion: see `Setting`.
+          batch_size: frames that the network takes at a time.
 
         Returns:
           A segmenter.
@@ -121,7 +104,7 @@ class Segmenter:
         """
         variables, config = checkpoints.load(path)
         setting = Setting(num_references, sampling, fusion)
-        return cls(make_model(config.model), variables, size or config.size, setting)
+        return cls(make_model(config.model), variables, size or inference_size(config), setting, batch_size)
 
     def __call__(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
@@ -146,28 +129,33 @@ class Segmenter:
         if any(not 0 <= index < len(frames) for index in references):
             raise InputError(f"references are {list(references)}; expected frame indices from 0 to {len(frames) - 1}")
         table = np.tile(np.asarray(references, int), (len(frames), 1))
-        return (maps[0] for _, maps in self._run(frames, [table], [self.setting.fusion]))
+        return (maps[0] for _, maps in self._run(frames, range(len(frames)), [table], [self.setting.fusion]))
 
-    def stream_settings(self, frames: Frames | np.ndarray, settings: Sequence[Setting]) -> Iterator[list[np.ndarray]]:
+    def stream_settings(
+        self, frames: Frames | np.ndarray, settings: Sequence[Setting], queries: Sequence[int] | None = None
+    ) -> Iterator[list[np.ndarray]]:
         """Segments a video in several ways at once, encoding each frame once.
 
         Args:
           frames: as in `__call__`.
           settings: the ways.
+          queries: numbers of the frames to segment, ascending; None for all. References are drawn from all frames.
 
         Yields:
-          For each frame, in order, a map (H, W) for each setting.
+          For each of them, in order, a map (H, W) for each setting.
 
         Raises:
           InputError: as in `__call__`, and for an unknown setting.
         """
-        tables = [self.references(len(frames), setting) for setting in map(self._checked, settings)]
-        return (maps for _, maps in self._run(frames, tables, [setting.fusion for setting in settings]))
+        queries = range(len(frames)) if queries is None else queries
+        tables = [self.references(len(frames), self._checked(setting))[list(queries)] for setting in settings]
+        return (maps for _, maps in self._run(frames, queries, tables, [setting.fusion for setting in settings]))
 
     def stream_pairs(self, frames: Frames | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As `stream`, but yields each frame (H, W, 3) with its map, so that it need not be read again."""
         table = self.references(len(frames), self.setting)
-        return ((frame, maps[0]) for frame, maps in self._run(frames, [table], [self.setting.fusion]))
+        run = self._run(frames, range(len(frames)), [table], [self.setting.fusion])
+        return ((frame, maps[0]) for frame, maps in run)
 
     def references(self, num_frames: int, setting: Setting) -> np.ndarray:
         """The references of every frame of a video, (T, n) int, see `choose_references`."""
@@ -175,58 +163,71 @@ class Segmenter:
         return choose_references(num_frames, count, setting.sampling, setting.seed)
 
     def _run(
-        self, frames: Frames | np.ndarray, tables: list[np.ndarray], fusions: list[str]
+        self, frames: Frames | np.ndarray, queries: Sequence[int], tables: list[np.ndarray], fusions: list[str]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Each frame and its maps, one for each table of references.
+        """Each query frame and its maps, one for each table of references (queries, n).
 
         References that come long after the first frame that needs them are read at the start. All else is read in order
         (in a thread, ahead of the network), and an encoded frame is dropped after its last use.
         """
         frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
-        first_use, last_use = uses(len(frames), tables)
+        first_use, last_use = uses(len(frames), queries, tables)
+        needed = np.flatnonzero(last_use >= 0)
         distance = max(table.shape[1] for table in tables)  # of consecutive references: those are read in passing
-        early = np.flatnonzero(np.arange(len(frames)) - first_use > distance).tolist()
-        encoded: dict[int, tuple[jax.Array, jax.Array | None]] = {}
+        early = needed[needed - first_use[needed] > distance].tolist()
+        batch_size, variables = self._network.batch_size, self._network.place(self.variables)
+        rooms = [most_references(table, batch_size) for table in tables]
         size = None
-        for index, frame in zip(early, frames.read(early) if early else (), strict=True):
-            size = check_frame(frame, index, size).shape[:2]
-            encoded[index] = self._encode(self.variables, self._shrink(frame))
 
-        def shrunk():
+        def shrunk(indices, images, known=()):
             nonlocal size
-            for index, frame in enumerate(frames):
+            for index, frame in zip(indices, images, strict=True):
                 size = check_frame(frame, index, size).shape[:2]
-                yield index, frame, None if index in early else self._shrink(frame)
+                yield index, frame, None if index in known else self._network.shrink(frame)
 
-        waiting: deque[tuple[np.ndarray, list[jax.Array]]] = deque()  # for the device
+        at_start = shrunk(early, frames.read(early) if early else ())
+        encoded = {index: value for index, _, value in self._encoded(variables, at_start)}
         read: dict[int, np.ndarray] = {}
-        with contextlib.closing(read_ahead(shrunk())) as source:
-            for query in range(len(frames)):
-                rows = [table[query] for table in tables]
-                needed = {query, *np.concatenate(rows).astype(int).tolist()}
-                while query not in read or not needed <= encoded.keys():
-                    index, frame, small = next(source)
-                    read[index] = frame
-                    if small is not None:
-                        encoded[index] = self._encode(self.variables, small)
-                probabilities = self._probabilities(encoded, query, rows, fusions)
-                maps = [self._enlarge(probability, size) for probability in probabilities]
-                encoded = {index: value for index, value in encoded.items() if last_use[index] > query}
-                waiting.append((read.pop(query), maps))
-                if len(waiting) > 1:  # the device has the next frame to work on while this one is used
-                    yield fetched(*waiting.popleft())
+        waiting: deque[tuple[list[np.ndarray], list[jax.Array]]] = deque()  # for the device
+        with contextlib.closing(read_ahead(shrunk(needed.tolist(), pick(frames, needed), early))) as in_order:
+            source = self._encoded(variables, in_order)
+            for start in range(0, len(queries), batch_size):
+                part = slice(start, start + batch_size)
+                now, rows = list(queries[part]), [table[part] for table in tables]
+                wanted = {*now, *np.concatenate(rows, axis=None).astype(int).tolist()}
+                while not (wanted <= encoded.keys() and read.keys() >= set(now)):
+                    index, read[index], value = next(source)
+                    if value is not None:
+                        encoded[index] = value
+                maps = self._probabilities(variables, encoded, now, rows, fusions, rooms)
+                waiting.append(([read[index] for index in now], maps))
+                encoded = {index: value for index, value in encoded.items() if last_use[index] > now[-1]}
+                read = {index: frame for index, frame in read.items() if index > now[-1]}
+                if len(waiting) > 1:  # the device has the next frames to work on while these are used
+                    yield from fetched(*waiting.popleft())
             next(source, None)  # so that a file with more frames than it should have says so
-        yield fetched(*waiting.popleft())
+        yield from fetched(*waiting.popleft())
+
+    def _encoded(self, variables: Any, images: Iterator[tuple]) -> Iterator[tuple]:
+        """Replaces the images of (index, frame, image) by what the encoder makes of them, in batches; None stays."""
+        while block := list(itertools.islice(images, self._network.batch_size)):
+            new = [image for *_, image in block if image is not None]
+            values = self._network.encode(variables, new) if new else iter(())
+            for index, frame, image in block:
+                yield index, frame, None if image is None else next(values)
 
     def _probabilities(
-        self, encoded: dict[int, tuple], query: int, rows: Sequence[np.ndarray], fusions: Sequence[str]
+        self,
+        variables: Any,
+        encoded: dict[int, Encoded],
+        queries: list[int],
+        rows: list[np.ndarray],
+        fusions: list[str],
+        rooms: list[int],
     ) -> list[jax.Array]:
-        """The probabilities (1, *size) of a query for each row of references, by the encoded frames' numbers."""
-        probabilities = []
-        for row, fusion in zip(rows, fusions, strict=True):
-            values, keys = [encoded[index][0] for index in row], [encoded[index][1] for index in row]
-            probabilities.append(self._segment(self.variables, encoded[query][0], values, keys, fusion=fusion))
-        return probabilities
+        """The probabilities (batch_size, *size) of queries for each table of references; see `Network.segment`."""
+        ways = zip(rows, fusions, rooms, strict=True)
+        return [self._network.segment(variables, encoded, queries, *way) for way in ways]
 
     @staticmethod
     def _checked(setting: Setting) -> Setting:
@@ -245,15 +246,8 @@ def check_frame(frame: np.ndarray, index: int, size: tuple[int, int] | None) -> 
     return frame
 
 
-def uses(num_frames: int, tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last frame that each frame is needed for, itself included: two arrays (T,) int."""
-    first, last = np.arange(num_frames), np.arange(num_frames)
-    for table in tables:
-        for query, row in enumerate(table):
-            first[row], last[row] = np.minimum(first[row], query), np.maximum(last[row], query)
-    return first, last
-
-
-def fetched(frame: np.ndarray, maps: list[jax.Array]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Waits for the maps and copies them from the device."""
-    return frame, [np.asarray(probability) for probability in maps]
+def fetched(frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Waits for the maps of frames (one batch for each setting), and yields each frame with its own, as large as it."""
+    arrived = [np.asarray(batch) for batch in maps]
+    for number, frame in enumerate(frames):
+        yield frame, [enlarge(batch[number], frame.shape[:2]) for batch in arrived]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,3 +66,48 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def gather(tree: Any) -> Any:
     """Brings a tree of replicated arrays to the host as NumPy; waits for the device."""
     return jax.device_get(tree)
+
+
+class Devices:
+    """As many of this process's devices as divide a batch size: each takes an equal part of every batch.
+
+    Attributes:
+      batch_size: number of examples.
+    """
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self._devices = jax.local_devices()[: math.gcd(batch_size, jax.local_device_count())]
+        mesh = jax.sharding.Mesh(self._devices, (AXIS,))
+        self._shared, self._split = (
+            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), (AXIS,))
+        )
+
+    @staticmethod
+    def busy(per_accelerator: int) -> int:
+        """A batch size for all devices: a number of examples for each, or one where they are CPUs."""
+        return jax.local_device_count() * (1 if jax.default_backend() == "cpu" else per_accelerator)
+
+    def share(self, tree: Any) -> Any:
+        """Places a tree of arrays on all of the devices."""
+        return tree if len(self._devices) == 1 else jax.device_put(tree, self._shared)
+
+    def compile(self, function: Callable) -> Callable:
+        """Compiles (shared, examples) -> results, in whose trees of arrays each example has a place on the first axis.
+
+        Args:
+          function: pure; its results depend on an example and on what is shared alone.
+
+        Returns:
+          The same function, by way of all of the devices; the results lie on the first of them.
+        """
+        if len(self._devices) == 1:
+            return jax.jit(function)
+        mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=self._devices)
+
+        def run(shared, examples):
+            parts = jax.tree.map(lambda x: x.reshape(len(self._devices), -1, *x.shape[1:]), examples)
+            results = mapped(self.share(shared), jax.device_put(parts, self._split))
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_put(results, self._devices[0]))
+
+        return run

@@ -41,17 +41,17 @@ def test_maps_are_those_of_each_setting_alone(network):
 
 def test_each_pair_is_compared_once(network, monkeypatch):
     segmenter = SharingSegmenter(*network, SIZE)
-    attend, decode, compared, decoded = segmenter._attend, segmenter._decode, [], []
+    summarise, decode, compared, decoded = segmenter._summarise, segmenter._decode, [], []
 
-    def counted_attend(variables, features, values, keys):
-        compared.append(len(values))
-        return attend(variables, features, values, keys)
+    def counted_summarise(variables, query, references):
+        compared.append(len(references))
+        return summarise(variables, query, references)
 
-    def counted_decode(variables, features, summaries):
+    def counted_decode(variables, query, summaries):
         decoded.append(len(summaries))
-        return decode(variables, features, summaries)
+        return decode(variables, query, summaries)
 
-    monkeypatch.setattr(segmenter, "_attend", counted_attend)
+    monkeypatch.setattr(segmenter, "_summarise", counted_summarise)
     monkeypatch.setattr(segmenter, "_decode", counted_decode)
     video = np.zeros((3, 20, 20, 3), np.uint8)
     for _ in segmenter.stream_settings(video, [Setting(2), Setting(2, fusion="prediction"), Setting(1), Setting(0)]):

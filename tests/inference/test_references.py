@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.references import SAMPLINGS, choose_references
+from cosnet_jax.inference.references import SAMPLINGS, choose_references, most_references, uses
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -59,3 +59,15 @@ def test_bad_settings_are_named():
         choose_references(4, 1, "global")
     with pytest.raises(InputError, match="num_references is -1; expected 0 or more"):
         choose_references(4, -1, "uniform")
+
+
+def test_uses_of_a_hand_worked_table():
+    """Frames 2 and 5 are segmented; by the first setting with 0 and 3, by the second alone."""
+    first, last = uses(7, [2, 5], [np.array([[0], [3]]), np.zeros((2, 0), int)])
+    assert first.tolist() == [2, 7, 2, 5, 7, 5, 7]
+    assert last.tolist() == [2, -1, 2, 5, -1, 5, -1]
+
+
+def test_most_references_counts_each_once_a_batch():
+    table = np.array([[0, 1], [0, 2], [1, 2], [3, 3], [4, 5]])
+    assert [most_references(table, size) for size in (1, 2, 3, 5)] == [2, 3, 3, 6]

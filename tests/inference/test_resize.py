@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.inference.resize import filter_taps, resize_antialiased
+from cosnet_jax.inference.resize import enlarge, filter_taps, resize_antialiased
+from cosnet_jax.models.layers import resize_bilinear
 
 SIZES = [
     ((480, 854), (473, 473)),  # a DAVIS frame to the release's input: both axes shrink
@@ -42,3 +43,12 @@ def test_taps_of_a_hand_worked_row():
     row = np.zeros((2, 4))
     np.add.at(row, (np.arange(2)[:, None], pixels), weights / 2**22)
     np.testing.assert_allclose(row, np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(480, 854), (97, 131), (193, 50), (30, 20)])
+def test_maps_are_resized_as_on_the_device(size):
+    probability = np.random.default_rng(0).random((97, 60), np.float32)
+    given = enlarge(probability, size)
+    assert given.dtype == np.float32
+    # Places between pixels are in float32, and on noise the neighbours are far apart.
+    np.testing.assert_allclose(given, resize_bilinear(probability[None], size)[0], atol=1e-5)

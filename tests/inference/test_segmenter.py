@@ -99,20 +99,23 @@ class Counted:
 
 
 @pytest.mark.parametrize(("sampling", "picked"), [("uniform", [[5]]), ("consecutive", [])])
-def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(network, video, sampling, picked):
+def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
+    network, video, sampling, picked, monkeypatch
+):
     settings = [Setting(3, sampling), Setting(0), Setting(2, sampling, "prediction")]
-    segmenter, encoded = Segmenter(*network, SIZE), []
-    encode = segmenter._encode
-    segmenter._encode = lambda variables, images: encoded.append(images) or encode(variables, images)
+    segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
+    expected = list(segmenter.stream_settings(video, settings))
+    encode = segmenter._network.encode
+    monkeypatch.setattr(segmenter._network, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     frames = Counted(video)
-    expected = list(Segmenter(*network, SIZE).stream_settings(video, settings))
     np.testing.assert_array_equal(list(segmenter.stream_settings(frames, settings)), expected)
     assert len(encoded) == 7
     assert frames.passes == 1
     assert frames.picked == picked
 
 
-def test_few_frames_are_held_at_a_time(network, video):
+@pytest.mark.parametrize(("batch_size", "held"), [(1, 8), (4, 20)])
+def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
     alive, most = set(), 0
 
     class Watched:
@@ -131,10 +134,10 @@ def test_few_frames_are_held_at_a_time(network, video):
         def read(self, indices):
             return [video[index % 7] for index in indices]
 
-    for number, _ in enumerate(Segmenter(*network, SIZE, Setting(2)).stream_pairs(Watched())):
+    for number, _ in enumerate(Segmenter(*network, SIZE, Setting(2), batch_size).stream_pairs(Watched())):
         most = max(most, len(alive))
         assert number < 40
-    assert most <= 8  # those read ahead, on the device, and with the caller
+    assert most <= held  # those read ahead, in two batches on the device, and with the caller
 
 
 def test_pairs_are_the_frames_with_their_maps(network, video):
@@ -146,7 +149,7 @@ def test_pairs_are_the_frames_with_their_maps(network, video):
 
 def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
     before = threading.active_count()
-    stream = Segmenter(*network, SIZE).stream(video)
+    stream = Segmenter(*network, SIZE, batch_size=1).stream(video)
     next(stream)
     assert threading.active_count() > before
     stream.close()
@@ -159,6 +162,54 @@ def test_several_settings_at_once_are_each_alone(network, video):
     for number, setting in enumerate(settings):
         alone = Segmenter(*network, SIZE, setting)(video)
         np.testing.assert_array_equal(np.stack([maps[number] for maps in together]), alone)
+
+
+WAYS = [Setting(3), Setting(0), Setting(2, "consecutive", "prediction"), Setting(3, "random", "group")]
+
+
+@pytest.mark.parametrize("batch_size", [3, 6, None])  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
+def test_batches_and_devices_change_no_map(network, video, batch_size):
+    expected = np.array(list(Segmenter(*network, SIZE, batch_size=1).stream_settings(video, WAYS)))
+    given = np.array(list(Segmenter(*network, SIZE, batch_size=batch_size).stream_settings(video, WAYS)))
+    assert given.shape == (7, 4, 50, 61)
+    np.testing.assert_allclose(given, expected, atol=2e-6)  # float32 rounding
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
+    """Frames with the same references as others, with other ones, and a last batch that is not full."""
+    video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)
+    settings = [Setting(5), Setting(3, "consecutive", "prediction"), Setting(0)]
+    stream = Segmenter(*network, (33, 40), batch_size=batch_size).stream_settings(video, settings)
+    compiled = []
+
+    def note(event, *_, **__):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        next(stream)
+        assert compiled
+        compiled.clear()
+        assert len(list(stream)) == 22
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(network, video, batch_size, monkeypatch):
+    queries, settings = [1, 2, 6], [Setting(2), Setting(2, "random", seed=3)]
+    expected = np.array(list(Segmenter(*network, SIZE, batch_size=batch_size).stream_settings(video, settings)))[
+        queries
+    ]
+    segmenter, encoded = Segmenter(*network, SIZE, batch_size=batch_size), []
+    encode = segmenter._network.encode
+    monkeypatch.setattr(segmenter._network, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
+    np.testing.assert_allclose(list(segmenter.stream_settings(video, settings, queries)), expected, atol=2e-6)
+    tables = [choose_references(7, 2, sampling, 3)[queries] for sampling in ("uniform", "random")]
+    assert len(encoded) == len(np.union1d(queries, tables)) < 7
 
 
 def test_one_frame_and_two_frames(network, video):
