@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.config import MIN_SIZE
+from cosnet_jax.config import MIN_SIZE, inference_size
 from cosnet_jax.data.video_io import open_video
 from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
@@ -40,16 +40,14 @@ def explain(
       path: a video file, or a folder of frames.
       frame: number of the frame, from 0.
       output: the picture, a PNG file.
-      checkpoint: see `checkpoints.find`.
+      checkpoint: see `checkpoints.find`; None takes the shipped model.
       pixel: (y, x) in the frame, whose co-attention is shown; None takes the most probable one.
-      size: (height, width) of the network's input; None takes the size of training.
+      size: (height, width) of the network's input; None takes the configuration's.
       sampling: of the references, see `choose_references`.
 
     Raises:
       InputError: there is no such video, frame, pixel or checkpoint, or the network has no co-attention.
     """
-    if not checkpoint:
-        raise InputError("--checkpoint is needed: a checkpoint, or the working directory of a training")
     if Path(output).suffix.lower() != ".png":
         raise InputError(f"--output is {output}; expected a .png file")
     if size is not None and min(size) < MIN_SIZE:
@@ -62,10 +60,10 @@ def explain(
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
     tables = [choose_references(len(video), count, sampling)[frame] for count in COUNTS]
     writable_folder(Path(output).expanduser().parent)
-    variables, config = checkpoints.load(checkpoint)
+    variables, config = checkpoints.load(checkpoint or checkpoints.PRETRAINED)
     if config.model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
-    model, size = make_model(config.model), tuple(size or config.size)
+    model, size = make_model(config.model), tuple(size or inference_size(config))
 
     segmenter = Segmenter(model, variables, size, Setting(sampling=sampling))
     masks = {}

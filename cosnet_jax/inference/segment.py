@@ -19,6 +19,7 @@ from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.results import ResultWriter
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
+from cosnet_jax.training.checkpoints import PRETRAINED
 
 
 def segment(
@@ -42,8 +43,8 @@ def segment(
     Args:
       inputs: video files, or folders of frames.
       output: folder for the results; of several inputs each has a folder of its name in it.
-      checkpoint: see `checkpoints.find`.
-      size: (height, width) of the network's input; None takes the size of training.
+      checkpoint: see `checkpoints.find`; None takes the shipped model.
+      size: (height, width) of the network's input; None takes the configuration's.
       num_references, sampling, fusion: see `Setting`.
       refine: whether a CRF sharpens the probabilities.
       threshold: a pixel is foreground where its probability is above this, in [0, 1).
@@ -55,8 +56,6 @@ def segment(
     Raises:
       InputError: an input is no video, the checkpoint is missing, the output cannot be written, or a setting is wrong.
     """
-    if not checkpoint:
-        raise InputError("--checkpoint is needed: a checkpoint, or the working directory of a training")
     if size is not None and min(size) < MIN_SIZE:
         raise InputError(f"--size is {tuple(size)}; expected at least {MIN_SIZE} pixels either way")
     if not 0 <= threshold < 1:
@@ -65,7 +64,7 @@ def segment(
         crf.check_installed()
     videos = [open_video(path) for path in inputs]
     folders = output_folders(videos, Path(output).expanduser())
-    segmenter = Segmenter.from_checkpoint(checkpoint, size, num_references, sampling, fusion)
+    segmenter = Segmenter.from_checkpoint(checkpoint or PRETRAINED, size, num_references, sampling, fusion)
     for folder in folders:
         writable_folder(folder)
     for video, folder in zip(videos, folders, strict=True):

@@ -106,6 +106,18 @@ class Segmenter:
         setting = Setting(num_references, sampling, fusion)
         return cls(make_model(config.model), variables, size or inference_size(config), setting, batch_size)
 
+    @classmethod
+    def pretrained(cls, **settings) -> Segmenter:
+        """Builds a segmenter from the trained model in the package, `davis16_lite` (see its model card).
+
+        Args:
+          **settings: as in `from_checkpoint`: size, num_references, sampling, fusion.
+
+        Returns:
+          A segmenter.
+        """
+        return cls.from_checkpoint(checkpoints.PRETRAINED, **settings)
+
     def __call__(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
 

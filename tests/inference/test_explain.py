@@ -54,7 +54,6 @@ def test_wrong_inputs_are_named(checkpoint, folder, tmp_path):
         ({"output": tmp_path / "x.jpg"}, r"x.jpg; expected a .png file"),
         ({"output": folder / "frame8.png" / "x.png"}, "cannot be written to"),
         ({"size": (9, 99)}, "--size is"),
-        ({"checkpoint": None}, "--checkpoint is needed"),
         ({"sampling": "best"}, "sampling is 'best'"),
     ):
         arguments = {"path": folder, "frame": 0, "output": tmp_path / "x.png", "checkpoint": checkpoint, **changes}

@@ -107,7 +107,6 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
         with pytest.raises(InputError, match=message):
             segment([tmp_path / name for name in inputs], output, checkpoint)
     for settings, message in (
-        ({"checkpoint": None}, "--checkpoint is needed"),
         ({"checkpoint": tmp_path / "empty"}, "empty holds no checkpoint"),
         ({"size": (9, 99)}, r"--size is \(9, 99\); expected at least 17 pixels"),
         ({"threshold": 1.0}, "--threshold is 1.0; expected at least 0 and below 1"),
