@@ -81,6 +81,15 @@ def ablate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def search_crf(arguments: argparse.Namespace) -> int:
+    """A checkpoint on validation frames -> the scores of the CRF's settings."""
+    from cosnet_jax.config import read_config
+    from cosnet_jax.search_crf import search_crf
+
+    print(search_crf(read_config(arguments.config, arguments.overrides), arguments.workdir, arguments.checkpoint))
+    return 0
+
+
 def explain(arguments: argparse.Namespace) -> int:
     """A frame of a video -> a picture of how it was segmented."""
     from cosnet_jax.inference.explain import explain
@@ -110,7 +119,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(function, description: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(function.__name__, help=description, description=description)
+        name = function.__name__.replace("_", "-")
+        added = commands.add_parser(name, help=description, description=description)
         added.set_defaults(run=function)
         return added
 
@@ -147,9 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the results; several inputs get one each in it",
     )
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
-    added.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)"
-    )
+    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)")
     added.add_argument(
         "--num-references", type=int, default=5, metavar="N", help="frames that each frame is compared with (5)"
     )
@@ -170,15 +178,22 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--workdir", required=True, metavar="OUT", help="folder for the tables and the report")
     added.epilog = "Settings are changed as in evaluate.py: --config.KEY=VALUE."
 
+    added = command(search_crf, "Compare the release's nine settings of the CRF by mean J on validation frames.")
+    added.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    added.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    added.add_argument("--workdir", required=True, metavar="OUT", help="folder for crf_search.json")
+    added.epilog = (
+        "Settings are changed as in evaluate.py: --config.KEY=VALUE. --config.validate_frames=N takes N frames of each "
+        "sequence, --config.data.hold_out=NAME,NAME those sequences of the training set."
+    )
+
     added = command(explain, "Show how a frame is segmented: masks by number of references, co-attention, gates.")
     added.add_argument("input", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
     added.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
     added.add_argument("--pixel", nargs=2, type=int, metavar=("Y", "X"), help="whose co-attention is shown (likeliest)")
     added.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
     added.add_argument("--checkpoint", metavar="DIR", help="or the working directory of a training (the shipped model)")
-    added.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)"
-    )
+    added.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the network's input (as configured)")
     added.add_argument("--sampling", default="uniform", help="of references: uniform (default), random or consecutive")
 
     added = command(prepare, "Prepare a dataset for training and evaluation.")
@@ -202,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     parsed, others = parser.parse_known_args(arguments)
-    if parsed.run is ablate:
+    if parsed.run in (ablate, search_crf):
         parsed.overrides = others
     elif others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")

@@ -21,8 +21,8 @@ class CRFParams:
 
     The release tries three widths (10, 15, 20) and three weights (8, 9, 10) of the appearance kernel; the default is
     the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight hardly mattered; the
-    narrowest kernel was best for outlines that are only coarse, the widest for blotchy maps. `score_settings` finds
-    what suits a model.
+    narrowest kernel was best for outlines that are only coarse, the widest for blotchy maps. The command
+    `search-crf` finds what suits a model.
 
     Attributes:
       gaussian_sxy: standard deviation of the smoothness kernel in pixels.
@@ -51,13 +51,18 @@ class CRFParams:
                 raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
 
 
+def params_of(config: ConfigDict) -> CRFParams:
+    """The parameters of `config.inference.crf`; raises an InputError if one is out of range."""
+    return CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
+
+
 def configured(config: ConfigDict) -> CRFParams | None:
-    """The parameters of `config.inference.crf`, or None where it is not enabled.
+    """As `params_of`, or None where the CRF is not enabled.
 
     Raises:
       InputError: a value is out of range, or pydensecrf2 is not installed.
     """
-    params = CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
+    params = params_of(config)
     if config.enabled:
         check_installed()
     return params if config.enabled else None
@@ -133,14 +138,14 @@ def refine_stream(
 
 def score_settings(
     examples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    settings: Sequence[CRFParams] = RELEASE_SETTINGS,
+    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
     workers: int | None = None,
 ) -> np.ndarray:
     """Scores parameter settings on frames with ground truth, for a search on a validation set.
 
     Args:
       examples: (image, probability, truth) triples: the first two as `refine` takes them, the truth bool (H, W).
-      settings: what is compared; by default the release's nine.
+      settings: what is compared, None for the maps as they are; by default the release's nine.
       workers: number of processes; None or 0 for one a core.
 
     Returns:
@@ -158,8 +163,9 @@ def check_installed() -> None:
     _pydensecrf()
 
 
-def _score(image: np.ndarray, probability: np.ndarray, truth: np.ndarray, params: CRFParams) -> float:
-    return jaccard(refine(image, probability, params) > 0.5, truth)
+def _score(image: np.ndarray, probability: np.ndarray, truth: np.ndarray, params: CRFParams | None) -> float:
+    refined = probability if params is None else refine(image, probability, params)
+    return jaccard(refined > 0.5, truth)
 
 
 def _pydensecrf():
