@@ -14,25 +14,26 @@ sources=(--config.data.davis16.source="$data/DAVIS" --config.data.duts.source="$
          --config.data.stills.source="$data/stills")
 
 train() {  # NAME CONFIG INIT [OVERRIDES]
-    "$python" train.py --config="$2" --workdir="$out/$1" --config.init="$3" "${sources[@]}" "${@:4}"
+    "$python" train.py --config="$2" --workdir="$out/$1" --config.init="$3" --config.validate_every=0 \
+        "${sources[@]}" "${@:4}"
 }
 
 evaluate() {  # NAME CHECKPOINT [OVERRIDES]
     [ -f "$out/$1/results.json" ] || "$python" evaluate.py --config=$lite --workdir="$out/$1" \
-        --checkpoint="$out/$2/checkpoints" "${sources[@]}" "${@:3}"
+        --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The shipped model: the last step of training, not the best by validation, for validation sees the test sequences.
+# The shipped model: the last step of training, at half precision.
 train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
 train lite $lite "$out/saliency/checkpoints"
-evaluate lite_val lite
-evaluate lite_val_crf lite --config.inference.crf.enabled=True
-"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$out/lite/checkpoints" --workdir="$out/lite_ablation" \
-    "${sources[@]}"
+packed=$out/davis16_lite.npz
+"$python" -m cosnet_jax pack "$out/lite/checkpoints" --output "$packed"
+evaluate lite_val "$packed"
+"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$packed" --workdir="$out/lite_ablation" "${sources[@]}"
 
 # Table 1: the co-attentions, trained alike and for less long.
 for coattention in symmetric vanilla channelwise none; do
-    changes=(--config.model.coattention=$coattention --config.total_steps=500)
+    changes=(--config.model.coattention=$coattention --config.total_steps=250)
     train "short_$coattention" $lite "$out/saliency/checkpoints" "${changes[@]}"
-    evaluate "short_${coattention}_val" "short_$coattention" "${changes[@]}"
+    evaluate "short_${coattention}_val" "$out/short_$coattention/checkpoints" "${changes[@]}"
 done
