@@ -60,9 +60,9 @@ def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
       InputError: for a key that the network does not have, or a name that is none of its parts.
     """
     for key, known in CHOICES.items():
-        if config[key] not in known:
+        if key in config and config[key] not in known:  # checkpoints of older versions lack the newer keys
             raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
-    if config.output_stride != 8 and config.backbone != "mobilenet_v2":
+    if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
         raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
     settings = dict(config.items())
     settings["dtype"] = jnp.dtype(settings["dtype"])
