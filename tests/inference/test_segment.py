@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -136,6 +140,74 @@ def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint,
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(InputError, match="closed: cannot be written to"):
             segment([folder], tmp_path / "closed", checkpoint)
+    if os.path.isdir("/proc/self"):  # where not even root can make a file
+        with pytest.raises(InputError, match="/proc/self: cannot be written to"):
+            segment([folder], "/proc/self", checkpoint)
+
+
+def test_a_file_system_that_is_read_only_is_one_line_and_status_1(checkpoint, folder, tmp_path, monkeypatch, capsys):
+    touch = Path.touch
+
+    def refuse(path, *arguments, **options):
+        if tmp_path / "out" in path.parents:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["segment", str(folder), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'out'}: cannot be written to (Read-only file system)\n"
+    assert files(tmp_path / "out") == []
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """A limit on the size of files, which stands for a full disk: a file that is too large is written in part."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+MASKS = [f"masks/frame{number}.png" for number in range(8, 14)]
+
+
+@pytest.mark.parametrize(
+    ("largest", "failing", "options"),
+    [
+        (50, "masks/frame8.png", {}),  # smaller than a mask
+        (700, "probabilities/frame8.png", {"save_probabilities": True}),
+        (700, "overlay.mp4", {}),
+        (20_000, "contact_sheet.png", {}),
+    ],
+)
+def test_a_full_disk_leaves_whole_files_and_says_which_one_failed(
+    checkpoint, folder, tmp_path, largest, failing, options
+):
+    segment([folder], tmp_path / "whole", checkpoint, **options)
+    with largest_file(largest), pytest.raises(InputError) as error:
+        segment([folder], tmp_path / "out", checkpoint, **options)
+    assert str(error.value) == f"{tmp_path / 'out' / failing}: cannot be written (File too large)"
+    written = files(tmp_path / "out")
+    assert failing not in written and set(written) < set(files(tmp_path / "whole"))
+    assert all((tmp_path / "out" / name).stat().st_size <= largest for name in written)
+    if failing in ("overlay.mp4", "contact_sheet.png"):  # made when all frames are
+        assert set(MASKS) <= set(written)
+    for name in written:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_an_earlier_run_wrote_stays_whole(checkpoint, folder, tmp_path):
+    segment([folder], tmp_path / "out", checkpoint)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
+    with largest_file(700), pytest.raises(InputError, match="cannot be written"):
+        segment([folder], tmp_path / "out", checkpoint, threshold=0.4)
+    assert files(tmp_path / "out") == sorted(before)
+    for name in ("overlay.mp4", "contact_sheet.png"):
+        assert (tmp_path / "out" / name).read_bytes() == before[name]
 
 
 def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
@@ -155,24 +227,29 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
     assert set(files(tmp_path / "out")) <= {f"masks/frame{number}.png" for number in range(8, 12)}
 
 
-def test_ctrl_c_leaves_whole_masks_and_nothing_half_written(checkpoint, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--crf", "--save-probabilities"]])
+def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):
+    if "--crf" in options:
+        pytest.importorskip("pydensecrf")
     (tmp_path / "long").mkdir()
     for number in range(3000):
         os.symlink(tmp_path / "frame.png", tmp_path / "long" / f"{number}.png")
-    Image.new("RGB", (640, 480), (90, 40, 20)).save(tmp_path / "frame.png")
-    command = [sys.executable, "-m", "cosnet_jax", "segment", tmp_path / "long", "--output", tmp_path / "out"]
+    Image.new("RGB", (160, 120), (90, 40, 20)).save(tmp_path / "frame.png")
+    command = [sys.executable, "-m", "cosnet_jax", "segment", tmp_path / "long", "--output", tmp_path / "out", *options]
     process = subprocess.Popen([*command, "--checkpoint", checkpoint], stderr=subprocess.PIPE, text=True)
-    masks, deadline = tmp_path / "out" / "masks" / "3.png", time.monotonic() + 50
-    while not masks.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    mask, deadline = tmp_path / "out" / "masks" / "3.png", time.monotonic() + 50
+    while not mask.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)  # the workers of the CRF share its stderr: its end is theirs
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
     assert error == "interrupted\n"
     written = files(tmp_path / "out")
-    assert written == sorted(f"masks/{number}.png" for number in range(len(written)))
-    assert 4 <= len(written) < 3000
-    assert all(read(tmp_path / "out" / name).shape == (480, 640) for name in written)
+    masks = [name for name in written if name.startswith("masks/")]
+    assert masks == sorted(f"masks/{number}.png" for number in range(len(masks)))
+    assert 4 <= len(masks) < 3000
+    assert {name.split("/")[0] for name in written} == ({"masks", "probabilities"} if options else {"masks"})
+    assert all(read(tmp_path / "out" / name).shape == (120, 160) for name in written)
 
 
 def test_marked_references_are_those_that_the_whole_video_shares():
