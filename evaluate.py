@@ -84,7 +84,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     if config.evaluation.sample:
         sections.append(sample_section())
     write_results(workdir / "results.json", results)
-    (workdir / "results.md").write_text(markdown(results), encoding="utf-8")
+    with whole_file(workdir / "results.md") as temporary:
+        temporary.write_text(markdown(results), encoding="utf-8")
     write_report(
         workdir / "report.html", f"COSNet on {about['dataset']}", results, facts=facts, sequences=sequences,
         masks_dir=masks, training_records=records, sections=sections,

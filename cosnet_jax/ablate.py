@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import as_stored, check_config, inference_size
 from cosnet_jax.data.sequences import open_sequences
-from cosnet_jax.data.video_writer import writable_folder
+from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol
 from cosnet_jax.evaluation.region import jaccard
@@ -74,7 +74,8 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
 
     text = report.markdown(results)
     write_results(workdir / "ablation.json", results)
-    (workdir / "ablation.md").write_text(text, encoding="utf-8")
+    with whole_file(workdir / "ablation.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     facts = {"checkpoint": checkpoint, "configuration": config.name}
     report.write_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, facts)
     return f"{text}\nreport in {workdir / 'report.html'}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
 
 
@@ -17,17 +17,16 @@ def write_results(path: str | Path, results: dict) -> None:
       results: what `score.score_masks` returns.
 
     Raises:
-      InputError: something in the results is no JSON (e.g. a NaN).
+      InputError: something in the results is no JSON (e.g. a NaN), or the file cannot be written.
     """
     path = Path(path)
     try:
         text = json.dumps(results, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: the results cannot be written as JSON ({error})") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    writable_folder(path.parent)
+    with whole_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_results(path: str | Path) -> dict:

@@ -25,6 +25,16 @@ def test_what_is_no_json_leaves_the_old_file(tmp_path, value):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written to"):
+        write_results(tmp_path / "file" / "results.json", RESULTS)
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(InputError, match=r"results\.json: cannot be written \(Is a directory\)"):
+        write_results(tmp_path / "results.json", RESULTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "results.json"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [(None, "cannot be read"), ("{", "not JSON"), ("[]", "not the results"), ('{"J": 1}', "not the results")],
