@@ -164,9 +164,9 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
       uint8 RGB (H, W, 3).
     """
     if frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components):
-        image = over_black(frame.to_ndarray(format="rgba"))
+        image = over_black(frame.to_ndarray(format="rgba", threads=1))
     else:
-        image = frame.to_ndarray(format="rgb24")
+        image = frame.to_ndarray(format="rgb24", threads=1)  # more convert some frames differently each time
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 

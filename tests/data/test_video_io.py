@@ -28,6 +28,7 @@ def encode(path, frames, codec="ffv1", pix_fmt="bgr0", rate=25, times=None, **op
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
+        stream.codec_context.thread_count = 1  # FFmpeg's conversion to deep formats is not the same twice with threads
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, image in enumerate(frames):
