@@ -7,9 +7,15 @@ import pytest
 import evaluate
 from configs import synthetic
 from cosnet_jax import cli
-from cosnet_jax.ablate import ablate
+from cosnet_jax.ablate import ablate, score_settings
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.checkpoints import LATEST, Checkpoints
+from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.ablation import SharingSegmenter
+from cosnet_jax.inference.frames import SequenceFrames
+from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.training.checkpoints import LATEST, Checkpoints, load
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state, init_variables, make_model
 
@@ -77,6 +83,41 @@ def test_the_tables_are_the_papers(ablation):
     page = (ablation / "report.html").read_text()
     assert "number of reference frames N" in page
     assert "<td>val0001</td>" in page or ">val0001<" in page
+
+
+class SparselyAnnotated:
+    """The first synthetic video with masks of three of its frames, one of them empty; it notes what is read."""
+
+    def __init__(self, config):
+        (self._whole, *_) = open_sequences("synthetic", "val", config.data)
+        self.name, self.frames, self.annotated, self.read_frames = "a", self._whole.frames, (1, 4, 8), []
+
+    def __len__(self):
+        return len(self.frames)
+
+    def image(self, i):
+        self.read_frames.append(i)
+        return self._whole.image(i)
+
+    def mask(self, i):
+        return self._whole.mask(i) & (i != 4) if i in self.annotated else None
+
+
+def test_only_frames_that_count_are_segmented(checkpoint):
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
+    config, (variables, _) = tiny(), load(checkpoint)
+    model, settings = make_model(config.model), [Setting(2), Setting(2, fusion="prediction"), Setting(0)]
+    sequence = SparselyAnnotated(config)
+    segmenter = SharingSegmenter(model, variables, config.size)
+    given = score_settings(segmenter, [sequence], settings, get_protocol("fbms"))
+    references = segmenter.references(9, settings[0])[[1, 8]]
+    assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
+    maps = list(Segmenter(model, variables, config.size).stream_settings(SequenceFrames(sequence), settings))
+    for number, setting in enumerate(settings):
+        expected = [jaccard(maps[i][number] > 0.5, sequence.mask(i)) for i in (1, 8)]
+        assert given[setting]["per_frame"]["a"]["frames"] == [sequence.frames[1], sequence.frames[8]]
+        # A pixel whose probability is one half to the last bits may fall either way.
+        assert given[setting]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
