@@ -1,10 +1,11 @@
 """Times the inference engine against the released test loop, run by the PyTorch twin with the same weights.
 
-    python bench/segment.py [--weights=RELEASED.pth] [--size H W] [--frames T] [--dtype bfloat16]
+    python bench/segment.py [--weights=RELEASED.pth] [--size H W] [--frames T] [--dtype bfloat16] [--batch-size B]
 
 The released loop takes each frame through the network once for each reference, as a pair, and averages the predictions.
 Its frames are resized and scaled beforehand, so the network alone is timed; the engine is timed from frames to maps.
-Both run on the GPU if torch and jax have one, else on the CPU. The floor is one pass of our encoder a frame.
+Both run on the GPU if torch and jax have one, else on the CPU. The floor is one pass of our encoder a frame, in the
+engine's batches. Seconds of the CPU (of all threads) are given too: other work on the machine disturbs them less.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import jax
 import numpy as np
 import torch
 
+from cosnet_jax.inference.network import Encoded, get_network
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.interop.compare import to_twin
 from cosnet_jax.interop.convert import convert_state_dict
@@ -46,10 +50,21 @@ def make_video(size: tuple[int, int], count: int) -> np.ndarray:
     return np.stack([cv2.resize(noise[:, number : number + 8], size[::-1]) for number in range(count)])
 
 
-def seconds(function, count: int) -> float:
-    start = time.perf_counter()
+class Seconds(NamedTuple):
+    """Seconds a frame, on the clock and of the CPU."""
+
+    clock: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.clock:8.3f} s a frame ({self.cpu:.3f} s of the CPU)"
+
+
+def timed(function: Callable[[], object], count: int) -> Seconds:
+    """Times a call that works on some frames."""
+    start = time.perf_counter(), time.process_time()
     function()
-    return (time.perf_counter() - start) / count
+    return Seconds((time.perf_counter() - start[0]) / count, (time.process_time() - start[1]) / count)
 
 
 def main() -> None:
@@ -59,6 +74,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=12, help="that the engine segments")
     parser.add_argument("--baseline-frames", type=int, default=2, help="that the released loop segments")
     parser.add_argument("--num-references", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, help="frames that the engine takes at a time (what suits the device)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of our computation")
     options = parser.parse_args()
     size = tuple(options.size)
@@ -68,7 +84,7 @@ def main() -> None:
     config.model.dtype = options.dtype
     model = make_model(config.model)
     setting = Setting(options.num_references, fusion="prediction")
-    segmenter = Segmenter(model, variables, size, setting)
+    segmenter = Segmenter(model, variables, size, setting, options.batch_size)
     video = make_video(size, options.frames)
     references = segmenter.references(len(video), setting)
 
@@ -84,26 +100,46 @@ def main() -> None:
         ]
         return torch.stack(maps).cpu().numpy()
 
-    encode = jax.jit(lambda variables, frame: model.apply(variables, frame, method="encode"))
-    encode(variables, video[:1]).block_until_ready()
+    # The engine's two stages, each with batches as the engine makes them.
+    network = get_network(model, size, options.batch_size)
+    placed, batch_size = network.place(variables), network.batch_size
+    batch = [network.shrink(frame) for frame in np.resize(video, (batch_size, *video.shape[1:]))]
+    table = np.tile(np.arange(options.num_references), (batch_size, 1))
+    kept: dict[int, Encoded] = {}
+
+    def encode() -> None:
+        while len(kept) < max(batch_size, options.num_references):
+            kept.update(enumerate(network.encode(placed, batch), len(kept)))
+        jax.block_until_ready(kept)
+
+    def encode_batch() -> None:
+        jax.block_until_ready(list(network.encode(placed, batch)))
+
+    def segment_batch() -> None:
+        width = options.num_references
+        network.segment(placed, kept, range(batch_size), table, setting.fusion, width).block_until_ready()
+
+    encode()
+    segment_batch()
     next(segmenter.stream(video))  # compiled
     loop(1)
 
     expected: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    passes = min(4, len(video))
-    floor = seconds(lambda: [encode(variables, frame[None]).block_until_ready() for frame in video[:passes]], passes)
-    ours = seconds(lambda: found.extend(segmenter.stream(video)), len(video))
-    theirs = seconds(lambda: expected.extend(loop(options.baseline_frames)), options.baseline_frames)
+    floor, segmenting = timed(encode_batch, batch_size), timed(segment_batch, batch_size)
+    ours = timed(lambda: found.extend(segmenter.stream(video)), len(video))
+    theirs = timed(lambda: expected.extend(loop(options.baseline_frames)), options.baseline_frames)
     difference = np.abs(np.stack(found[: len(expected)]) - expected).max()
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {cores} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{size[0]}x{size[1]}, N = {options.num_references}, {options.dtype}, {where}")
-    print(f"  released loop (PyTorch, float32): {theirs:8.3f} s a frame, over {options.baseline_frames}")
-    print(f"  engine, frames to maps:           {ours:8.3f} s a frame, over {len(video)}")
-    print(f"  one pass of our encoder:          {floor:8.3f} s a frame, over {passes}")
-    print(f"  {theirs / ours:.1f} times as fast as the loop; {100 * floor / ours:.0f}% of the floor's speed")
+    print(f"  released loop (PyTorch, float32): {theirs}, over {options.baseline_frames}")
+    print(f"  engine, frames to maps:           {ours}, over {len(video)}, in batches of {batch_size}")
+    print(f"    its encoder, which is the floor: {floor}")
+    print(f"    its co-attention and heads:     {segmenting}")
+    for name, own, other, least in zip(Seconds._fields, ours, theirs, floor, strict=True):
+        print(f"  by the {name}: {other / own:.1f} times the loop's speed, {100 * least / own:.0f}% of the floor's")
     print(f"  largest difference of a probability: {difference:.1e} (of maps that reach from {extent(expected)})")
 
 
