@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
+    config.model.head_dropout = 0.0  # share of the channels of V that training hides from the head
     config.model.width = 1.0  # channel multiplier of mobilenet_v2
     config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
     config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
@@ -38,6 +39,7 @@ def get_config() -> ConfigDict:
     config.model.prelu = True  # after the ASPP; False: ReLU
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
+    config.model.reference_pooling = 1  # a reference is compared with by the means of squares of so many positions
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     config.model.dtype = "float32"  # float32 | bfloat16: of the computation

@@ -11,7 +11,7 @@ import numpy as np
 
 from cosnet_jax.inference.network import Encoded
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.cosnet import COSNet, flatten
+from cosnet_jax.models.cosnet import COSNet
 
 LARGEST_BLOCK = 8
 
@@ -32,7 +32,8 @@ class SharingSegmenter(Segmenter):
         def summarise(variables, query, references):
             """An encoded frame and a list of others -> its gated summary (h, w, c) over each."""
             keys = jnp.stack([reference.keys for reference in references])
-            values = flatten(jnp.stack([reference.features for reference in references]))
+            features = jnp.stack([reference.features for reference in references])
+            values = model.apply(variables, features, method="values")
             return list(model.apply(variables, query.features[None], keys[None], values[None], method="summaries")[0])
 
         @jax.jit

@@ -94,8 +94,8 @@ def look_inside(
       pixel: (y, x) in the frame.
 
     Returns:
-      The attention (N, h, w), which sums to 1 over each reference (a column of S_c, Eq. 6), and the gates (N, h, w) of
-      the frame's summaries over each reference (Eq. 8).
+      The attention (N, h', w'), which sums to 1 over each reference (a column of S_c, Eq. 6), and the gates (N, h, w)
+      of the frame's summaries over each reference (Eq. 8).
     """
 
     @jax.jit
@@ -109,9 +109,9 @@ def look_inside(
     row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
     query = queries[0, row * width + column]
     affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
-    attention = jax.nn.softmax(affinity, axis=1).reshape(count, height, width)
-    _, sown = model.apply(
-        variables, features[:1], keys[None], flatten(features[1:])[None], method="attend", mutable=["intermediates"]
-    )
+    shape = [-(-length // model.reference_pooling) for length in (height, width)]
+    attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
+    values = model.apply(variables, features[1:], method="values")
+    _, sown = model.apply(variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"])
     gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
     return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

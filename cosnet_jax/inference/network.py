@@ -12,7 +12,7 @@ import numpy as np
 
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models import cosnet
-from cosnet_jax.models.cosnet import COSNet, flatten
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.parallel import Devices
 
 FUSIONS = ("prediction", *cosnet.FUSIONS)
@@ -58,7 +58,8 @@ class Network:
         def segment(shared, queries, fusion):
             """Queries (n, h, w, c), places (n, N) of their references among M encoded ones -> (n, *size)."""
             (variables, encoded), (features, places) = shared, queries
-            keys, values = encoded.keys[places], flatten(encoded.features)[places]  # (n, N, j, d), (n, N, j, c)
+            values = model.apply(variables, encoded.features, method="values")
+            keys, values = encoded.keys[places], values[places]  # (n, N, j, d), (n, N, j, c)
             if fusion != "prediction":
                 summary = model.apply(variables, features, keys, values, fusion, method="attend")
                 return jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))

@@ -79,11 +79,15 @@ class COSNet(nn.Module):
       branch).
       channels: C, of the features V.
       head_features: channels inside the head.
+      head_dropout: see `SegmentationHead`.
       width, blocks, output_stride: of mobilenet_v2: channel multiplier, number of inverted residuals kept, 8 or 16.
       stride_in_first, ceil_mode: of the ResNet.
       aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0 leaves it out.
       gate_bias: whether Eq. 8 has its bias b_f.
+      reference_pooling: side of the squares of positions whose features a reference averages before others are
+        compared with it (the subsampling of Wang et al., Non-local Neural Networks, CVPR 2018); 1, as in the paper,
+        keeps every position.
       input_scaling: see `scale_input`.
       affinity_budget: MiB of float32 that the affinity of a batch of frames with a reference may take; a larger one is
         computed block by block, with the same result.
@@ -96,6 +100,7 @@ class COSNet(nn.Module):
     head: str = "paper"
     channels: int = 512
     head_features: int = 256
+    head_dropout: float = 0.0
     width: float = 1.0
     blocks: int = 17
     output_stride: int = 8
@@ -107,6 +112,7 @@ class COSNet(nn.Module):
     prelu: bool = True
     low_level: int = 0
     gate_bias: bool = True
+    reference_pooling: int = 1
     input_scaling: str = "imagenet"
     affinity_budget: float = 512
     axis_name: str | None = None
@@ -126,7 +132,8 @@ class COSNet(nn.Module):
             raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
         self.affinity = coattention.VARIANTS[self.coattention](self.channels)
         self.gate = coattention.Gate(self.gate_bias, self.dtype)
-        shape = (heads.CONVOLUTIONS[self.head], self.head_features, self.axis_name, self.dtype)
+        convolutions = heads.CONVOLUTIONS[self.head]
+        shape = (convolutions, self.head_features, self.head_dropout, self.axis_name, self.dtype)
         self.head_a = heads.SegmentationHead(*shape)
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
 
@@ -155,9 +162,16 @@ class COSNet(nn.Module):
         logits = self.encoder.side_logits(features).astype(jnp.float32)
         return resize_bilinear(logits, size)[..., 0]
 
+    def values(self, features: Array) -> Array:
+        """What summaries are made of: a reference's features (n, h, w, c) to (n, j, c)."""
+        if self.reference_pooling > 1:
+            square = 2 * (self.reference_pooling,)
+            features = nn.avg_pool(features, square, strides=square, padding="SAME", count_include_pad=False)
+        return flatten(features)
+
     def keys(self, features: Array) -> Array:
-        """What a reference is compared by: (n, h, w, c) to (n, h * w, d), computed once a reference."""
-        return self.affinity.key(flatten(features))
+        """What a reference is compared by: (n, h, w, c) to (n, j, d), computed once a reference."""
+        return self.affinity.key(self.values(features))
 
     def attend(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
         """The gated attention summary over N references (with N = 1, Eqs. 7-9).
@@ -165,7 +179,7 @@ class COSNet(nn.Module):
         Args:
           features: (n, h, w, c) of the query frames.
           keys: (n, N, j, d) of each query's references, from `keys`.
-          values: (n, N, j, c): the references' flattened features.
+          values: (n, N, j, c): from `values`.
           fusion: "summary" averages the references' gated summaries (Eq. 13). "group" has one softmax over the
             positions of all references (the authors' group co-attention); "group_released" has it after a softmax over
             the query's positions, as their file has by mistake.
@@ -236,14 +250,16 @@ class COSNet(nn.Module):
           Logits (n, 2, height, width), float32.
         """
         query_a, key_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
-        if coattention.fits(query_a, key_b, self.affinity_budget) or self.is_mutable_collection("intermediates"):
+        fits = coattention.fits(query_a, key_b, self.affinity_budget) or self.is_mutable_collection("intermediates")
+        if fits and self.reference_pooling == 1:
             affinity = coattention.compare(query_a, key_b)  # S (n, i, j)
             self.sow("intermediates", "similarity", affinity)
             summary_a = coattention.summarise(affinity, flatten(b))  # Z_a = V_b S_c
             summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r
         else:
-            summary_a = coattention.attend(query_a, key_b, flatten(b), self.affinity_budget)
-            summary_b = coattention.attend(key_b, query_a, flatten(a), self.affinity_budget)
+            values_a, values_b = self.values(a), self.values(b)
+            summary_a = coattention.attend(query_a, self.affinity.key(values_b), values_b, self.affinity_budget)
+            summary_b = coattention.attend(key_b, self.affinity.query(values_a), values_a, self.affinity_budget)
         summary_a, summary_b = summary_a.reshape(a.shape), summary_b.reshape(b.shape)
         for name, value in (("summary_a", summary_a), ("summary_b", summary_b)):
             self.sow("intermediates", name, value)

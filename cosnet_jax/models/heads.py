@@ -18,11 +18,14 @@ class SegmentationHead(nn.Module):
     Attributes:
       convolutions: how many 3x3 convolutions: two in the paper, one in the release.
       features: their channels.
+      dropout: share of the channels of V that are hidden wherever there is a random key "dropout", as in training, so
+        that the head learns to read Z too.
       axis_name, dtype: as in `COSNet`.
     """
 
     convolutions: int
     features: int = 256
+    dropout: float = 0.0
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -35,6 +38,8 @@ class SegmentationHead(nn.Module):
           features: V (n, h, w, c), or fewer that stand for several summaries in a row each.
           train: as in `COSNet.encode`.
         """
+        if self.dropout and self.has_rng("dropout"):
+            features = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=False)(features)
         inputs = [summary, features]
         for index in range(1, self.convolutions + 1):
             x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(*inputs)

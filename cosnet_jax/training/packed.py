@@ -47,6 +47,15 @@ def write(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> No
         np.savez_compressed(file, **{CONFIG: json.dumps(config.to_dict())}, **halves)
 
 
+def is_packed(path: str | Path) -> bool:
+    """Whether a file is of the form that `write` gives it."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return f"{CONFIG}.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def read(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     """Reads a packed checkpoint; the file need not be trusted.
 

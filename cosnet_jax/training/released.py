@@ -33,13 +33,13 @@ def released_losses(model: COSNet, config: ConfigDict) -> dict:
     def loss(logits, masks):
         return released_loss(logits, masks, config.loss.l1, model.axis_name)
 
-    def still_loss(params, batch_stats, batch):
+    def still_loss(params, batch_stats, batch, _):
         variables, images = {"params": params, "batch_stats": batch_stats}, batch["image"]
         (_, side), updated = model.apply(variables, images, images, method=forward, mutable=["batch_stats"])
         part = loss(side, batch["mask"])
         return config.loss.still * part, ({"side": part}, updated)
 
-    def video_loss(params, batch_stats, batch):
+    def video_loss(params, batch_stats, batch, _):
         variables, (a, b) = {"params": params, "batch_stats": batch_stats}, batch["image"].swapaxes(0, 1)
         (logits, _), updated = model.apply(variables, a, b, method=forward, mutable=["batch_stats"])
         total = loss(logits[:, 0], batch["mask"][:, 0]) + loss(logits[:, 1], batch["mask"][:, 1])

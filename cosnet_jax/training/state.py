@@ -18,7 +18,7 @@ from cosnet_jax.models.cosnet import BACKBONES, COSNet
 from cosnet_jax.models.heads import CONVOLUTIONS
 from cosnet_jax.models.mobilenet import OUTPUT_STRIDES
 from cosnet_jax.models.scaling import SCHEMES
-from cosnet_jax.training import checkpoints
+from cosnet_jax.training import checkpoints, packed
 from cosnet_jax.training.optimizer import Optimizer, parameter_name
 
 CHOICES = {
@@ -109,7 +109,7 @@ def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
       InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
     """
-    if Path(path).is_dir():
+    if Path(path).is_dir() or packed.is_packed(path):
         return load_parts(variables, path)
     if not Path(path).is_file():
         raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights, or a checkpoint")
@@ -145,7 +145,7 @@ def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
 
     Args:
       variables: from `init_variables`.
-      path: a checkpoint, of a training or from `convert`.
+      path: a checkpoint, of a training, from `convert` or from `pack`.
 
     Returns:
       New variables.

@@ -40,7 +40,7 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
       config: the whole configuration; `loss` and `freeze_batch_norm` are read.
 
     Returns:
-      {"still": function, "video": function} of (params, batch_stats, batch) to (loss, (parts, updated variables)).
+      {"still": function, "video": function} of (params, batch_stats, batch, key) to (loss, (parts, updated variables)).
     """
     train = not config.freeze_batch_norm
     if config.loss.entropy not in ENTROPIES:
@@ -52,7 +52,7 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
             loss = loss + config.loss.iou * soft_iou_loss(logits, masks)
         return loss.mean()
 
-    def still_loss(params, batch_stats, batch):
+    def still_loss(params, batch_stats, batch, _):
         def forward(network, images):
             return network.side_logits(network.encode(images, train), images.shape[1:3])
 
@@ -61,9 +61,11 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
         side = mask_loss(logits, batch["mask"])
         return config.loss.still * side, ({"side": side}, updated)
 
-    def video_loss(params, batch_stats, batch):
+    def video_loss(params, batch_stats, batch, key):
         variables = {"params": params, "batch_stats": batch_stats}
-        (logits, side_logits), updated = model.apply(variables, batch["image"], train, mutable=["batch_stats"])
+        (logits, side_logits), updated = model.apply(
+            variables, batch["image"], train, mutable=["batch_stats"], rngs={"dropout": key}
+        )
         size = logits.shape[2:]
         masks = batch["mask"].reshape(-1, *size)
         parts = {"coattention": mask_loss(logits.reshape(-1, *size), masks)}
@@ -88,7 +90,7 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
     Args:
       model: the network; if it has an `axis_name` the steps run inside a map over that axis and average over it.
       optimizer: from `make_optimizer`.
-      config: the whole configuration; `recipe`, `loss` and `freeze_batch_norm` are read.
+      config: the whole configuration; `recipe`, `seed`, `loss` and `freeze_batch_norm` are read.
 
     Returns:
       {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
@@ -103,8 +105,11 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
             return loss_function(optimizer.hold(params), *rest)
 
         def step(state, batch):
+            key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+            if model.axis_name is not None:
+                key = jax.random.fold_in(key, lax.axis_index(model.axis_name))
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, (parts, updated)), gradients = gradient(state.params, state.batch_stats, batch)
+            (loss, (parts, updated)), gradients = gradient(state.params, state.batch_stats, batch, key)
             metrics = {"loss": loss, **parts}
             if model.axis_name is not None:
                 gradients, metrics = lax.pmean((gradients, metrics), model.axis_name)

@@ -11,23 +11,26 @@ from cosnet_jax import cli
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.explain import explain, look_inside
 from cosnet_jax.inference.resize import resize_antialiased
-from cosnet_jax.models.cosnet import flatten
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.state import make_model
 
 
+@pytest.mark.parametrize("pooling", [1, 2])
 @pytest.mark.parametrize(("pixel", "cell"), [((0, 0), (0, 0)), ((47, 63), (3, 4)), ((20, 30), (1, 2))])
-def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, frames, pixel, cell):
+def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, frames, pixel, cell, pooling):
     variables, config = checkpoints.load(checkpoint)
+    config.model.reference_pooling = pooling
     model, clip = make_model(config.model), frames[[2, 0, 5]]
     attention, gates = look_inside(model, variables, clip, (32, 40), pixel)
-    assert attention.shape == gates.shape == (2, 4, 5)
+    assert gates.shape == (2, 4, 5)
+    assert attention.shape == {1: (2, 4, 5), 2: (2, 2, 3)}[pooling]
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
     features = model.apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
     keys = model.apply(variables, features[1:], method="keys")
-    summary = model.apply(variables, features[:1], keys[None], flatten(features[1:])[None], method="attend")[0]
+    values = model.apply(variables, features[1:], method="values")
+    summary = model.apply(variables, features[:1], keys[None], values[None], method="attend")[0]
     parts = [
-        gate[cell] * np.einsum("hw,hwc->c", *pair) for gate, *pair in zip(gates, attention, features[1:], strict=True)
+        gate[cell] * weights.ravel() @ value for gate, weights, value in zip(gates, attention, values, strict=True)
     ]
     assert np.abs(summary).max() > 1e-3
     np.testing.assert_allclose(np.mean(parts, axis=0), summary[cell], atol=1e-5 * float(np.abs(summary).max()))

@@ -19,8 +19,7 @@ def sigmoid(x):
 
 def affinity_matrix(variant, params, v_a, v_b):
     """S of Eqs. 1, 4 and 5 for one pair: v_a and v_b are C x (WH), as in the paper."""
-    positions = v_a.shape[1]
-    s = np.zeros((positions, positions))
+    s = np.zeros((v_b.shape[1], v_a.shape[1]))
     if variant == "vanilla":
         w = np.asarray(params["affinity"]["weight"], np.float64)
     elif variant == "symmetric":
@@ -30,15 +29,15 @@ def affinity_matrix(variant, params, v_a, v_b):
         kernel, bias = (np.asarray(params["affinity"]["dense"][name], np.float64) for name in ("kernel", "bias"))
         d_a, d_b = (np.diag(sigmoid(v.mean(axis=1) @ kernel + bias)) for v in (v_a, v_b))
         v_a, v_b, w = d_b @ v_a, d_a @ v_b, np.eye(len(v_a))  # Eq. 5: each weighted by the other branch
-    for j in range(positions):
-        for i in range(positions):
+    for j in range(v_b.shape[1]):
+        for i in range(v_a.shape[1]):
             s[j, i] = v_b[:, j] @ w @ v_a[:, i]
     return s
 
 
 def summaries(s, v_a, v_b):
     """Z_a and Z_b of Eqs. 6 and 7."""
-    z_a, z_b = np.zeros_like(v_a), np.zeros_like(v_b)
+    z_a, z_b = np.zeros((C, v_a.shape[1])), np.zeros((C, v_b.shape[1]))
     for i in range(v_a.shape[1]):
         weights = np.exp(s[:, i] - s[:, i].max())
         weights /= weights.sum()
@@ -59,22 +58,30 @@ def gated(params, z):
     return z * sigmoid(w_f @ z + b_f)
 
 
-@pytest.fixture(params=["vanilla", "symmetric", "channelwise"])
+@pytest.fixture(params=["vanilla", "symmetric", "channelwise", "vanilla pooled", "symmetric pooled"])
 def network(request):
     """A network with random co-attention parameters, and features of four frames."""
-    model = COSNet(channels=C, coattention=request.param)
+    variant, *pooled = request.param.split()
+    model = COSNet(channels=C, coattention=variant, reference_pooling=2 if pooled else 1)
     features = np.random.default_rng(0).normal(size=(4, N, H, W, C)).astype(np.float32)
     flat = features.reshape(4, N, 1, H * W, C)
     params = model.init(jax.random.key(0), features[0], flat[1], flat[1], method="attend")["params"]
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     random = [jax.random.normal(key, leaf.shape) * 0.5 for key, leaf in zip(keys, leaves, strict=True)]
-    return request.param, model, jax.tree.unflatten(structure, random), features
+    return variant, model, jax.tree.unflatten(structure, random), features
 
 
 def columns(features):
     """(h, w, c) to the paper's C x (WH), in float64."""
     return np.asarray(features, np.float64).reshape(-1, C).T
+
+
+def reference_columns(model, features):
+    """`columns` of what a reference is compared by: the means of squares, of which those at the edges are cut off."""
+    side, features = model.reference_pooling, np.asarray(features, np.float64)
+    corners = [(row, column) for row in range(0, H, side) for column in range(0, W, side)]
+    return np.stack([features[r : r + side, c : c + side].mean(axis=(0, 1)) for r, c in corners], axis=1)
 
 
 def test_summaries_of_a_pair_are_the_equations(network, monkeypatch):
@@ -96,7 +103,9 @@ def test_summaries_of_a_pair_are_the_equations(network, monkeypatch):
     given = seen["summary"].reshape(2, N, H, W, C)  # both branches
     for example in range(N):
         v_a, v_b = columns(a[example]), columns(b[example])
-        z_a, z_b = summaries(affinity_matrix(variant, params, v_a, v_b), v_a, v_b)
+        pooled_a, pooled_b = (reference_columns(model, features[example]) for features in (a, b))
+        z_a, _ = summaries(affinity_matrix(variant, params, v_a, pooled_b), v_a, pooled_b)
+        _, z_b = summaries(affinity_matrix(variant, params, pooled_a, v_b), pooled_a, v_b)
         # Float32 against float64: sums of 12 terms of order 1.
         np.testing.assert_allclose(columns(given[0, example]), gated(params, z_a), atol=2e-6, rtol=1e-5)
         np.testing.assert_allclose(columns(given[1, example]), gated(params, z_b), atol=2e-6, rtol=1e-5)
@@ -107,13 +116,13 @@ def test_summary_fusion_is_equation_13(network):
     query, references = features[0], features[1:]
     variables = {"params": params}
     keys = [model.apply(variables, reference, method="keys") for reference in references]
-    values = [reference.reshape(N, H * W, C) for reference in references]
+    values = [model.apply(variables, reference, method="values") for reference in references]
     given = model.apply(variables, query, jnp.stack(keys, 1), jnp.stack(values, 1), method="attend")
     for example in range(N):
         v_a = columns(query[example])
         expected = 0
         for reference in references:
-            v_b = columns(reference[example])
+            v_b = reference_columns(model, reference[example])
             z_a, _ = summaries(affinity_matrix(variant, params, v_a, v_b), v_a, v_b)
             expected = expected + gated(params, z_a) / len(references)
         np.testing.assert_allclose(columns(given[example]), expected, atol=2e-6, rtol=1e-5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cosnet_jax.models.cosnet import COSNet, flatten
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.mobilenet import MobileNetV2, scaled_channels
 
 LITE = {
@@ -68,17 +68,35 @@ def test_any_size_gives_predictions_of_that_size(backbone, size):
     assert logits.dtype == side.dtype == jnp.float32
 
 
-def test_encode_attend_decode_give_the_pairs_prediction():
-    model = COSNet(**TINY, coattention="symmetric")
+@pytest.mark.parametrize("pooling", [1, 2])
+def test_encode_attend_decode_give_the_pairs_prediction(pooling):
+    model = COSNet(**TINY, coattention="symmetric", reference_pooling=pooling)
     pair = jax.random.uniform(jax.random.key(1), (2, 2, 33, 40, 3), maxval=255)
     variables = jax.jit(model.init)(jax.random.key(0), pair)
     logits, side = jax.jit(model.apply)(variables, pair)
     a, b = (model.apply(variables, pair[:, frame], method="encode") for frame in (0, 1))
-    keys = model.apply(variables, b, method="keys")[:, None]
-    summary = model.apply(variables, a, keys, flatten(b)[:, None], method="attend")
+    keys, values = (model.apply(variables, b, method=method)[:, None] for method in ("keys", "values"))
+    assert values.shape[2] == {1: 5 * 5, 2: 3 * 3}[pooling]
+    summary = model.apply(variables, a, keys, values, method="attend")
     alone = model.apply(variables, a, summary, (33, 40), method="decode")
     np.testing.assert_allclose(alone, logits[:, 0], atol=1e-5)
     np.testing.assert_allclose(model.apply(variables, a, (33, 40), method="side_logits"), side[:, 0], atol=1e-5)
+
+
+def test_a_random_key_hides_channels_of_v_from_the_head_and_none_of_z():
+    model = COSNet(**TINY, coattention="symmetric", head_dropout=0.5)
+    features, summary = jax.random.normal(jax.random.key(1), (2, 1, 5, 5, 8))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 2, 33, 40, 3)))
+
+    def decode(features, summary, seed=None):
+        rngs = {} if seed is None else {"dropout": jax.random.key(seed)}
+        return model.apply(variables, features, summary, (33, 40), method="decode", rngs=rngs)
+
+    plain, nothing = decode(features, summary), jnp.zeros_like(features)
+    assert jnp.abs(decode(features, summary, 0) - plain).max() > 1e-3
+    np.testing.assert_array_equal(decode(features, summary, 0), decode(features, summary, 0))
+    assert jnp.abs(decode(features, summary, 0) - decode(features, summary, 1)).max() > 1e-3
+    np.testing.assert_array_equal(decode(nothing, summary, 0), decode(nothing, summary))
 
 
 def test_low_level_features_bring_output_stride_16_back_to_8():

@@ -10,7 +10,7 @@ from configs import synthetic
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.training import checkpoints, packed
-from cosnet_jax.training.state import init_variables, make_model
+from cosnet_jax.training.state import init_variables, load_backbone, make_model
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,12 @@ def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(v
     assert "somebody" in str(config)  # the given one is not changed
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
     assert (tmp_path / "small.npz").stat().st_size < size / 2 + 30_000  # names and configuration
+
+
+def test_training_can_begin_with_a_packed_checkpoint(variables, config, tmp_path):
+    packed.write(tmp_path / "small.npz", variables, config)
+    begun = load_backbone(init_variables(make_model(config.model), seed=1), str(tmp_path / "small.npz"))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), begun, variables)
 
 
 def test_a_value_beyond_float16_is_named(variables, config, tmp_path):
