@@ -39,7 +39,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """
     # Configuration and devices.
     check_config(config)
-    model = make_model(config.model, axis_name=parallel.AXIS)
+    model = make_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
     parallel.check_batch_size(config.batch_size)
     keep_config(config, workdir)

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.recipe = "paper"  # paper | released: the authors' code, which differs (losses, statistics per branch)
     config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
+    config.head_dropout = 0.0  # share of the channels of V that training hides from the head, below 1
     config.distributed = False  # one process of a multi-host job
 
     config.model = ConfigDict()
@@ -27,7 +28,6 @@ def get_config() -> ConfigDict:
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
-    config.model.head_dropout = 0.0  # share of the channels of V that training hides from the head
     config.model.width = 1.0  # channel multiplier of mobilenet_v2
     config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
     config.model.output_stride = 8  # of mobilenet_v2: 8 | 16

@@ -1,12 +1,15 @@
-"""The small model: MobileNetV2 at output stride 16, 193x337, 128 channels. Trains on a CPU in hours, in two stages.
+"""The small model: MobileNetV2 at output stride 16, 193x337, 128 channels. Trains on a CPU in an hour, in three stages.
 
-Saliency on still images first, from ImageNet weights, then pairs of frames and of stills from what that gave:
+Saliency on still images, from ImageNet weights; pairs of frames and of stills; then the co-attention and head alone,
+with most of V hidden from the head so that it learns to read Z:
 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
         --config.data.davis16.source=DAVIS --config.data.duts.source=DUTS --config.data.stills.source=STILLS \
         --config.init=mobilenet_v2_imagenet.npz
     python train.py --config=configs/davis16_lite.py --workdir=out/lite \
         --config.init=out/lite_saliency and the same sources
+    python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
+        --config.init=out/lite and the same sources
 
 `configs/davis16_lite.py:smoke` takes four tiny steps.
 """
@@ -31,6 +34,7 @@ def get_config(mode: str = ""):
     config.model.aspp_kernel = 1
     config.model.prelu = False
     config.model.low_level = 48
+    config.model.reference_pooling = 2
     config.model.input_scaling = "unit"
 
     config.loss.entropy = "plain"
@@ -67,6 +71,13 @@ def get_config(mode: str = ""):
         config.total_steps = 1500
         config.optimizer.weight_decay = 1e-4
         config.data.still_weights = ""
+    if mode == "coattention":
+        config.name = "davis16_lite_coattention"
+        config.total_steps = 100
+        config.freeze_batch_norm = True
+        config.head_dropout = 0.9
+        config.loss.video_side = 0.0
+        config.optimizer.groups = (("^encoder/", 0.0, 0.0), ("", 1.0, 1.0))
     if mode == "smoke":
         base.make_smoke(config)
     return config

@@ -127,6 +127,8 @@ def check_config(config: ConfigDict) -> None:
     for key in ("total_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         if config[key] < 1:
             raise InputError(f"{key} is {config[key]}; expected at least 1")
+    if not 0 <= config.head_dropout < 1:
+        raise InputError(f"head_dropout is {config.head_dropout}; expected a share, at least 0 and below 1")
     for key, size in (("size", config.size), ("inference.size", inference_size(config))):
         if len(size) != 2 or min(size) < MIN_SIZE:
             raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")

@@ -53,8 +53,8 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
-    """Builds the network of `config.model`; `axis_name` as in `COSNet`.
+def make_model(config: ConfigDict, axis_name: str | None = None, head_dropout: float = 0.0) -> COSNet:
+    """Builds the network of `config.model`; `axis_name` and `head_dropout`, which matter in training, as in `COSNet`.
 
     Raises:
       InputError: for a key that the network does not have, or a name that is none of its parts.
@@ -64,11 +64,13 @@ def make_model(config: ConfigDict, axis_name: str | None = None) -> COSNet:
             raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
     if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
         raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
+    if config.get("reference_pooling", 1) < 1:
+        raise InputError(f"model.reference_pooling is {config.reference_pooling}; expected at least 1")
     settings = dict(config.items())
     settings["dtype"] = jnp.dtype(settings["dtype"])
     settings["aspp_rates"] = tuple(settings["aspp_rates"])
     try:
-        return COSNet(axis_name=axis_name, **settings)
+        return COSNet(axis_name=axis_name, head_dropout=head_dropout, **settings)
     except TypeError as error:
         raise InputError(f"config.model does not fit the network: {error}") from None
 

@@ -18,9 +18,16 @@ def test_an_output_stride_that_the_backbone_has_not_is_refused():
         make_model(config)
 
 
+def test_references_are_pooled_over_a_position_at_least():
+    config = davis16_lite.get_config().model
+    config.reference_pooling = 0
+    with pytest.raises(InputError, match="reference_pooling is 0; expected at least 1"):
+        make_model(config)
+
+
 def test_a_configuration_from_before_a_key_existed_means_its_default():
     config = davis16.get_config().model
     older = config.copy_and_resolve_references().unlock()
-    for key in ("output_stride", "low_level"):
+    for key in ("output_stride", "low_level", "reference_pooling"):
         del older[key]
     assert make_model(older) == make_model(config)

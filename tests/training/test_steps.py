@@ -104,11 +104,11 @@ def test_the_video_loss_is_the_sum_of_its_parts(config, single):
 def test_the_seed_and_the_step_say_what_the_head_does_not_see(config, start, batches):
     optimizer, state = start
     config = config.copy_and_resolve_references()
-    config.model.head_dropout = 0.5
+    model = make_model(config.model, head_dropout=0.5)
 
     def loss(seed, step):
         config.seed = seed
-        take = jax.jit(make_steps(make_model(config.model), optimizer, config)["video"])
+        take = jax.jit(make_steps(model, optimizer, config)["video"])
         return float(take(state.replace(step=step), batches["video"])[1]["coattention"])
 
     assert loss(0, 3) == loss(0, 3)

@@ -159,6 +159,7 @@ def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
         ("batch_size", 6, "batch_size is 6; expected a multiple of the 4 devices"),
         ("size", (473,), "size is .*expected \\(height, width\\)"),
         ("total_steps", 0, "total_steps is 0; expected at least 1"),
+        ("head_dropout", 1.0, "head_dropout is 1.0; expected a share, at least 0 and below 1"),
         ("init", "nowhere.npz", "nowhere.npz does not exist"),
     ],
 )
