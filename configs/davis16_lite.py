@@ -34,7 +34,7 @@ def get_config(mode: str = ""):
     config.model.aspp_kernel = 1
     config.model.prelu = False
     config.model.low_level = 48
-    config.model.reference_pooling = 2
+    config.model.reference_pooling = 4
     config.model.input_scaling = "unit"
 
     config.loss.entropy = "plain"

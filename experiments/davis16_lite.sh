@@ -26,14 +26,19 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 # The shipped model: the last step of training, at half precision.
 train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
 train lite $lite "$out/saliency/checkpoints"
+train coattention $lite:coattention "$out/lite/checkpoints"
 packed=$out/davis16_lite.npz
-"$python" -m cosnet_jax pack "$out/lite/checkpoints" --output "$packed"
+"$python" -m cosnet_jax pack "$out/coattention/checkpoints" --output "$packed"
 evaluate lite_val "$packed"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$packed" --workdir="$out/lite_ablation" "${sources[@]}"
 
-# Table 1: the co-attentions, trained alike and for less long.
-for coattention in symmetric vanilla channelwise none; do
-    changes=(--config.model.coattention=$coattention --config.total_steps=250)
-    train "short_$coattention" $lite "$out/saliency/checkpoints" "${changes[@]}"
-    evaluate "short_${coattention}_val" "$out/short_$coattention/checkpoints" "${changes[@]}"
+evaluate lite_crf "$packed" --config.inference.crf.enabled
+
+# Table 1: the co-attentions, trained alike on the encoder of the shipped model.
+for seed in 0 1 2; do
+    for coattention in symmetric vanilla channelwise; do
+        name=${coattention}_$seed change=--config.model.coattention=$coattention
+        train "$name" $lite:coattention "$out/lite/checkpoints" $change --config.seed=$seed
+        evaluate "${name}_val" "$out/$name/checkpoints" $change
+    done
 done
