@@ -17,6 +17,7 @@ from cosnet_jax.evaluation.results import write_results
 from cosnet_jax.evaluation.score import average, check_scoring, read_truths
 from cosnet_jax.inference.ablation import SharingSegmenter
 from cosnet_jax.inference.frames import SequenceFrames
+from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Setting
 from cosnet_jax.progress import track
 from cosnet_jax.report import ablation as report
@@ -102,7 +103,7 @@ def score_settings(
             truths, counted = read_truths(sequence, protocol)
             frames = [sequence.frames[i] for i in counted]
             lists = [[] for _ in settings]
-            segmented = segmenter.stream_settings(SequenceFrames(sequence), settings, counted)
+            segmented = read_ahead(segmenter.stream_settings(SequenceFrames(sequence), settings, counted))
             for i in sequence.annotated:
                 if i in counted:
                     for values, probability in zip(lists, next(segmented), strict=True):

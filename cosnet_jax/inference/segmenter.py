@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,7 +180,7 @@ class Segmenter:
         """Each query frame and its maps, one for each table of references (queries, n).
 
         References that come long after the first frame that needs them are read at the start. All else is read in order
-        (in a thread, ahead of the network), and an encoded frame is dropped after its last use.
+        and encoded in two threads that run ahead, and an encoded frame is dropped after its last use.
         """
         frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
         first_use, last_use = uses(len(frames), queries, tables)
@@ -201,8 +201,8 @@ class Segmenter:
         encoded = {index: value for index, _, value in self._encoded(variables, at_start)}
         read: dict[int, np.ndarray] = {}
         waiting: deque[tuple[list[np.ndarray], list[jax.Array]]] = deque()  # for the device
-        with contextlib.closing(read_ahead(shrunk(needed.tolist(), pick(frames, needed), early))) as in_order:
-            source = self._encoded(variables, in_order)
+        in_order = read_ahead(shrunk(needed.tolist(), pick(frames, needed), early))
+        with contextlib.closing(read_ahead(self._encoded(variables, in_order))) as source:
             for start in range(0, len(queries), batch_size):
                 part = slice(start, start + batch_size)
                 now, rows = list(queries[part]), [table[part] for table in tables]
@@ -220,13 +220,14 @@ class Segmenter:
             next(source, None)  # so that a file with more frames than it should have says so
         yield from fetched(*waiting.popleft())
 
-    def _encoded(self, variables: Any, images: Iterator[tuple]) -> Iterator[tuple]:
+    def _encoded(self, variables: Any, images: Generator[tuple]) -> Iterator[tuple]:
         """Replaces the images of (index, frame, image) by what the encoder makes of them, in batches; None stays."""
-        while block := list(itertools.islice(images, self._network.batch_size)):
-            new = [image for *_, image in block if image is not None]
-            values = self._network.encode(variables, new) if new else iter(())
-            for index, frame, image in block:
-                yield index, frame, None if image is None else next(values)
+        with contextlib.closing(images):
+            while block := list(itertools.islice(images, self._network.batch_size)):
+                new = [image for *_, image in block if image is not None]
+                values = self._network.encode(variables, new) if new else iter(())
+                for index, frame, image in block:
+                    yield index, frame, None if image is None else next(values)
 
     def _probabilities(
         self,
