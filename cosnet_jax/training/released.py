@@ -18,10 +18,12 @@ def released_losses(model: COSNet, config: ConfigDict) -> dict:
     """Builds the loss functions by kind of step; arguments and results as those of `steps.paper_losses`.
 
     Raises:
-      InputError: if the recipe has no loss for the model's co-attention.
+      InputError: if the recipe does not have the model's co-attention, or dropout.
     """
     if model.coattention not in ("vanilla", "channelwise"):
         raise InputError(f"recipe released is for vanilla or channelwise; model.coattention is {model.coattention!r}")
+    if config.head_dropout:
+        raise InputError(f"recipe released has no dropout; head_dropout is {config.head_dropout}")
     train = not config.freeze_batch_norm
 
     def forward(network, a, b):

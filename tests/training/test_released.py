@@ -106,6 +106,7 @@ def test_what_does_not_go_together_is_refused(released):
     for settings, message in (
         ({"recipe": "own"}, "recipe is 'own'; expected paper or released"),
         ({"model.coattention": "symmetric"}, r"recipe released is for vanilla or channelwise; .* is 'symmetric'"),
+        ({"head_dropout": 0.5}, "recipe released has no dropout; head_dropout is 0.5"),
     ):
         wrong = load_config("davis16_released")
         wrong.update_from_flattened_dict(settings)
