@@ -104,14 +104,15 @@ class SparselyAnnotated:
 
 
 def test_only_frames_that_count_are_segmented(checkpoint):
-    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read,
+    and the first for its size."""
     config, (variables, _) = tiny(), load(checkpoint)
     model, settings = make_model(config.model), [Setting(2), Setting(2, fusion="prediction"), Setting(0)]
     sequence = SparselyAnnotated(config)
     segmenter = SharingSegmenter(model, variables, config.size)
     given = score_settings(segmenter, [sequence], settings, get_protocol("fbms"))
     references = segmenter.references(9, settings[0])[[1, 8]]
-    assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
+    assert set(sequence.read_frames) == {0, 1, 8, *references.ravel().tolist()}
     maps = list(Segmenter(model, variables, config.size).stream_settings(SequenceFrames(sequence), settings))
     for number, setting in enumerate(settings):
         expected = [jaccard(maps[i][number] > 0.5, sequence.mask(i)) for i in (1, 8)]

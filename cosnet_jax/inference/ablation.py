@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.inference.network import Encoded
+from cosnet_jax.inference.network import Encoded, Network
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.cosnet import COSNet
 
@@ -36,11 +37,11 @@ class SharingSegmenter(Segmenter):
             values = model.apply(variables, features, method="values")
             return list(model.apply(variables, query.features[None], keys[None], values[None], method="summaries")[0])
 
-        @jax.jit
-        def decode(variables, query, summaries):
+        @functools.partial(jax.jit, static_argnames="size")
+        def decode(variables, query, summaries, size):
             """An encoded frame and a list of summaries -> its probabilities (1, *size) by each."""
             features, summaries = query.features[None], jnp.stack(summaries)
-            logits = model.apply(variables, features, summaries, tuple(size), method="decode")
+            logits = model.apply(variables, features, summaries, size, method="decode")
             return jnp.split(jax.nn.sigmoid(logits), len(logits))
 
         self._summarise, self._decode = summarise, decode
@@ -48,6 +49,7 @@ class SharingSegmenter(Segmenter):
 
     def _probabilities(
         self,
+        network: Network,
         variables: Any,
         encoded: dict[int, Encoded],
         queries: list[int],
@@ -63,11 +65,11 @@ class SharingSegmenter(Segmenter):
             found = self._summarise(variables, query, [encoded[reference] for reference in block])
             summaries |= zip(block, found, strict=True)
         fused = [self._mean([summaries[reference] for reference in group]) for group in distinct]
-        decoded = dict(zip(distinct, self._decode(variables, query, fused) if fused else (), strict=True))
+        decoded = dict(zip(distinct, self._decode(variables, query, fused, network.size) if fused else (), strict=True))
         return [
             self._mean([decoded[group] for group in setting])
             if setting
-            else self._network.segment(variables, encoded, queries, rows[0][:, :0], "summary", 0)
+            else network.segment(variables, encoded, queries, rows[0][:, :0], "summary", 0)
             for setting in groups
         ]
 

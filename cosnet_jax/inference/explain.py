@@ -15,7 +15,7 @@ from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.resize import resize_antialiased, turned
 from cosnet_jax.inference.segmenter import Segmenter, Setting
 from cosnet_jax.models.cosnet import COSNet, flatten
 from cosnet_jax.report.explanation import draw_explanation
@@ -63,7 +63,7 @@ def explain(
     variables, config = checkpoints.load(checkpoint or checkpoints.PRETRAINED)
     if config.model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
-    model, size = make_model(config.model), tuple(size or inference_size(config))
+    model, size = make_model(config.model), turned(size or inference_size(config), video.size)
 
     segmenter = Segmenter(model, variables, size, Setting(sampling=sampling))
     masks = {}

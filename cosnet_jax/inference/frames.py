@@ -9,7 +9,13 @@ import numpy as np
 
 
 class Frames(Protocol):
-    """A video. `data.video_io.Video` is one; frames are (H, W, 3) uint8 RGB."""
+    """A video. `data.video_io.Video` is one; frames are (H, W, 3) uint8 RGB.
+
+    Attributes:
+      size: (height, width) of its frames.
+    """
+
+    size: tuple[int, int]
 
     def __len__(self) -> int: ...
 
@@ -24,6 +30,10 @@ class ArrayFrames:
 
     def __init__(self, frames: np.ndarray | Sequence[np.ndarray]):
         self._frames = frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._frames[0].shape[:2]
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -48,6 +58,10 @@ class SequenceFrames:
         total = len(sequence)
         count = total if count == 0 else min(count, total)
         self._sequence, self.indices = sequence, np.linspace(0, total - 1, count).round().astype(int)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._sequence.image(0).shape[:2]
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -31,6 +31,7 @@ class Network:
 
     Attributes:
       batch_size: the most frames that a call takes.
+      size: (height, width) of the input and the results.
     """
 
     def __init__(self, model: COSNet, size: tuple[int, int], batch_size: int | None = None):
@@ -42,7 +43,7 @@ class Network:
           batch_size: see `Segmenter`.
         """
         self._devices = Devices(batch_size or Devices.busy(FRAMES_PER_ACCELERATOR))
-        self.batch_size, size = self._devices.batch_size, tuple(size)
+        self.batch_size, self.size = self._devices.batch_size, size
         has_coattention = model.coattention != "none"
 
         def encode(variables, images):

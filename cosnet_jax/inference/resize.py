@@ -40,6 +40,12 @@ def filter_taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(pixels, size_in - 1).astype(np.int32), fixed.astype(np.int32)
 
 
+def turned(size: tuple[int, int], frame_size: tuple[int, int]) -> tuple[int, int]:
+    """The size (height, width) of the network's input, its longer side along the longer side of the frames."""
+    (height, width), (frame_height, frame_width) = size, frame_size
+    return (width, height) if (height - width) * (frame_height - frame_width) < 0 else (height, width)
+
+
 def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
     """Resizes as Pillow does, one axis after the other, each pass in fixed point and rounded to 8 bits.
 

@@ -15,10 +15,10 @@ import numpy as np
 from cosnet_jax.config import inference_size
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frames import ArrayFrames, Frames, pick
-from cosnet_jax.inference.network import FUSIONS, Encoded, get_network
+from cosnet_jax.inference.network import FUSIONS, Encoded, Network, get_network
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import choose_references, most_references, uses
-from cosnet_jax.inference.resize import enlarge
+from cosnet_jax.inference.resize import enlarge, turned
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training import checkpoints
 from cosnet_jax.training.state import make_model
@@ -66,7 +66,8 @@ class Segmenter:
         Args:
           model: the network.
           variables: its parameters and statistics.
-          size: (height, width) of the network's input; frames are resized to it and predictions back.
+          size: (height, width) of the network's input; frames are resized to it and predictions back. It is turned for
+            frames whose longer side is the other one: (257, 449) is (449, 257) for a tall video.
           setting: how frames are compared; a model without co-attention takes N = 0.
           batch_size: frames that the network takes at a time, split over as many devices as divide it; None suits the
             devices there are. The maps do not depend on it.
@@ -75,8 +76,7 @@ class Segmenter:
           InputError: for an unknown sampling or fusion, or a negative N.
         """
         self.variables, self.setting = variables, self._checked(setting)
-        self._has_coattention = model.coattention != "none"
-        self._network = get_network(model, tuple(size), batch_size)
+        self._model, self._size, self._batch_size = model, tuple(size), batch_size
 
     @classmethod
     def from_checkpoint(
@@ -171,7 +171,7 @@ class Segmenter:
 
     def references(self, num_frames: int, setting: Setting) -> np.ndarray:
         """The references of every frame of a video, (T, n) int, see `choose_references`."""
-        count = setting.num_references if self._has_coattention else 0
+        count = setting.num_references if self._model.coattention != "none" else 0
         return choose_references(num_frames, count, setting.sampling, setting.seed)
 
     def _run(
@@ -183,11 +183,12 @@ class Segmenter:
         and encoded in two threads that run ahead, and an encoded frame is dropped after its last use.
         """
         frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
+        network = get_network(self._model, turned(self._size, frames.size), self._batch_size)
         first_use, last_use = uses(len(frames), queries, tables)
         needed = np.flatnonzero(last_use >= 0)
         distance = max(table.shape[1] for table in tables)  # of consecutive references: those are read in passing
         early = needed[needed - first_use[needed] > distance].tolist()
-        batch_size, variables = self._network.batch_size, self._network.place(self.variables)
+        batch_size, variables = network.batch_size, network.place(self.variables)
         rooms = [most_references(table, batch_size) for table in tables]
         size = None
 
@@ -195,14 +196,14 @@ class Segmenter:
             nonlocal size
             for index, frame in zip(indices, images, strict=True):
                 size = check_frame(frame, index, size).shape[:2]
-                yield index, frame, None if index in known else self._network.shrink(frame)
+                yield index, frame, None if index in known else network.shrink(frame)
 
         at_start = shrunk(early, frames.read(early) if early else ())
-        encoded = {index: value for index, _, value in self._encoded(variables, at_start)}
+        encoded = {index: value for index, _, value in encoded_images(network, variables, at_start)}
         read: dict[int, np.ndarray] = {}
         waiting: deque[tuple[list[np.ndarray], list[jax.Array]]] = deque()  # for the device
         in_order = read_ahead(shrunk(needed.tolist(), pick(frames, needed), early))
-        with contextlib.closing(read_ahead(self._encoded(variables, in_order))) as source:
+        with contextlib.closing(read_ahead(encoded_images(network, variables, in_order))) as source:
             for start in range(0, len(queries), batch_size):
                 part = slice(start, start + batch_size)
                 now, rows = list(queries[part]), [table[part] for table in tables]
@@ -211,7 +212,7 @@ class Segmenter:
                     index, read[index], value = next(source)
                     if value is not None:
                         encoded[index] = value
-                maps = self._probabilities(variables, encoded, now, rows, fusions, rooms)
+                maps = self._probabilities(network, variables, encoded, now, rows, fusions, rooms)
                 waiting.append(([read[index] for index in now], maps))
                 encoded = {index: value for index, value in encoded.items() if last_use[index] > now[-1]}
                 read = {index: frame for index, frame in read.items() if index > now[-1]}
@@ -220,17 +221,9 @@ class Segmenter:
             next(source, None)  # so that a file with more frames than it should have says so
         yield from fetched(*waiting.popleft())
 
-    def _encoded(self, variables: Any, images: Generator[tuple]) -> Iterator[tuple]:
-        """Replaces the images of (index, frame, image) by what the encoder makes of them, in batches; None stays."""
-        with contextlib.closing(images):
-            while block := list(itertools.islice(images, self._network.batch_size)):
-                new = [image for *_, image in block if image is not None]
-                values = self._network.encode(variables, new) if new else iter(())
-                for index, frame, image in block:
-                    yield index, frame, None if image is None else next(values)
-
     def _probabilities(
         self,
+        network: Network,
         variables: Any,
         encoded: dict[int, Encoded],
         queries: list[int],
@@ -240,7 +233,7 @@ class Segmenter:
     ) -> list[jax.Array]:
         """The probabilities (batch_size, *size) of queries for each table of references; see `Network.segment`."""
         ways = zip(rows, fusions, rooms, strict=True)
-        return [self._network.segment(variables, encoded, queries, *way) for way in ways]
+        return [network.segment(variables, encoded, queries, *way) for way in ways]
 
     @staticmethod
     def _checked(setting: Setting) -> Setting:
@@ -248,6 +241,16 @@ class Segmenter:
             raise InputError(f"inference.fusion is {setting.fusion!r}; expected one of {', '.join(FUSIONS)}")
         choose_references(2, setting.num_references, setting.sampling, setting.seed)
         return setting
+
+
+def encoded_images(network: Network, variables: Any, images: Generator[tuple]) -> Iterator[tuple]:
+    """Replaces the images of (index, frame, image) by what the encoder makes of them, in batches; None stays."""
+    with contextlib.closing(images):
+        while block := list(itertools.islice(images, network.batch_size)):
+            new = [image for *_, image in block if image is not None]
+            values = network.encode(variables, new) if new else iter(())
+            for index, frame, image in block:
+                yield index, frame, None if image is None else next(values)
 
 
 def check_frame(frame: np.ndarray, index: int, size: tuple[int, int] | None) -> np.ndarray:

@@ -29,8 +29,9 @@ def network():
     return model, {**variables, "params": {**variables["params"], "affinity": {"weight": weight}}}
 
 
-def test_maps_are_those_of_each_setting_alone(network):
-    video = np.random.default_rng(0).integers(0, 256, (9, 50, 61, 3)).astype(np.uint8)
+@pytest.mark.parametrize("frame_size", [(50, 61), (61, 50)])
+def test_maps_are_those_of_each_setting_alone(network, frame_size):
+    video = np.random.default_rng(0).integers(0, 256, (9, *frame_size, 3)).astype(np.uint8)
     shared = np.array(list(SharingSegmenter(*network, SIZE).stream_settings(video, SETTINGS)))
     alone = Segmenter(*network, SIZE)
     for number, setting in enumerate(SETTINGS):
@@ -47,9 +48,9 @@ def test_each_pair_is_compared_once(network, monkeypatch):
         compared.append(len(references))
         return summarise(variables, query, references)
 
-    def counted_decode(variables, query, summaries):
+    def counted_decode(variables, query, summaries, size):
         decoded.append(len(summaries))
-        return decode(variables, query, summaries)
+        return decode(variables, query, summaries, size)
 
     monkeypatch.setattr(segmenter, "_summarise", counted_summarise)
     monkeypatch.setattr(segmenter, "_decode", counted_decode)

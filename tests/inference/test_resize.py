@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.inference.resize import enlarge, filter_taps, resize_antialiased
+from cosnet_jax.inference.resize import enlarge, filter_taps, resize_antialiased, turned
 from cosnet_jax.models.layers import resize_bilinear
 
 SIZES = [
@@ -43,6 +43,20 @@ def test_taps_of_a_hand_worked_row():
     row = np.zeros((2, 4))
     np.add.at(row, (np.arange(2)[:, None], pixels), weights / 2**22)
     np.testing.assert_allclose(row, np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "frame_size", "expected"),
+    [
+        ((257, 449), (480, 854), (257, 449)),
+        ((257, 449), (854, 480), (449, 257)),
+        ((449, 257), (480, 854), (257, 449)),
+        ((257, 449), (480, 480), (257, 449)),
+        ((473, 473), (854, 480), (473, 473)),
+    ],
+)
+def test_the_longer_side_lies_along_that_of_the_frames(size, frame_size, expected):
+    assert turned(size, frame_size) == expected
 
 
 @pytest.mark.parametrize("size", [(480, 854), (97, 131), (193, 50), (30, 20)])

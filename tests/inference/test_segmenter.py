@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.inference.segmenter import Segmenter, Setting
@@ -80,8 +81,20 @@ def test_without_references_the_encoder_predicts_alone(network, video):
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(side[0]), (50, 61)), atol=2e-6)
 
 
+def test_the_input_is_turned_for_a_tall_video(network, video):
+    model, variables = network
+    tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
+    given = next(Segmenter(model, variables, SIZE).stream_settings(tall, [Setting(1), Setting(0)]))
+    logits = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
+    for probability, (pair,) in zip(given, logits, strict=True):
+        expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
+        np.testing.assert_allclose(probability, expected, atol=2e-6)
+
+
 class Counted:
     """A video that notes what is read of it."""
+
+    size = (50, 61)
 
     def __init__(self, frames):
         self.frames, self.passes, self.picked = frames, 0, []
@@ -105,8 +118,9 @@ def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
     settings = [Setting(3, sampling), Setting(0), Setting(2, sampling, "prediction")]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
     expected = list(segmenter.stream_settings(video, settings))
-    encode = segmenter._network.encode
-    monkeypatch.setattr(segmenter._network, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
+    used = get_network(network[0], SIZE, 3)
+    encode = used.encode
+    monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     frames = Counted(video)
     np.testing.assert_array_equal(list(segmenter.stream_settings(frames, settings)), expected)
     assert len(encoded) == 7
@@ -120,6 +134,8 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
 
     class Watched:
         """Frames that note how many of them exist."""
+
+        size = (50, 61)
 
         def __len__(self):
             return 40
@@ -205,8 +221,9 @@ def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(net
         queries
     ]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=batch_size), []
-    encode = segmenter._network.encode
-    monkeypatch.setattr(segmenter._network, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
+    used = get_network(network[0], SIZE, batch_size)
+    encode = used.encode
+    monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     np.testing.assert_allclose(list(segmenter.stream_settings(video, settings, queries)), expected, atol=2e-6)
     tables = [choose_references(7, 2, sampling, 3)[queries] for sampling in ("uniform", "random")]
     assert len(encoded) == len(np.union1d(queries, tables)) < 7
