@@ -122,6 +122,12 @@ def get_config() -> ConfigDict:
     return config.lock()
 
 
+def check_mode(mode: str, *known: str) -> None:
+    """Refuses a mode, what follows a configuration file's colon, that is neither empty nor known."""
+    if mode and mode not in known:
+        raise KeyError(f"mode is {mode!r}; expected {' or '.join(known)}")
+
+
 def make_smoke(config: ConfigDict) -> None:
     """Turns a configuration into one that shows in seconds that everything runs: small images, four steps."""
     config.size = (65, 65)

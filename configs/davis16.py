@@ -11,6 +11,7 @@ from configs import base
 
 
 def get_config(mode: str = ""):
+    base.check_mode(mode, "smoke")
     config = base.get_config()
     config.name = "davis16"
     config.evaluation.metrics = "J,F,T"

@@ -18,6 +18,7 @@ from configs import base
 
 
 def get_config(mode: str = ""):
+    base.check_mode(mode, "saliency", "coattention", "smoke")
     config = base.get_config()
     config.name = "davis16_lite"
     config.size = (193, 337)

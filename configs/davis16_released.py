@@ -14,6 +14,7 @@ STEPS_PER_EPOCH = 130  # the 2,079 frames of DAVIS-2016 train in batches of 16
 
 
 def get_config(mode: str = ""):
+    base.check_mode(mode, "smoke")
     config = base.get_config()
     config.name = "davis16_released"
     config.recipe = "released"

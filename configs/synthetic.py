@@ -9,6 +9,7 @@ from configs import base
 
 
 def get_config(mode: str = ""):
+    base.check_mode(mode, "smoke")
     config = base.get_config()
     config.name = "synthetic"
     config.size = (96, 96)

@@ -52,7 +52,7 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
       The configuration, locked.
 
     Raises:
-      InputError: for a file or a key that does not exist, a value of another type, or any other flag.
+      InputError: for a file, a mode or a key that does not exist, a value of another type, or any other flag.
     """
     argv = ["", f"--config={path}", *overrides]
     values = flags.FlagValues()

@@ -136,6 +136,7 @@ def test_the_command_reads_settings_as_evaluate_does(capsys, monkeypatch):
         ("--config.seed=seven", "seven"),
         ("--predictions=z", "predictions"),
         ("more", "unexpected argument 'more'"),
+        ("--config=configs/synthetic.py:smke", "mode is 'smke'; expected smoke"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.main([*arguments, wrong])

@@ -193,4 +193,6 @@ def test_configurations_are_locked_and_have_a_smoke_mode(module):
     with pytest.raises(AttributeError, match="learning_rat"):
         config.optimizer.learning_rat = 1.0
     make_model(config.model)
+    with pytest.raises(KeyError, match="mode is 'smke'; expected"):
+        module.get_config("smke")
     assert module.get_config("smoke").total_steps < 10 < config.total_steps
