@@ -12,25 +12,25 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import as_stored, check_config, inference_size, run
-from cosnet_jax.data.image_files import encode_mask
-from cosnet_jax.data.photograph import photograph_clip
 from cosnet_jax.data.sequences import open_sequences
-from cosnet_jax.data.video_writer import whole_file, writable_folder
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.results import write_results
+from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
+from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
-from cosnet_jax.inference.frames import SequenceFrames
-from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.models.build import build_model
 from cosnet_jax.progress import track
-from cosnet_jax.report.evaluation import markdown, write_report
-from cosnet_jax.report.overlays import overlay
+from cosnet_jax.report.evaluation_report import markdown, write_report
 from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.logging import METRICS_FILE, read_metrics
-from cosnet_jax.training.state import make_model
+from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
+from cosnet_jax.video.frames import SequenceFrames
+from cosnet_jax.video.images import encode_mask
+from cosnet_jax.video.photograph import photograph_clip
+from cosnet_jax.visualization.overlays import overlay
 
 
 def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predictions: str | None) -> dict:
@@ -60,16 +60,16 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     def score(masks: Path, metrics: str) -> dict:
         return score_masks(sequences, masks, protocol, metrics.split(","), **about)
 
-    facts, sections, records = {"configuration": config.name}, [], []
+    metadata, sections, records = {"configuration": config.name}, [], []
     if segmenter:
         masks, single_frame = workdir / "masks", workdir / "single_frame"
         segment_all(segmenter, sequences, [masks, single_frame], params)
         results = score(masks, config.evaluation.metrics)
         alone = score(single_frame, "J")
         results["single_frame"] = {"J": alone["J"]}
-        facts["checkpoint"] = str(checkpoint)
-        facts["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
-        facts["CRF"] = "yes" if params else "no"
+        metadata["checkpoint"] = str(checkpoint)
+        metadata["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
+        metadata["CRF"] = "yes" if params else "no"
         if "J" in results:
             runs = {"co-attention": results, "the same network, N = 0": alone}
             gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
@@ -78,16 +78,16 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         records = training_records(Path(checkpoint))
     else:
         masks = Path(predictions)
-        facts["masks"] = predictions
+        metadata["masks"] = predictions
         results = score(masks, config.evaluation.metrics)
 
     if config.evaluation.sample:
         sections.append(sample_section())
     write_results(workdir / "results.json", results)
-    with whole_file(workdir / "results.md") as temporary:
+    with atomic_write(workdir / "results.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     write_report(
-        workdir / "report.html", f"COSNet on {about['dataset']}", results, facts=facts, sequences=sequences,
+        workdir / "report.html", f"COSNet on {about['dataset']}", results, metadata=metadata, sequences=sequences,
         masks_dir=masks, training_records=records, sections=sections,
     )  # fmt: skip
     return results
@@ -116,8 +116,10 @@ def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
       InputError: if the checkpoint is of another model than the configuration's.
     """
     variables = checkpoints.load_matching(config, checkpoint)
-    setting = Setting(config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed)
-    return Segmenter(make_model(config.model), variables, inference_size(config), setting)
+    setting = InferenceOptions(
+        config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed
+    )
+    return Segmenter(build_model(config.model), variables, inference_size(config), setting)
 
 
 def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], params: crf.CRFParams | None) -> None:
@@ -150,7 +152,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror})") from None
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(encode_mask(mask))
 
 

@@ -14,15 +14,18 @@ import tqdm
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import check_config, inference_size, keep_config, parse_cycle, run
+from cosnet_jax import parallel
+from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.checkpoints.initial import load_backbone
+from cosnet_jax.config import check_config, inference_size, keep_config, parse_step_pattern, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
 from cosnet_jax.data.sequences import open_validation_sequences
-from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.progress import track
-from cosnet_jax.training import checkpoints, parallel
-from cosnet_jax.training.logging import MetricLog
+from cosnet_jax.training.metric_log import MetricLog
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state, init_variables, load_backbone, make_model
+from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
 from cosnet_jax.training.validation import validate
 
@@ -39,23 +42,23 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """
     # Configuration and devices.
     check_config(config)
-    model = make_model(config.model, parallel.AXIS, config.head_dropout)
+    model = build_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
     parallel.check_batch_size(config.batch_size)
     keep_config(config, workdir)
-    cycle = parse_cycle(config.cycle)
+    step_pattern = parse_step_pattern(config.step_pattern)
     print(f"{config.name}: {parallel.describe()}")
 
     # Data.
     makers = {"still": still_batches, "video": video_batches}
     batches = {
         kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
-        for kind in sorted(set(cycle))
+        for kind in sorted(set(step_pattern))
     }
     sequences = open_validation_sequences(config.data)
 
     # Parameters, optimiser, state.
-    variables = init_variables(make_model(config.model), config.seed)
+    variables = init_variables(build_model(config.model), config.seed)
     if config.init:
         variables = load_backbone(variables, config.init)
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)
@@ -73,13 +76,15 @@ def train(config: ConfigDict, workdir: Path) -> None:
             batches[kind].set_state(position)
         print(f"going on from step {start}")
     log = MetricLog(workdir, start)
-    setting = Setting(**{key: config.inference[key] for key in Setting._fields if key in config.inference})
-    segmenter = Segmenter(make_model(config.model), variables, inference_size(config), setting)
+    setting = InferenceOptions(
+        **{key: config.inference[key] for key in InferenceOptions._fields if key in config.inference}
+    )
+    segmenter = Segmenter(build_model(config.model), variables, inference_size(config), setting)
 
     # The loop. One step is always under way while the host gets the next batch, so the device never waits for the host.
     pending, waited, since, logged = [], 0.0, time.monotonic(), start
     for step in track(range(start, config.total_steps), "training"):
-        kind, asked = cycle[step % len(cycle)], time.monotonic()
+        kind, asked = step_pattern[step % len(step_pattern)], time.monotonic()
         batch = parallel.shard(next(batches[kind]))
         waited += time.monotonic() - asked
         state, metrics = steps[kind](state, batch)

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from cosnet_jax.inference.network import Encoded, get_network
-from cosnet_jax.inference.segmenter import Segmenter, Setting
-from cosnet_jax.interop.compare import to_twin
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.interop.convert import convert_state_dict
+from cosnet_jax.interop.parity import to_twin
 from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
-from cosnet_jax.training.state import make_model
+from cosnet_jax.models.build import build_model
 
 
 def random_weights() -> dict[str, np.ndarray]:
@@ -82,8 +82,8 @@ def main() -> None:
     weights = read_state_dict(options.weights) if options.weights else random_weights()
     variables, config, _ = convert_state_dict(weights, "released", options.weights or "random weights")
     config.model.dtype = options.dtype
-    model = make_model(config.model)
-    setting = Setting(options.num_references, fusion="prediction")
+    model = build_model(config.model)
+    setting = InferenceOptions(options.num_references, fusion="prediction")
     segmenter = Segmenter(model, variables, size, setting, options.batch_size)
     video = make_video(size, options.frames)
     references = segmenter.references(len(video), setting)
@@ -103,7 +103,7 @@ def main() -> None:
     # The engine's two stages, each with batches as the engine makes them.
     network = get_network(model, size, options.batch_size)
     placed, batch_size = network.place(variables), network.batch_size
-    batch = [network.shrink(frame) for frame in np.resize(video, (batch_size, *video.shape[1:]))]
+    batch = [network.resize_input(frame) for frame in np.resize(video, (batch_size, *video.shape[1:]))]
     table = np.tile(np.arange(options.num_references), (batch_size, 1))
     kept: dict[int, Encoded] = {}
 

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.size = (473, 473)  # (height, width) of the network's input
     config.batch_size = 8  # images of a still step, pairs of a video step; over all devices
     config.total_steps = 60_000
-    config.cycle = "still,video"  # kinds of steps, repeated: the paper alternates the two
+    config.step_pattern = "still,video"  # kinds of steps, repeated: the paper alternates the two
     config.recipe = "paper"  # paper | released: the authors' code, which differs (losses, statistics per branch)
     config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too

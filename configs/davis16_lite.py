@@ -24,7 +24,7 @@ def get_config(mode: str = ""):
     config.size = (193, 337)
     config.batch_size = 6
     config.total_steps = 1200
-    config.cycle = "video"
+    config.step_pattern = "video"
 
     config.model.backbone = "mobilenet_v2"
     config.model.output_stride = 16
@@ -67,7 +67,7 @@ def get_config(mode: str = ""):
     config.checkpoint_every = 100
     if mode == "saliency":
         config.name = "davis16_lite_saliency"
-        config.cycle = "still"
+        config.step_pattern = "still"
         config.batch_size = 12
         config.total_steps = 1500
         config.optimizer.weight_decay = 1e-4

@@ -20,7 +20,7 @@ def get_config(mode: str = ""):
     config.recipe = "released"
     config.batch_size = 16
     config.total_steps = 60 * STEPS_PER_EPOCH
-    config.cycle = "still,video,video"
+    config.step_pattern = "still,video,video"
 
     config.model.coattention = "vanilla"
     config.model.head = "released"

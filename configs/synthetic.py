@@ -15,7 +15,7 @@ def get_config(mode: str = ""):
     config.size = (96, 96)
     config.batch_size = 8
     config.total_steps = 2000
-    config.cycle = "still,video,video,video,video,video"
+    config.step_pattern = "still,video,video,video,video,video"
 
     config.model.backbone = "mobilenet_v2"
     config.model.blocks = 7

@@ -32,7 +32,8 @@ def export(arguments: argparse.Namespace) -> int:
 
 def pack(arguments: argparse.Namespace) -> int:
     """Checkpoint of a training -> a small file for inference."""
-    from cosnet_jax.training import checkpoints, packed
+    from cosnet_jax.checkpoints import store as checkpoints
+    from cosnet_jax.checkpoints import weights_file as packed
 
     packed.write(arguments.output, *checkpoints.load(arguments.checkpoint))
     print(arguments.output)
@@ -42,7 +43,7 @@ def pack(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """A table of the differences from PyTorch; 1 if one is above the tolerance."""
     from cosnet_jax.config import MIN_SIZE
-    from cosnet_jax.interop.compare import compare
+    from cosnet_jax.interop.parity import compare
 
     if min(arguments.size) < MIN_SIZE:
         raise InputError(f"--size is {tuple(arguments.size)}; expected at least {MIN_SIZE} pixels either way")
@@ -60,7 +61,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def segment(arguments: argparse.Namespace) -> int:
     """Videos -> masks, overlay videos and contact sheets."""
-    from cosnet_jax.inference.segment import segment
+    from cosnet_jax.commands.segment import segment
 
     size = tuple(arguments.size) if arguments.size else None
     folders = segment(
@@ -74,7 +75,7 @@ def segment(arguments: argparse.Namespace) -> int:
 
 def ablate(arguments: argparse.Namespace) -> int:
     """A checkpoint on a benchmark -> the paper's Tables 1 and 2."""
-    from cosnet_jax.ablate import ablate
+    from cosnet_jax.commands.ablate import ablate
     from cosnet_jax.config import read_config
 
     print(ablate(read_config(arguments.config, arguments.overrides), arguments.workdir, arguments.checkpoint))
@@ -83,8 +84,8 @@ def ablate(arguments: argparse.Namespace) -> int:
 
 def search_crf(arguments: argparse.Namespace) -> int:
     """A checkpoint on validation frames -> the scores of the CRF's settings."""
+    from cosnet_jax.commands.search_crf import search_crf
     from cosnet_jax.config import read_config
-    from cosnet_jax.search_crf import search_crf
 
     print(search_crf(read_config(arguments.config, arguments.overrides), arguments.workdir, arguments.checkpoint))
     return 0
@@ -92,7 +93,7 @@ def search_crf(arguments: argparse.Namespace) -> int:
 
 def explain(arguments: argparse.Namespace) -> int:
     """A frame of a video -> a picture of how it was segmented."""
-    from cosnet_jax.inference.explain import explain
+    from cosnet_jax.commands.explain import explain
 
     size, pixel = (tuple(given) if given else None for given in (arguments.size, arguments.pixel))
     explain(

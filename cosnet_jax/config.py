@@ -10,8 +10,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cosnet_jax.errors import InputError, report_input_errors
-from cosnet_jax.training.optimizer import KINDS
 
+STEP_KINDS = ("still", "video")  # of training steps
 # Keys that may differ between the runs of one training; all others decide its result.
 FREE_KEYS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "distributed",
@@ -99,16 +99,18 @@ def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
     return [f"{key} was {old[key]!r} and is {new.get(key)!r}" for key in changed]
 
 
-def parse_cycle(cycle: str) -> list[str]:
-    """The kinds of steps of `config.cycle`, e.g. "still,video,video".
+def parse_step_pattern(step_pattern: str) -> list[str]:
+    """The kinds of steps of `config.step_pattern`, e.g. "still,video,video".
 
     Raises:
       InputError: for a kind that does not exist, or none.
     """
-    kinds = [kind.strip() for kind in cycle.split(",")]
+    kinds = [kind.strip() for kind in step_pattern.split(",")]
     for kind in kinds:
-        if kind not in KINDS:
-            raise InputError(f"cycle is {cycle!r}; expected {' and '.join(KINDS)}, separated by commas")
+        if kind not in STEP_KINDS:
+            raise InputError(
+                f"step_pattern is {step_pattern!r}; expected {' and '.join(STEP_KINDS)}, separated by commas"
+            )
     return kinds
 
 
@@ -123,7 +125,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       InputError: naming the key, its value and what was expected.
     """
-    parse_cycle(config.cycle)
+    parse_step_pattern(config.step_pattern)
     for key in ("total_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         if config[key] < 1:
             raise InputError(f"{key} is {config[key]}; expected at least 1")

@@ -1,7 +1,53 @@
-"""Settings for all tests: four fake devices, and no accelerator."""
+"""Settings for all tests, and what many of them share: a tiny network on disk and a short video."""
+
+from __future__ import annotations
 
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import synthetic
+from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A tiny network that was not trained."""
+    config = synthetic.get_config("smoke")
+    config.size = (32, 40)
+    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.aspp_rates = (2,)
+    variables = init_variables(build_model(config.model), 0)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    writer = checkpoints.Checkpoints(folder, keep=1)
+    writer.save(1, init_state(variables, make_optimizer(config.optimizer, variables["params"], 4)), config, {})
+    writer.close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def frames():
+    """A square that moves over noise."""
+    images = np.random.default_rng(0).integers(0, 60, (6, 48, 64, 3)).astype(np.uint8)
+    for number, image in enumerate(images):
+        image[10:30, 5 + 6 * number : 25 + 6 * number] += 150
+    return images
+
+
+@pytest.fixture
+def folder(tmp_path, frames):
+    """The frames as a folder, beginning at frame8.png."""
+    path = tmp_path / "clip"
+    path.mkdir()
+    for number, image in enumerate(frames, 8):
+        Image.fromarray(image).save(path / f"frame{number}.png")
+    return path

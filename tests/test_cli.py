@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cosnet_jax import cli
-from cosnet_jax.interop import compare, convert
-from cosnet_jax.interop.compare import Difference
+from cosnet_jax.interop import convert
+from cosnet_jax.interop import parity as compare
+from cosnet_jax.interop.parity import Difference
 from cosnet_jax.interop.pth import write_pth
 
 

@@ -13,10 +13,11 @@ import pytest
 
 import evaluate
 from configs import davis16, fbms, youtube_objects
+from cosnet_jax.checkpoints.store import LATEST, Checkpoints
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.checkpoints import LATEST, Checkpoints
+from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state, init_variables, make_model
+from cosnet_jax.training.state import init_state
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))  # for raw_datasets
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_davis, save
@@ -72,7 +73,7 @@ def davis_source(tmp_path_factory) -> Path:
 def checkpoint(tmp_path_factory, fbms_source) -> str:
     """A network as initialised."""
     config, folder = tiny(fbms, fbms_source), tmp_path_factory.mktemp("work") / LATEST
-    variables = init_variables(make_model(config.model), config.seed)
+    variables = init_variables(build_model(config.model), config.seed)
     writer = Checkpoints(folder, keep=1)
     state = init_state(variables, make_optimizer(config.optimizer, variables["params"], 1))
     writer.save(0, state, config, {})

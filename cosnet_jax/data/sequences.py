@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cosnet_jax.data import image_files, synthetic
+from cosnet_jax.data import synthetic
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.errors import InputError
+from cosnet_jax.video import images as image_files
 
 
 class Sequence(Protocol):

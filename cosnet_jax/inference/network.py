@@ -13,7 +13,7 @@ import numpy as np
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models import cosnet
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.training.parallel import Devices
+from cosnet_jax.parallel import Devices
 
 FUSIONS = ("prediction", *cosnet.FUSIONS)
 FRAMES_PER_ACCELERATOR = 8  # in a batch; a CPU is fastest with one
@@ -42,7 +42,7 @@ class Network:
           size: (height, width) of its input and results.
           batch_size: see `Segmenter`.
         """
-        self._devices = Devices(batch_size or Devices.busy(FRAMES_PER_ACCELERATOR))
+        self._devices = Devices(batch_size or Devices.default_batch_size(FRAMES_PER_ACCELERATOR))
         self.batch_size, self.size = self._devices.batch_size, size
         has_coattention = model.coattention != "none"
 
@@ -72,7 +72,7 @@ class Network:
         self._encode, self._segment_alone = self._devices.compile(encode), self._devices.compile(segment_alone)
         self._segment = {name: self._devices.compile(functools.partial(segment, fusion=name)) for name in FUSIONS}
         self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
-        self.shrink = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
+        self.resize_input = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
 
     def place(self, variables: Any) -> Any:
         """The variables as the functions take them: on every device that takes part."""
@@ -99,7 +99,7 @@ class Network:
           encoded: frames by their numbers.
           queries: numbers of the frames to segment.
           table: (queries, N) int, the references of each; with N = 0 the encoder predicts alone.
-          fusion: see `Setting`.
+          fusion: see `InferenceOptions`.
           room: at least the number of different references; calls with the same one share a compiled function.
 
         Returns:

@@ -40,7 +40,7 @@ def filter_taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(pixels, size_in - 1).astype(np.int32), fixed.astype(np.int32)
 
 
-def turned(size: tuple[int, int], frame_size: tuple[int, int]) -> tuple[int, int]:
+def match_orientation(size: tuple[int, int], frame_size: tuple[int, int]) -> tuple[int, int]:
     """The size (height, width) of the network's input, its longer side along the longer side of the frames."""
     (height, width), (frame_height, frame_width) = size, frame_size
     return (width, height) if (height - width) * (frame_height - frame_width) < 0 else (height, width)
@@ -73,6 +73,6 @@ def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
     return images
 
 
-def enlarge(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_output(probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes a map (h, w) to (*size) as `resize_bilinear` does: half-pixel centres and no antialiasing."""
     return cv2.resize(probability, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import inference_size
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.frames import ArrayFrames, Frames, pick
 from cosnet_jax.inference.network import FUSIONS, Encoded, Network, get_network
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import choose_references, most_references, uses
-from cosnet_jax.inference.resize import enlarge, turned
+from cosnet_jax.inference.resize import match_orientation, resize_output
+from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.state import make_model
+from cosnet_jax.video.frames import ArrayFrames, Frames, pick
 
 
-class Setting(NamedTuple):
+class InferenceOptions(NamedTuple):
     """How the frames of a video are compared.
 
     Attributes:
@@ -58,7 +58,7 @@ class Segmenter:
         model: COSNet,
         variables: dict[str, Any],
         size: tuple[int, int],
-        setting: Setting = Setting(),
+        setting: InferenceOptions = InferenceOptions(),
         batch_size: int | None = None,
     ):
         """Prepares the network; it is compiled at the first frame.
@@ -93,7 +93,7 @@ class Segmenter:
         Args:
           path: a checkpoint, a folder of them, or a training's working directory.
           size: (height, width) of the network's input; None takes the configuration's.
-          num_references, sampling, fusion: see `Setting`.
+          num_references, sampling, fusion: see `InferenceOptions`.
           batch_size: frames that the network takes at a time.
 
         Returns:
@@ -103,8 +103,8 @@ class Segmenter:
           InputError: if there is no such checkpoint.
         """
         variables, config = checkpoints.load(path)
-        setting = Setting(num_references, sampling, fusion)
-        return cls(make_model(config.model), variables, size or inference_size(config), setting, batch_size)
+        setting = InferenceOptions(num_references, sampling, fusion)
+        return cls(build_model(config.model), variables, size or inference_size(config), setting, batch_size)
 
     @classmethod
     def pretrained(cls, **settings) -> Segmenter:
@@ -144,7 +144,7 @@ class Segmenter:
         return (maps[0] for _, maps in self._run(frames, range(len(frames)), [table], [self.setting.fusion]))
 
     def stream_settings(
-        self, frames: Frames | np.ndarray, settings: Sequence[Setting], queries: Sequence[int] | None = None
+        self, frames: Frames | np.ndarray, settings: Sequence[InferenceOptions], queries: Sequence[int] | None = None
     ) -> Iterator[list[np.ndarray]]:
         """Segments a video in several ways at once, encoding each frame once.
 
@@ -169,7 +169,7 @@ class Segmenter:
         run = self._run(frames, range(len(frames)), [table], [self.setting.fusion])
         return ((frame, maps[0]) for frame, maps in run)
 
-    def references(self, num_frames: int, setting: Setting) -> np.ndarray:
+    def references(self, num_frames: int, setting: InferenceOptions) -> np.ndarray:
         """The references of every frame of a video, (T, n) int, see `choose_references`."""
         count = setting.num_references if self._model.coattention != "none" else 0
         return choose_references(num_frames, count, setting.sampling, setting.seed)
@@ -183,7 +183,7 @@ class Segmenter:
         and encoded in two threads that run ahead, and an encoded frame is dropped after its last use.
         """
         frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
-        network = get_network(self._model, turned(self._size, frames.size), self._batch_size)
+        network = get_network(self._model, match_orientation(self._size, frames.size), self._batch_size)
         first_use, last_use = uses(len(frames), queries, tables)
         needed = np.flatnonzero(last_use >= 0)
         distance = max(table.shape[1] for table in tables)  # of consecutive references: those are read in passing
@@ -196,7 +196,7 @@ class Segmenter:
             nonlocal size
             for index, frame in zip(indices, images, strict=True):
                 size = check_frame(frame, index, size).shape[:2]
-                yield index, frame, None if index in known else network.shrink(frame)
+                yield index, frame, None if index in known else network.resize_input(frame)
 
         at_start = shrunk(early, frames.read(early) if early else ())
         encoded = {index: value for index, _, value in encoded_images(network, variables, at_start)}
@@ -236,7 +236,7 @@ class Segmenter:
         return [network.segment(variables, encoded, queries, *way) for way in ways]
 
     @staticmethod
-    def _checked(setting: Setting) -> Setting:
+    def _checked(setting: InferenceOptions) -> InferenceOptions:
         if setting.fusion not in FUSIONS:
             raise InputError(f"inference.fusion is {setting.fusion!r}; expected one of {', '.join(FUSIONS)}")
         choose_references(2, setting.num_references, setting.sampling, setting.seed)
@@ -266,4 +266,4 @@ def fetched(frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[tuple[n
     """Waits for the maps of frames (one batch for each setting), and yields each frame with its own, as large as it."""
     arrived = [np.asarray(batch) for batch in maps]
     for number, frame in enumerate(frames):
-        yield frame, [enlarge(batch[number], frame.shape[:2]) for batch in arrived]
+        yield frame, [resize_output(batch[number], frame.shape[:2]) for batch in arrived]

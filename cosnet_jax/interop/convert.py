@@ -13,14 +13,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import cosnet_jax
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import differences
 from cosnet_jax.errors import InputError
-from cosnet_jax.interop.names import FORMATS, from_torch, named_leaves, to_torch
+from cosnet_jax.interop.names import FORMATS, from_torch, to_torch
 from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.optimizer import parameter_name
-from cosnet_jax.training.state import init_variables, make_model
+from cosnet_jax.models.parameters import named_leaves, parameter_name
 
 
 class Preset(NamedTuple):
@@ -80,12 +80,12 @@ def match(
     state_dict = arrange(state_dict, form)
     if form == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
         config.model.backbone = "resnet50"
-    model = make_model(config.model)
+    model = build_model(config.model)
     shapes = jax.eval_shape(lambda: init_variables(model, config.seed))
     return model, config, shapes, from_torch(state_dict, shapes, FORMATS[form], source)
 
 
-def fits(state_dict: dict[str, np.ndarray], preset: str) -> bool:
+def matches_preset(state_dict: dict[str, np.ndarray], preset: str) -> bool:
     """Whether a state dict has all names and shapes of a preset, and no others."""
     try:
         match(state_dict, preset, "")
@@ -145,7 +145,7 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> list[str]:
         variables, config, initial = convert_state_dict(state_dict, preset, f"{weights} (--preset {preset})")
     except InputError:
         for other in PRESETS:
-            if fits(state_dict, other):
+            if matches_preset(state_dict, other):
                 raise InputError(f"{weights} does not fit --preset {preset}; it fits --preset {other}") from None
         raise
     try:

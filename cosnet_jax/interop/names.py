@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.optimizer import parameter_name
+from cosnet_jax.models.parameters import named_leaves
 
 RESNET = (
     (r"encoder/body/conv1", r"conv1"),
@@ -83,11 +82,6 @@ FORMATS = {
     "deeplab": Format(ENCODER),
     "torchvision": Format(RESNET, left_out=r"(fc|classifier|aux_classifier)\..*"),
 }
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by name, e.g. "params/affinity/weight"."""
-    return {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -77,7 +77,7 @@ class Channelwise(nn.Module):
 VARIANTS = {"vanilla": Vanilla, "symmetric": Symmetric, "channelwise": Channelwise}
 
 
-def compare(queries: Array, keys: Array) -> Array:
+def affinity(queries: Array, keys: Array) -> Array:
     """The affinity S of every pair of positions (Eq. 1), computed in float32.
 
     Args:
@@ -90,7 +90,7 @@ def compare(queries: Array, keys: Array) -> Array:
     return jnp.einsum("nid,njd->nij", queries, keys, preferred_element_type=jnp.float32)
 
 
-def summarise(affinity: Array, values: Array) -> Array:
+def attention_summary(affinity: Array, values: Array) -> Array:
     """The attention summary of every position of a over those of b (Eqs. 6 and 7).
 
     Args:
@@ -107,13 +107,13 @@ def summarise(affinity: Array, values: Array) -> Array:
     return (summary / total).astype(values.dtype)  # Z_a = V_b S_c, Eq. 7
 
 
-def fits(queries: Array, keys: Array, budget: float) -> bool:
+def fits_in_budget(queries: Array, keys: Array, budget: float) -> bool:
     """Whether the affinity of queries (n, i, d) and keys (n, j, d) takes at most `budget` MiB."""
     return 4 * queries.shape[0] * queries.shape[1] * keys.shape[1] <= budget * 2**20
 
 
 def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
-    """`summarise(compare(queries, keys), values)`, block by block of `j` where the affinity exceeds a budget.
+    """`attention_summary(affinity(queries, keys), values)`, block by block of `j` where the affinity exceeds a budget.
 
     The blocks keep a running maximum and sum of the softmax. Their affinities are computed again for gradients, so that
     these need no affinity of all positions either.
@@ -129,12 +129,12 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
       (n, i, c).
     """
 
-    def affinity(keys):
-        similarity = compare(queries, keys)
+    def compare(keys):
+        similarity = affinity(queries, keys)
         return jax.nn.softmax(similarity, axis=1) if normalise_queries else similarity
 
-    if fits(queries, keys, budget):
-        return summarise(affinity(keys), values)
+    if fits_in_budget(queries, keys, budget):
+        return attention_summary(compare(keys), values)
     (n, i, _), (_, j, channels) = queries.shape, values.shape
     rows = max(1, int(budget * 2**20) // (4 * n * i))
     blocks = -(-j // rows)
@@ -148,7 +148,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
     def add(carry, block):
         largest, total, summary = carry  # (n, i), (n, i), (n, i, c)
         keys, values, exists = block
-        similarity = jnp.where(exists, affinity(keys), -jnp.inf)  # (n, i, rows)
+        similarity = jnp.where(exists, compare(keys), -jnp.inf)  # (n, i, rows)
         # The result does not depend on the maximum, and so neither does its gradient.
         larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=2)))
         weights, scale = jnp.exp(similarity - larger[..., None]), jnp.exp(largest - larger)

@@ -250,12 +250,14 @@ class COSNet(nn.Module):
           Logits (n, 2, height, width), float32.
         """
         query_a, key_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
-        fits = coattention.fits(query_a, key_b, self.affinity_budget) or self.is_mutable_collection("intermediates")
-        if fits and self.reference_pooling == 1:
-            affinity = coattention.compare(query_a, key_b)  # S (n, i, j)
+        in_budget = coattention.fits_in_budget(query_a, key_b, self.affinity_budget) or self.is_mutable_collection(
+            "intermediates"
+        )
+        if in_budget and self.reference_pooling == 1:
+            affinity = coattention.affinity(query_a, key_b)  # S (n, i, j)
             self.sow("intermediates", "similarity", affinity)
-            summary_a = coattention.summarise(affinity, flatten(b))  # Z_a = V_b S_c
-            summary_b = coattention.summarise(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r
+            summary_a = coattention.attention_summary(affinity, flatten(b))  # Z_a = V_b S_c
+            summary_b = coattention.attention_summary(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r
         else:
             values_a, values_b = self.values(a), self.values(b)
             summary_a = coattention.attend(query_a, self.affinity.key(values_b), values_b, self.affinity_budget)

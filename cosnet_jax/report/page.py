@@ -16,8 +16,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.report import plots
 from cosnet_jax.report.tables import Table
+from cosnet_jax.visualization import plots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Image:
     caption: str = ""
 
 
-def write_page(path: str | Path, title: str, facts: Mapping[str, object], sections: Sequence[Section]) -> None:
+def write_page(path: str | Path, title: str, metadata: Mapping[str, object], sections: Sequence[Section]) -> None:
     """Writes a self-contained HTML page: completely or not at all.
 
     Args:
       path: the file, usually `report.html`; its folder is made if need be.
       title: of the page.
-      facts: what the page is about, in pairs (dataset, checkpoint, configuration, ...), shown below the title.
+      metadata: what the page is about, in pairs (dataset, checkpoint, configuration, ...), shown below the title.
       sections: the parts, in order.
 
     Raises:
@@ -63,7 +63,7 @@ def write_page(path: str | Path, title: str, facts: Mapping[str, object], sectio
     shown = [(section.title, [render_block(block) for block in section.blocks]) for section in sections]
     source = (importlib.resources.files("cosnet_jax.report") / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    html = environment.from_string(source).render(title=title, facts=facts, sections=shown)
+    html = environment.from_string(source).render(title=title, metadata=metadata, sections=shown)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(html, encoding="utf-8")

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from cosnet_jax.config import STEP_KINDS
 from cosnet_jax.errors import InputError
+from cosnet_jax.models.parameters import parameter_name
 
-KINDS = ("still", "video")
 # How often the release's optimiser lists a parameter: once per module around it, below the encoder. First match counts.
 REPEATS = (("^encoder/body/layer.*/downsample_", 4), ("^encoder/body/layer", 3), ("^encoder/aspp/", 2), ("", 1))
 
@@ -23,20 +24,15 @@ class Optimizer(NamedTuple):
 
     Attributes:
       init: params -> state.
-      update: (gradients, state, params, step, kind) -> (params, state), kind in `KINDS`.
+      update: (gradients, state, params, step, kind) -> (params, state), kind in `STEP_KINDS`.
       learning_rate: step -> the rate before the groups' factors.
-      hold: params -> the same, without a gradient to those that are frozen, so that nothing is computed for it.
+      freeze: params -> the same, without a gradient to those that are frozen, so that nothing is computed for it.
     """
 
     init: Callable[[Any], Any]
     update: Callable[..., tuple[Any, Any]]
     learning_rate: Callable[[Any], jax.Array]
-    hold: Callable[[Any], Any]
-
-
-def parameter_name(path: tuple) -> str:
-    """The name that patterns are matched against, e.g. "encoder/aspp/join_conv/kernel"."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    freeze: Callable[[Any], Any]
 
 
 def group_factors(params: Any, groups: tuple[tuple[str, float, float], ...]) -> dict[str, Any]:
@@ -67,7 +63,7 @@ def group_factors(params: Any, groups: tuple[tuple[str, float, float], ...]) -> 
     structure = jax.tree.structure(params)
     return {
         kind: jax.tree.unflatten(structure, [float(groups[row][column]) for row in rows])
-        for column, kind in enumerate(KINDS, 1)
+        for column, kind in enumerate(STEP_KINDS, 1)
     }
 
 
@@ -134,10 +130,10 @@ def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimiz
             state = (state[0], optax.TraceState(chosen(momentum.trace, state[1].trace)))
         return params, state
 
-    def hold(params):
-        def held(param, *factors):
+    def freeze(params):
+        def frozen(param, *factors):
             return param if any(factors) else jax.lax.stop_gradient(param)
 
-        return jax.tree.map(held, params, *factors.values())
+        return jax.tree.map(frozen, params, *factors.values())
 
-    return Optimizer(direction.init, update, learning_rate, hold)
+    return Optimizer(direction.init, update, learning_rate, freeze)

@@ -16,7 +16,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.losses import ENTROPIES, orthogonality, soft_iou_loss
 from cosnet_jax.training.optimizer import Optimizer
-from cosnet_jax.training.released import released_losses
+from cosnet_jax.training.released_recipe import released_losses
 from cosnet_jax.training.state import TrainState
 
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
@@ -102,7 +102,7 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
 
     def make_step(kind: str, loss_function) -> Step:
         def loss_of(params, *rest):
-            return loss_function(optimizer.hold(params), *rest)
+            return loss_function(optimizer.freeze(params), *rest)
 
         def step(state, batch):
             key = jax.random.fold_in(jax.random.key(config.seed), state.step)

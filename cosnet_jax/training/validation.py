@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.inference.frames import SequenceFrames
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.video.frames import SequenceFrames
 
 
 def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from cosnet_jax.data.synthetic import SyntheticVideo
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.results import write_results
+from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import score_masks
 from cosnet_jax.evaluation.stability import temporal_instability
 

@@ -10,9 +10,9 @@ import cosnet_jax
 import evaluate
 from configs import davis16_lite
 from cosnet_jax import cli
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import differences
-from cosnet_jax.data.photograph import photograph_clip
-from cosnet_jax.training import checkpoints
+from cosnet_jax.video.photograph import photograph_clip
 
 MIB = 2**20
 

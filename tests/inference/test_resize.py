@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.inference.resize import enlarge, filter_taps, resize_antialiased, turned
+from cosnet_jax.inference.resize import filter_taps, match_orientation, resize_antialiased, resize_output
 from cosnet_jax.models.layers import resize_bilinear
 
 SIZES = [
@@ -56,13 +56,13 @@ def test_taps_of_a_hand_worked_row():
     ],
 )
 def test_the_longer_side_lies_along_that_of_the_frames(size, frame_size, expected):
-    assert turned(size, frame_size) == expected
+    assert match_orientation(size, frame_size) == expected
 
 
 @pytest.mark.parametrize("size", [(480, 854), (97, 131), (193, 50), (30, 20)])
 def test_maps_are_resized_as_on_the_device(size):
     probability = np.random.default_rng(0).random((97, 60), np.float32)
-    given = enlarge(probability, size)
+    given = resize_output(probability, size)
     assert given.dtype == np.float32
     # Places between pixels are in float32, and on noise the neighbours are far apart.
     np.testing.assert_allclose(given, resize_bilinear(probability[None], size)[0], atol=1e-5)

@@ -12,10 +12,10 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
-from cosnet_jax.inference.segmenter import Segmenter, Setting
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.layers import resize_bilinear
-from cosnet_jax.training.state import init_variables
 
 SIZE = (32, 40)
 
@@ -51,7 +51,7 @@ def pair_probability(network):
 
 
 def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probability):
-    segmenter = Segmenter(*network, SIZE, Setting(3, "uniform", "prediction"))
+    segmenter = Segmenter(*network, SIZE, InferenceOptions(3, "uniform", "prediction"))
     given = segmenter(video)
     assert given.shape == (7, 50, 61)
     assert given.dtype == np.float32
@@ -62,20 +62,20 @@ def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probabili
 
 @pytest.mark.parametrize("sampling", ["uniform", "random", "consecutive"])
 def test_with_one_reference_summary_fusion_is_the_pair(network, video, pair_probability, sampling):
-    given = Segmenter(*network, SIZE, Setting(1, sampling))(video)
+    given = Segmenter(*network, SIZE, InferenceOptions(1, sampling))(video)
     for query, (reference,) in enumerate(choose_references(7, 1, sampling)):
         np.testing.assert_allclose(given[query], pair_probability(video[query], video[reference]), atol=2e-6)
 
 
 def test_summaries_over_copies_of_one_reference_are_that_references(network, video):
-    segmenter = Segmenter(*network, SIZE, Setting(3))
+    segmenter = Segmenter(*network, SIZE, InferenceOptions(3))
     once, thrice = (segmenter(video, references=references) for references in ([4], [4, 4, 4]))
     np.testing.assert_allclose(once, thrice, atol=2e-6)
 
 
 def test_without_references_the_encoder_predicts_alone(network, video):
     model, variables = network
-    given = Segmenter(model, variables, SIZE, Setting(0))(video[:2])
+    given = Segmenter(model, variables, SIZE, InferenceOptions(0))(video[:2])
     frames = resize_antialiased(jnp.array(video[:2]), SIZE)
     _, side = jax.jit(model.apply)(variables, frames[None])
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(side[0]), (50, 61)), atol=2e-6)
@@ -84,7 +84,7 @@ def test_without_references_the_encoder_predicts_alone(network, video):
 def test_the_input_is_turned_for_a_tall_video(network, video):
     model, variables = network
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
-    given = next(Segmenter(model, variables, SIZE).stream_settings(tall, [Setting(1), Setting(0)]))
+    given = next(Segmenter(model, variables, SIZE).stream_settings(tall, [InferenceOptions(1), InferenceOptions(0)]))
     logits = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
     for probability, (pair,) in zip(given, logits, strict=True):
         expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
@@ -115,7 +115,7 @@ class Counted:
 def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
     network, video, sampling, picked, monkeypatch
 ):
-    settings = [Setting(3, sampling), Setting(0), Setting(2, sampling, "prediction")]
+    settings = [InferenceOptions(3, sampling), InferenceOptions(0), InferenceOptions(2, sampling, "prediction")]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
     expected = list(segmenter.stream_settings(video, settings))
     used = get_network(network[0], SIZE, 3)
@@ -150,7 +150,7 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
         def read(self, indices):
             return [video[index % 7] for index in indices]
 
-    for number, _ in enumerate(Segmenter(*network, SIZE, Setting(2), batch_size).stream_pairs(Watched())):
+    for number, _ in enumerate(Segmenter(*network, SIZE, InferenceOptions(2), batch_size).stream_pairs(Watched())):
         most = max(most, len(alive))
         assert number < 40
     assert most <= held  # those read ahead, in two batches on the device, and with the caller
@@ -173,14 +173,19 @@ def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
 
 
 def test_several_settings_at_once_are_each_alone(network, video):
-    settings = [Setting(3), Setting(0), Setting(2, "consecutive", "prediction")]
+    settings = [InferenceOptions(3), InferenceOptions(0), InferenceOptions(2, "consecutive", "prediction")]
     together = list(Segmenter(*network, SIZE).stream_settings(video, settings))
     for number, setting in enumerate(settings):
         alone = Segmenter(*network, SIZE, setting)(video)
         np.testing.assert_array_equal(np.stack([maps[number] for maps in together]), alone)
 
 
-WAYS = [Setting(3), Setting(0), Setting(2, "consecutive", "prediction"), Setting(3, "random", "group")]
+WAYS = [
+    InferenceOptions(3),
+    InferenceOptions(0),
+    InferenceOptions(2, "consecutive", "prediction"),
+    InferenceOptions(3, "random", "group"),
+]
 
 
 @pytest.mark.parametrize("batch_size", [3, 6, None])  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
@@ -195,7 +200,7 @@ def test_batches_and_devices_change_no_map(network, video, batch_size):
 def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
     """Frames with the same references as others, with other ones, and a last batch that is not full."""
     video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)
-    settings = [Setting(5), Setting(3, "consecutive", "prediction"), Setting(0)]
+    settings = [InferenceOptions(5), InferenceOptions(3, "consecutive", "prediction"), InferenceOptions(0)]
     stream = Segmenter(*network, (33, 40), batch_size=batch_size).stream_settings(video, settings)
     compiled = []
 
@@ -216,7 +221,7 @@ def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(network, video, batch_size, monkeypatch):
-    queries, settings = [1, 2, 6], [Setting(2), Setting(2, "random", seed=3)]
+    queries, settings = [1, 2, 6], [InferenceOptions(2), InferenceOptions(2, "random", seed=3)]
     expected = np.array(list(Segmenter(*network, SIZE, batch_size=batch_size).stream_settings(video, settings)))[
         queries
     ]
@@ -247,4 +252,4 @@ def test_wrong_inputs_are_named(network, video):
     with pytest.raises(InputError, match=r"expected \(50, 61\) as the frames before it"):
         segmenter([video[0], video[1][:40]])
     with pytest.raises(InputError, match="fusion is 'mean'; expected one of prediction"):
-        Segmenter(*network, SIZE, Setting(fusion="mean"))
+        Segmenter(*network, SIZE, InferenceOptions(fusion="mean"))

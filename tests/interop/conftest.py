@@ -13,7 +13,7 @@ import torch
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
 from cosnet_jax.models import resnet
-from cosnet_jax.training.state import make_model
+from cosnet_jax.models.build import build_model
 
 torch.set_num_threads(1)  # test processes run side by side
 
@@ -76,7 +76,7 @@ def converted(released_weights):
     """Our network with these weights: (model, variables, config)."""
     variables, config, initial = convert_state_dict(released_weights, "released", "random weights")
     assert initial == []
-    return make_model(config.model), variables, config
+    return build_model(config.model), variables, config
 
 
 @pytest.fixture(scope="session")

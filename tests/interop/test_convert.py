@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop import convert
-from cosnet_jax.interop.names import named_leaves
 from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.interop.twin import PairModel, to_numpy
 from cosnet_jax.models import resnet
+from cosnet_jax.models.build import build_model
+from cosnet_jax.models.parameters import named_leaves
 from cosnet_jax.models.scaling import IMAGENET_MEAN, IMAGENET_STD
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.state import make_model
 
 
 def assert_same(ours, theirs):
@@ -130,7 +130,7 @@ def test_torchvisions_backbone(released_weights, monkeypatch):
 
     @jax.jit
     def run(variables):
-        _, sown = make_model(config.model).apply(variables, images, method="encode", mutable=["intermediates"])
+        _, sown = build_model(config.model).apply(variables, images, method="encode", mutable=["intermediates"])
         return sown["intermediates"]["encoder"]["body"]["layer4"][0]
 
     scaled = (images / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)

@@ -6,19 +6,20 @@ import jax
 import numpy as np
 import pytest
 
+from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.checkpoints.initial import load_backbone
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.convert import convert, load_config
-from cosnet_jax.interop.names import named_leaves
 from cosnet_jax.interop.pth import write_pth
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.state import init_variables, load_backbone, make_model
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.parameters import named_leaves
 
 
 def zeros(**settings):
     """Variables of a network, all zero."""
     config = load_config("davis16_released")
     config.model.update(settings)
-    model = make_model(config.model)
+    model = build_model(config.model)
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: init_variables(model, 0)))
 
 

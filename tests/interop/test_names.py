@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.interop.names import FORMATS, counterparts, from_torch, named_leaves, to_torch
+from cosnet_jax.interop.names import FORMATS, counterparts, from_torch, to_torch
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.parameters import named_leaves
 
 RELEASED = FORMATS["released"]
 

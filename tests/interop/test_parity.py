@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from cosnet_jax import Segmenter
-from cosnet_jax.inference.segmenter import Setting
-from cosnet_jax.interop.compare import differences, our_stages, smooth_frames, to_twin
+from cosnet_jax.inference.segmenter import InferenceOptions
 from cosnet_jax.interop.convert import convert, convert_state_dict
+from cosnet_jax.interop.parity import differences, our_stages, smooth_frames, to_twin
 from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.interop.twin import load_twin
+from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
-from cosnet_jax.training.state import make_model
 
 
 # Odd and even sides: where a side of the stem's output is even, ceil_mode pools one window more.
@@ -36,14 +36,14 @@ def test_every_stage_agrees_with_the_twin(twin, converted, size):
 @pytest.fixture(scope="module")
 def segmenter(converted):
     model, variables, _ = converted
-    return Segmenter(model, variables, (41, 56), Setting())
+    return Segmenter(model, variables, (41, 56), InferenceOptions())
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("fusion", ["summary", "prediction", "group", "group_released"])
 def test_fusions_agree_with_the_twin(segmenter, twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
-    segmenter.setting = Setting(fusion=fusion)
+    segmenter.setting = InferenceOptions(fusion=fusion)
     references = list(range(1, count + 1))
     ours = next(segmenter.stream(frames, references))
     images = torch.from_numpy(to_twin(frames))[:, None]
@@ -57,7 +57,7 @@ def test_the_worked_case(reference, case):
     variables, config, _ = convert_state_dict(case.weights(), "released", "worked case")
     images = case.images((97, 97), 3, 3)[:2]
     rgb = (np.moveaxis(images, 1, -1) + np.asarray(RELEASED_BGR_MEAN, np.float32))[..., ::-1]
-    stages = our_stages(make_model(config.model), variables, rgb)
+    stages = our_stages(build_model(config.model), variables, rgb)
     expected = np.load(reference / "case_97x97.npz")
     for name, key in {"y_a": "ya", "y_b": "yb", "side_b": "side", "feature_a": "fa"}.items():
         np.testing.assert_allclose(stages[name], expected[key], rtol=0, atol=2e-5, err_msg=name)

@@ -6,18 +6,19 @@ import jax
 import numpy as np
 import pytest
 import torch
+from twin_training import ReleasedTraining, learning_rate
 
-from cosnet_jax.interop.compare import smooth_frames, to_twin
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.names import FORMATS, to_torch
+from cosnet_jax.interop.parity import smooth_frames, to_twin
 from cosnet_jax.interop.twin import load_twin, to_numpy
-from cosnet_jax.interop.twin_training import ReleasedTraining, learning_rate
+from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state, make_model
+from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
 
-KINDS = ("still", "video", "video", "still")
+STEP_KINDS = ("still", "video", "video", "still")
 
 
 def train_both(twin, images, masks, total_steps, repeat_updates):
@@ -35,20 +36,20 @@ def train_both(twin, images, masks, total_steps, repeat_updates):
     """
     variables, config, _ = convert_state_dict(to_numpy(twin.state_dict()), "released", "twin")
     config.optimizer.repeat_updates = repeat_updates
-    model = make_model(config.model)
+    model = build_model(config.model)
     optimizer = make_optimizer(config.optimizer, variables["params"], total_steps)
     state = init_state(variables, optimizer)
     steps = {kind: jax.jit(step) for kind, step in make_steps(model, optimizer, config).items()}
     rgb = (images.transpose(0, 2, 1, 4, 5, 3) + np.asarray(RELEASED_BGR_MEAN, np.float32))[..., ::-1]
     labels = masks[:, :, :, 0].transpose(0, 2, 1, 3, 4).astype(np.uint8)
     ours = []
-    for kind, frames, label in zip(KINDS, rgb, labels, strict=True):
+    for kind, frames, label in zip(STEP_KINDS, rgb, labels, strict=True):
         batch = {"image": frames, "mask": label} if kind == "video" else {"image": frames[:, 0], "mask": label[:, 0]}
         state, metrics = steps[kind](state, batch)
         ours.append(float(metrics["loss"]))
 
     training, theirs = ReleasedTraining(twin, repeat_updates), []
-    for step, (kind, pair, mask) in enumerate(zip(KINDS, images, masks, strict=True)):
+    for step, (kind, pair, mask) in enumerate(zip(STEP_KINDS, images, masks, strict=True)):
         (a, b), (mask_a, mask_b) = torch.from_numpy(pair), torch.from_numpy(mask)
         rate = learning_rate(step, total_steps, epoch=6 if step >= 0.1 * total_steps else 5)
         if kind == "still":

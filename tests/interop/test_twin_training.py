@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-
-from cosnet_jax.interop.twin import load_twin
-from cosnet_jax.interop.twin_training import (
+from twin_training import (
     ReleasedTraining,
     group_rates,
     is_still,
@@ -18,6 +16,8 @@ from cosnet_jax.interop.twin_training import (
     repeats,
     supervised_loss,
 )
+
+from cosnet_jax.interop.twin import load_twin
 
 
 class SmallPair(nn.Module):

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.report.page import Image, Section, data_uri, render_block, write_page
-from cosnet_jax.report.plots import frame_curves
 from cosnet_jax.report.tables import Table
+from cosnet_jax.visualization.plots import frame_curves
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120))
 VOID = {"meta", "img", "br", "link", "input"}

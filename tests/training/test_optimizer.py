@@ -65,7 +65,7 @@ def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
 def test_frozen_parameters_are_held():
     params = parameters()
     optimizer = make_optimizer(config(), params, total_steps=10)
-    gradients = jax.grad(lambda p: sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(optimizer.hold(p))))(params)
+    gradients = jax.grad(lambda p: sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(optimizer.freeze(p))))(params)
     assert not gradients["encoder"]["body"]["kernel"].any()
     for part in (lambda tree: tree["encoder"]["aspp"], lambda tree: tree["head_a"]):  # a factor of 0 in one kind only
         np.testing.assert_allclose(part(gradients)["kernel"], 2 * part(params)["kernel"], rtol=1e-6)

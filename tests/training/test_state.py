@@ -4,25 +4,25 @@ import pytest
 
 from configs import davis16, davis16_lite
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.state import make_model
+from cosnet_jax.models.build import build_model
 
 
 def test_an_output_stride_that_the_backbone_has_not_is_refused():
     config = davis16.get_config().model
     config.output_stride = 16
     with pytest.raises(InputError, match="output_stride is 16; expected 8 with resnet101"):
-        make_model(config)
+        build_model(config)
     config = davis16_lite.get_config().model
     config.output_stride = 32
     with pytest.raises(InputError, match="output_stride is 32; expected one of 8, 16"):
-        make_model(config)
+        build_model(config)
 
 
 def test_references_are_pooled_over_a_position_at_least():
     config = davis16_lite.get_config().model
     config.reference_pooling = 0
     with pytest.raises(InputError, match="reference_pooling is 0; expected at least 1"):
-        make_model(config)
+        build_model(config)
 
 
 def test_a_configuration_from_before_a_key_existed_means_its_default():
@@ -30,4 +30,4 @@ def test_a_configuration_from_before_a_key_existed_means_its_default():
     older = config.copy_and_resolve_references().unlock()
     for key in ("output_stride", "low_level", "reference_pooling"):
         del older[key]
-    assert make_model(older) == make_model(config)
+    assert build_model(older) == build_model(config)

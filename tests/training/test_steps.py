@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from configs import synthetic
+from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
-from cosnet_jax.training import parallel
+from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state, init_variables, make_model
+from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
 
 BATCH = 8
@@ -35,7 +36,7 @@ def batches():
 
 @pytest.fixture(scope="module")
 def start(config):
-    variables = init_variables(make_model(config.model), seed=0)
+    variables = init_variables(build_model(config.model), seed=0)
     optimizer = make_optimizer(config.optimizer, variables["params"], total_steps=10)
     return optimizer, init_state(variables, optimizer)
 
@@ -44,7 +45,7 @@ def start(config):
 def single(config, start, batches):
     """Each step's result on one device."""
     optimizer, state = start
-    steps = make_steps(make_model(config.model), optimizer, config)
+    steps = make_steps(build_model(config.model), optimizer, config)
     return {kind: jax.jit(steps[kind])(state, batches[kind]) for kind in ("still", "video")}
 
 
@@ -52,7 +53,7 @@ def single(config, start, batches):
 def test_four_devices_take_the_step_of_one(config, start, batches, single, kind):
     assert jax.device_count() == 4
     optimizer, state = start
-    steps = make_steps(make_model(config.model, parallel.AXIS), optimizer, config)
+    steps = make_steps(build_model(config.model, parallel.AXIS), optimizer, config)
     step = parallel.parallelise(steps[kind])
     given = step(parallel.replicate(jax.tree.map(jnp.copy, state)), parallel.shard(batches[kind]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), given, single[kind])
@@ -64,7 +65,7 @@ def test_the_losses_of_the_configuration_are_added(config, start, batches):
     def loss(**settings):
         changed = config.copy_and_resolve_references()
         changed.loss.update(settings)
-        step = make_steps(make_model(config.model), optimizer, changed)["still"]
+        step = make_steps(build_model(config.model), optimizer, changed)["still"]
         return float(jax.jit(step)(state, batches["still"])[1]["loss"])
 
     assert loss(entropy="plain") != loss(entropy="balanced")
@@ -104,7 +105,7 @@ def test_the_video_loss_is_the_sum_of_its_parts(config, single):
 def test_the_seed_and_the_step_say_what_the_head_does_not_see(config, start, batches):
     optimizer, state = start
     config = config.copy_and_resolve_references()
-    model = make_model(config.model, head_dropout=0.5)
+    model = build_model(config.model, head_dropout=0.5)
 
     def loss(seed, step):
         config.seed = seed
@@ -126,6 +127,6 @@ def test_frozen_batch_norm_leaves_the_statistics(config, start, batches):
     optimizer, state = start
     frozen = config.copy_and_resolve_references()
     frozen.freeze_batch_norm = True
-    step = make_steps(make_model(config.model), optimizer, frozen)["video"]
+    step = make_steps(build_model(config.model), optimizer, frozen)["video"]
     after, _ = jax.jit(step)(state, batches["video"])
     jax.tree.map(np.testing.assert_array_equal, after.batch_stats, state.batch_stats)

@@ -14,13 +14,14 @@ import pytest
 import evaluate
 import train
 from configs import davis16, davis16_lite, synthetic
+from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
-from cosnet_jax.training import checkpoints
-from cosnet_jax.training.logging import METRICS_FILE, read_metrics
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state, init_variables, make_model
+from cosnet_jax.training.state import init_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +53,7 @@ def start_training(workdir):
 def final_state(workdir):
     """The state of the newest checkpoint."""
     config = tiny()
-    variables = init_variables(make_model(config.model), config.seed)
+    variables = init_variables(build_model(config.model), config.seed)
     like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
     folder = checkpoints.Checkpoints(workdir / checkpoints.LATEST, keep=2)
     state, _ = folder.restore(folder.latest_step(), like)
@@ -155,7 +156,7 @@ def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cycle", "still,movie", "cycle is 'still,movie'; expected still and video"),
+        ("step_pattern", "still,movie", "step_pattern is 'still,movie'; expected still and video"),
         ("batch_size", 6, "batch_size is 6; expected a multiple of the 4 devices"),
         ("size", (473,), "size is .*expected \\(height, width\\)"),
         ("total_steps", 0, "total_steps is 0; expected at least 1"),
@@ -192,7 +193,7 @@ def test_configurations_are_locked_and_have_a_smoke_mode(module):
     config = module.get_config()
     with pytest.raises(AttributeError, match="learning_rat"):
         config.optimizer.learning_rat = 1.0
-    make_model(config.model)
+    build_model(config.model)
     with pytest.raises(KeyError, match="mode is 'smke'; expected"):
         module.get_config("smke")
     assert module.get_config("smoke").total_steps < 10 < config.total_steps

@@ -14,8 +14,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cosnet_jax.data import image_files
 from cosnet_jax.progress import track
+from cosnet_jax.video import images as image_files
 
 MAX_THREADS = 8
 

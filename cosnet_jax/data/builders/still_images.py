@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
-from cosnet_jax.data.image_files import IMAGE_SUFFIXES
+from cosnet_jax.video.images import IMAGE_SUFFIXES
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 

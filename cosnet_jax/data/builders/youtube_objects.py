@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan, natural_order
-from cosnet_jax.data.image_files import IMAGE_SUFFIXES
+from cosnet_jax.video.images import IMAGE_SUFFIXES
 
 CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 

@@ -1,0 +1,80 @@
+"""A trained network in one small file: an .npz of its variables at half precision, with its configuration."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import atomic_write
+
+SUFFIX = ".npz"
+CONFIG = "config"  # name of the configuration among the arrays: JSON in a string
+
+
+def write(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> None:
+    """Writes a packed checkpoint. Paths of the machine it was trained on are left out of its configuration.
+
+    Args:
+      path: the file, of suffix .npz.
+      variables: {"params": ..., "batch_stats": ...}.
+      config: the whole configuration.
+
+    Raises:
+      InputError: for another suffix, a value that float16 cannot hold, or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise InputError(f"{path}: expected a file name that ends in {SUFFIX}")
+    arrays = flax.traverse_util.flatten_dict(jax.device_get(variables), sep="/")
+    for name, array in arrays.items():
+        if not (np.abs(array) <= np.finfo(np.float16).max).all():
+            raise InputError(f"{path}: {name} has values that float16 cannot hold")
+    config = ConfigDict(config.to_dict())
+    config.init = config.data.data_dir = ""
+    for setting in config.data.values():
+        if isinstance(setting, ConfigDict) and "source" in setting:
+            setting.source = ""
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **{CONFIG: json.dumps(config.to_dict())}, **halves)
+
+
+def is_packed(path: str | Path) -> bool:
+    """Whether a file is of the form that `write` gives it."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return f"{CONFIG}.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+    """Reads a packed checkpoint; the file need not be trusted.
+
+    Args:
+      path: the file.
+
+    Returns:
+      ({"params": ..., "batch_stats": ...} in float32, the configuration it was trained with).
+
+    Raises:
+      InputError: if it is no packed checkpoint.
+    """
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        config = ConfigDict(json.loads(str(arrays.pop(CONFIG))))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"checkpoint: {path} is no packed checkpoint ({error})") from None
+    tree = flax.traverse_util.unflatten_dict(
+        {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
+    )
+    return {"params": tree.get("params", {}), "batch_stats": tree.get("batch_stats", {})}, config

@@ -1,0 +1,67 @@
+"""Writes files that are either complete or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cosnet_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path` and renames it to `path` when the block ends without an exception.
+
+    Args:
+      path: the file's final name.
+
+    Yields:
+      The name to write to. After an exception (Ctrl-C too) it is removed, and a former file at `path` is untouched.
+
+    Raises:
+      InputError: the file cannot be written, e.g. in a read-only folder or on a full disk.
+    """
+    temporary = temporary_name(Path(path))
+    try:
+        with report_write_errors(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextlib.contextmanager
+def report_write_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Makes an output folder and proves that files can be written there, before long work starts.
+
+    Args:
+      path: the folder; its parents are made too.
+
+    Returns:
+      The folder.
+
+    Raises:
+      InputError: it is a file, or cannot be made or written to.
+    """
+    path = Path(path).expanduser()
+    probe = path / f".{os.getpid()}.part"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
+    return path

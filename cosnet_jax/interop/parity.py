@@ -1,0 +1,113 @@
+"""Holds our network against the PyTorch twin, stage by stage, with any weights of the released architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import numpy as np
+
+from cosnet_jax.interop.convert import convert_state_dict
+from cosnet_jax.interop.pth import read_state_dict
+from cosnet_jax.models.build import build_model
+from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
+
+LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
+
+
+class Difference(NamedTuple):
+    """How far two arrays are apart.
+
+    Attributes:
+      stage: its name; `_a` and `_b` are the branches.
+      absolute: largest absolute difference.
+      relative: that, in units of the largest absolute value of the twin's.
+    """
+
+    stage: str
+    absolute: float
+    relative: float
+
+
+def smooth_frames(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Two smooth random frames (2, height, width, 3) uint8."""
+    noise = np.random.default_rng(seed).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC) for image in noise])
+
+
+def to_twin(frames: np.ndarray) -> np.ndarray:
+    """RGB frames (..., h, w, 3), 0 to 255, as the twin takes them: (..., 3, h, w) float32, BGR minus the mean."""
+    scaled = frames[..., ::-1].astype(np.float32) - np.asarray(RELEASED_BGR_MEAN, np.float32)
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
+
+
+def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
+    """Every named intermediate of our network for a pair of frames.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      pair: (2, h, w, 3) RGB, 0 to 255.
+
+    Returns:
+      Arrays by the names, and in the order and layout, of the twin's `PairModel.stages`.
+    """
+    run = jax.jit(lambda variables, pairs: model.apply(variables, pairs, mutable=["intermediates"]))
+    (logits, side), sown = jax.device_get(run(variables, pair[None]))
+    sown = sown["intermediates"]
+    encoder = sown["encoder"]
+    images = {name: encoder["body"][name][0] for name in LAYERS}
+    images |= {"aspp": encoder["aspp"]["pyramid"][0], "feature": encoder["features"][0]}
+    stages = {f"{name}_{branch}": images[name][index][None] for index, branch in enumerate("ab") for name in images}
+    for index, branch in enumerate("ab"):
+        stages[f"side_{branch}"] = sigmoid(side[:, index, ..., None])
+    stages["affinity"] = sown["similarity"][0]
+    for index, branch in enumerate("ab"):
+        stages[f"summary_{branch}"] = sown[f"summary_{branch}"][0]
+        stages[f"gate_{branch}"] = sown["gate"]["gate"][index]
+    for index, branch in enumerate("ab"):
+        stages[f"head_{branch}"] = sown["logits"][index]
+        stages[f"y_{branch}"] = sigmoid(logits[:, index, ..., None])
+    return {name: np.moveaxis(value, -1, 1) if value.ndim == 4 else value for name, value in stages.items()}
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-logits)), in float32."""
+    return np.asarray(jax.nn.sigmoid(logits))
+
+
+def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[Difference]:
+    """The difference of every stage, in the order of `theirs`."""
+    rows = []
+    for name, value in theirs.items():
+        absolute = float(np.abs(ours[name] - value).max())
+        rows.append(Difference(name, absolute, absolute / max(float(np.abs(value).max()), np.finfo(np.float32).tiny)))
+    return rows
+
+
+def compare(weights: str | Path, size: tuple[int, int]) -> list[Difference]:
+    """Runs ours and the twin with a `.pth` file's weights on two random frames.
+
+    Args:
+      weights: a `.pth` file of the released COSNet or group model.
+      size: (height, width) of the frames.
+
+    Returns:
+      A difference for every stage.
+
+    Raises:
+      InputError: if the file cannot be read or is not of the released model, or torch is missing.
+    """
+    from cosnet_jax.interop.twin import load_twin, torch
+
+    state_dict = read_state_dict(weights)
+    variables, config, _ = convert_state_dict(state_dict, "released", str(weights))
+    pair = smooth_frames(size)
+    twin = load_twin(state_dict)
+    with torch.no_grad():
+        stages = twin.stages(*torch.from_numpy(to_twin(pair))[:, None])
+    theirs = {name: value.numpy() for name, value in stages.items()}
+    return differences(our_stages(build_model(config.model), variables, pair), theirs)

@@ -1,0 +1,63 @@
+"""Builds the network of a configuration, and its initial parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.models.coattention import VARIANTS
+from cosnet_jax.models.cosnet import BACKBONES, COSNet
+from cosnet_jax.models.heads import CONVOLUTIONS
+from cosnet_jax.models.mobilenet import OUTPUT_STRIDES
+from cosnet_jax.models.scaling import SCHEMES
+
+CHOICES = {
+    "backbone": BACKBONES,
+    "coattention": (*VARIANTS, "none"),
+    "head": tuple(CONVOLUTIONS),
+    "output_stride": OUTPUT_STRIDES,
+    "input_scaling": SCHEMES,
+    "dtype": ("float32", "bfloat16"),
+}
+
+
+def build_model(config: ConfigDict, axis_name: str | None = None, head_dropout: float = 0.0) -> COSNet:
+    """Builds the network of `config.model`; `axis_name` and `head_dropout`, which matter in training, as in `COSNet`.
+
+    Raises:
+      InputError: for a key that the network does not have, or a name that is none of its parts.
+    """
+    for key, known in CHOICES.items():
+        if key in config and config[key] not in known:  # checkpoints of older versions lack the newer keys
+            raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
+    if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
+        raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
+    if config.get("reference_pooling", 1) < 1:
+        raise InputError(f"model.reference_pooling is {config.reference_pooling}; expected at least 1")
+    settings = dict(config.items())
+    settings["dtype"] = jnp.dtype(settings["dtype"])
+    settings["aspp_rates"] = tuple(settings["aspp_rates"])
+    try:
+        return COSNet(axis_name=axis_name, head_dropout=head_dropout, **settings)
+    except TypeError as error:
+        raise InputError(f"config.model does not fit the network: {error}") from None
+
+
+def init_variables(model: COSNet, seed: int) -> dict[str, Any]:
+    """Initial parameters and statistics, a pure function of the seed.
+
+    Args:
+      model: the network.
+      seed: of the initialisers.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+    """
+    pair = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)  # no parameter's shape depends on the image's size
+    # Nothing but the initialisers is run. XLA's own generator compiles several times faster than threefry.
+    variables = model.lazy_init(jax.random.key(seed, impl="rbg"), pair)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

@@ -1,0 +1,146 @@
+"""The report of an evaluation: what goes into its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.report.page import Image, Section, write_page
+from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
+from cosnet_jax.visualization import plots
+from cosnet_jax.visualization.overlays import comparison
+
+MAX_BARS = 60
+VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
+
+
+def write_report(
+    path: str | Path,
+    title: str,
+    results: Mapping,
+    *,
+    metadata: Mapping[str, object] | None = None,
+    sequences: Sequence = (),
+    masks_dir: str | Path | None = None,
+    training_records: Sequence[Mapping] = (),
+    sections: Sequence[Section] = (),
+    label: str = "this run",
+) -> None:
+    """Writes the report of an evaluation as one self-contained HTML file.
+
+    Args:
+      path: usually `OUT/report.html`.
+      title: of the page.
+      results: what `score_masks` returned.
+      metadata: what was evaluated, in pairs (checkpoint, configuration, ...); dataset and size are added in front.
+      sequences: the objects that were scored, with `image(i)`; with `masks_dir` they give the pictures.
+      masks_dir: the folder of masks that was scored.
+      training_records: all lines of the training log, for the curves of loss and validation.
+      sections: put behind the scores, before the sequences (a comparison of runs, say).
+      label: of this run, in the table of scores.
+    """
+    split = f", {results['split']}" if results.get("split") else ""
+    frames = sum(len(values["frames"]) for values in results.get("per_frame", {}).values())
+    about = {"dataset": f"{results['dataset']}{split}", "sequences": results["sequences"]}
+    about |= {"frames that count": frames} if frames else {}
+    about |= metadata or {}
+
+    parts = [Section("Scores", [score_table({label: results})]), *sections]
+    if results["dataset"] == "davis16" and "J" in results:
+        parts.append(Section("Other methods", [methods_table(results, label)]))
+    if "per_category" in results:
+        parts.append(Section("Categories", [category_table(results)]))
+    if "J" in results:
+        bars = [plots.sequence_bars(results["per_sequence"])] if results["sequences"] <= MAX_BARS else []
+        parts.append(Section("Sequences", [*bars, sequence_table(results)]))
+    if masks_dir is not None and sequences and "J" in results:
+        examples = example_images(results, sequences, masks_dir)
+        legend = "Prediction on the left, ground truth on the right."
+        parts.append(Section("Best, median and worst frames", [legend, examples]))
+    if any("J" in values for values in results.get("per_frame", {}).values()):
+        parts.append(Section("J over the frames of a sequence", [frame_figure(results)]))
+    figures = [plots.training_curves(training_records), plots.validation_curves(training_records, VALIDATION_SCORES)]
+    if any(figures):
+        parts.append(Section("Training", [figure for figure in figures if figure]))
+    write_page(path, title, about, parts)
+
+
+def markdown(results: Mapping, label: str = "this run") -> str:
+    """The tables of the report in Markdown, laid out as the paper's: scores, categories, other methods, sequences.
+
+    Args:
+      results: what `score_masks` returned.
+      label: of this run.
+    """
+    tables = {"Scores": score_table({label: results})}
+    if "per_category" in results:
+        tables["Categories"] = category_table(results)
+    if results["dataset"] == "davis16" and "J" in results:
+        tables["Other methods"] = methods_table(results, label)
+    tables["Sequences"] = sequence_table(results)
+    split = f", {results['split']}" if results.get("split") else ""
+    parts = [f"# {results['dataset']}{split}: {results['sequences']} sequences\n"]
+    return "\n".join(parts + [f"## {title}\n\n{table.markdown()}" for title, table in tables.items()])
+
+
+def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str, float]]:
+    """Picks the frames with the best, median and worst J, no sequence twice among those of one kind.
+
+    Args:
+      results: what `score_masks` returned.
+      each: how many of each kind, fewer if there are fewer sequences.
+
+    Returns:
+      (kind, sequence, frame name, J) with kind "best", "median" or "worst".
+    """
+    frames = sorted(
+        (score, name, frame)
+        for name, values in results["per_frame"].items()
+        for frame, score in zip(values["frames"], values["J"], strict=True)
+    )
+    median = np.median([score for score, _, _ in frames])
+    orders = {
+        "best": frames[::-1],
+        "median": sorted(frames, key=lambda item: abs(item[0] - median)),
+        "worst": frames,
+    }
+    picked = []
+    for kind, order in orders.items():
+        seen: set[str] = set()
+        for score, name, frame in order:
+            if name not in seen and len(seen) < each:
+                seen.add(name)
+                picked.append((kind, name, frame, score))
+    return picked
+
+
+def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path, each: int = 2) -> list[Image]:
+    """Draws the frames of `example_frames`, prediction beside ground truth.
+
+    Args:
+      results: what `score_masks` returned.
+      sequences: the objects that were scored, with `image(i)`.
+      masks_dir: the folder of masks that was scored.
+      each: how many of each kind.
+    """
+    by_name = {sequence.name: sequence for sequence in sequences}
+    images = []
+    for kind, name, frame, score in example_frames(results, each):
+        sequence = by_name[name]
+        i = sequence.frames.index(frame)
+        prediction = read_masks([Path(masks_dir) / name / f"{frame}.png"])[0]
+        pixels = comparison(sequence.image(i), prediction, sequence.mask(i))
+        images.append(Image(pixels, f"{kind}: {name}, frame {frame}, J {percent(score)}"))
+    return images
+
+
+def frame_figure(results: Mapping):
+    """Draws J over the frames of the best, the median and the worst sequence."""
+    curves = {name: values["J"] for name, values in results["per_frame"].items()}
+    ordered = sorted(curves, key=lambda name: -results["per_sequence"][name]["J"])
+    chosen = dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]])
+    means = {name: percent(results["per_sequence"][name]["J"]) for name in chosen}
+    return plots.frame_curves({f"{name} ({means[name]})": curves[name] for name in chosen})

@@ -1,0 +1,277 @@
+"""Reads any video file or folder of frames through one interface."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
+from cosnet_jax.video.images import IMAGE_SUFFIXES, JPEG_START, PNG_START, is_truncated
+
+DEFAULT_FPS = Fraction(24)  # where nothing says it, as in a folder of frames; DAVIS was filmed at 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video opened by `open_video`: facts about it, and its frames in order (iteration) or a few of them (`read`).
+
+    Frames are (H, W, 3) uint8 RGB, upright (rotation metadata is applied). Grey is repeated over the channels, 16 bits
+    are scaled to 8, and what is transparent is composited over black. Each iteration starts at the first frame, and its
+    memory does not grow with the length. Files are opened when read, so a `Video` is cheap to pickle.
+
+    Attributes:
+      path: the video file or folder.
+      frames: one name a frame for the files made from it: the image's stem, or the frame's number padded with zeros.
+      size: (height, width) of every frame.
+      fps: frames a second; their mean where the rate varies.
+      timestamps: seconds from the first frame to each frame where the rate varies, else None.
+    """
+
+    path: Path
+    frames: tuple[str, ...]
+    size: tuple[int, int]
+    fps: Fraction
+    timestamps: tuple[float, ...] | None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, or the file's without its suffix."""
+        path = Path(os.path.abspath(self.path))  # "." has a name too
+        return path.name if path.is_dir() else path.stem
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        raise NotImplementedError
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Reads a few frames, such as the references.
+
+        Args:
+          indices: frame numbers in [0, len(self)), in any order, repeats allowed.
+
+        Returns:
+          uint8 RGB (len(indices), H, W, 3), in the order of `indices`.
+
+        Raises:
+          IndexError: there is no such frame.
+          InputError: a frame cannot be decoded.
+        """
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(f"{self.path}: no frame {index} in a video of {len(self)} frames")
+        found = dict(self._read_sorted(sorted(set(indices))))
+        return np.stack([found[index] for index in indices]) if found else np.empty((0, *self.size, 3), np.uint8)
+
+    def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        raise NotImplementedError
+
+
+def open_video(path: str | Path) -> Video:
+    """Opens a video file (whatever FFmpeg decodes), a folder of jpg or png frames, or one image.
+
+    The number of frames is exact: packets are counted, and frames are decoded where packets do not tell.
+
+    Args:
+      path: the file or folder. The frames of a folder are taken in natural order (frame2 before frame10).
+
+    Returns:
+      The video.
+
+    Raises:
+      InputError: nothing is there, or it is empty, damaged, truncated or no video, or the frames of a folder differ in
+        size or share a name.
+    """
+    path = Path(path).expanduser()
+    try:
+        if path.is_dir():
+            return _open_images(path, [file for file in path.iterdir() if _is_image(file)])
+        if not path.is_file():
+            raise InputError(f"{path}: no such video file or folder of frames")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return _open_images(path, [path]) if _is_image(path) else _open_file(path)
+
+
+# Folders of images
+
+
+@dataclasses.dataclass(frozen=True)
+class _ImageFolder(Video):
+    files: tuple[Path, ...]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for _, image in self._read_sorted(list(range(len(self)))):
+            yield image
+
+    def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for index in indices:
+            image = _read_image(self.files[index])
+            _check_size(self.files[index], image.shape[:2], self.size, "the first frame")
+            yield index, image
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _open_images(path: Path, files: list[Path]) -> Video:
+    if not files:
+        raise InputError(f"{path}: no jpg or png frames in this folder")
+    files = sorted(files, key=lambda file: natural_key(file.name))
+    by_name: dict[str, Path] = {}
+    for file in files:
+        if file.stem in by_name:
+            raise InputError(f"{path}: {by_name[file.stem].name} and {file.name} would be the same frame")
+        by_name[file.stem] = file
+    first = _stored_size(files[0])
+    for file in files[1:]:
+        _check_size(file, _stored_size(file), first, files[0].name)
+    size = _read_image(files[0]).shape[:2]
+    return _ImageFolder(path, tuple(by_name), size, DEFAULT_FPS, None, tuple(files))
+
+
+def natural_key(name: str) -> tuple:
+    """Sort key of a file name that counts as people do: frame2 comes before frame10."""
+    parts: list[str | int] = re.split(r"([0-9]+)", name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
+
+
+def _stored_size(file: Path) -> tuple[int, int]:
+    """Reads (height, width) from an image's header alone: FFmpeg would decode a whole PNG for it."""
+    try:
+        with open(file, "rb") as stream:
+            header = stream.read(24)
+        if header.startswith(PNG_START) and len(header) == 24:
+            return struct.unpack(">II", header[16:])[::-1]
+        with av.open(str(file.resolve())) as container:
+            context = container.streams.video[0].codec_context
+            size = context.height, context.width
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise InputError(f"{file}: not a readable image") from error
+    if not all(size):
+        raise InputError(f"{file}: not a readable image")
+    return size
+
+
+def _read_image(file: Path) -> np.ndarray:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    if is_truncated(data):
+        raise InputError(f"{file}: the image is truncated")
+    # OpenCV turns a picture by its EXIF orientation only if it may change the channels, and only JPEGs carry one.
+    mode = cv2.IMREAD_COLOR if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    if image is None:
+        raise InputError(f"{file}: not a readable image")
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    if image.shape[2] == 4:
+        return over_black(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _check_size(what: Path | str, size: tuple[int, int], expected: tuple[int, int], of: str) -> None:
+    if size != expected:
+        (height, width), (first_height, first_width) = size, expected
+        raise InputError(f"{what}: {width} x {height} pixels, but {of} has {first_width} x {first_height}")
+
+
+# Video files
+
+
+@dataclasses.dataclass(frozen=True)
+class _VideoFile(Video):
+    index: Index
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        count = 0
+        with opened(self.path) as (container, stream):
+            for count, frame in enumerate(decoded(self.path, container, stream), 1):
+                if count <= len(self):
+                    yield self._rgb(count - 1, frame)
+        if count != len(self):
+            raise InputError(f"{self.path}: {count} frames can be decoded, not {len(self)}: the file is damaged")
+
+    def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        missing = set(indices)
+        with opened(self.path) as (container, stream):
+            for index, frame in self._sought(container, stream, indices):
+                missing.remove(index)
+                yield index, self._rgb(index, frame)
+        if not missing:
+            return
+        with opened(self.path) as (container, stream):
+            for index, frame in enumerate(decoded(self.path, container, stream)):
+                if index in missing:
+                    missing.remove(index)
+                    yield index, self._rgb(index, frame)
+                if not missing:
+                    return
+        raise InputError(f"{self.path}: frame {min(missing)} cannot be decoded, the file is damaged")
+
+    def _sought(self, container, stream, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yields the frames that seeking finds; it can miss in files without an index of their own (MPEG streams)."""
+        keys, pts = self.index.keys, self.index.pts
+        if not keys:
+            return
+        for key, group in itertools.groupby(indices, lambda index: keys[max(bisect.bisect(keys, pts[index]) - 1, 0)]):
+            wanted = {pts[index]: index for index in group}
+            container.seek(key, stream=stream)
+            for frame in decoded(self.path, container, stream, from_key=True):
+                if frame.pts in wanted:
+                    yield wanted.pop(frame.pts), frame
+                if not wanted or frame.pts is None or frame.pts > max(wanted):
+                    break
+
+    def _rgb(self, index: int, frame: av.VideoFrame) -> np.ndarray:
+        image = to_rgb(frame)
+        _check_size(f"{self.path}: frame {index}", image.shape[:2], self.size, "the first frame")
+        return image
+
+
+def _open_file(path: Path) -> Video:
+    index = scan(path)
+    with opened(path) as (container, stream):
+        first = next(decoded(path, container, stream), None)
+    if first is None or not index.count:
+        raise InputError(f"{path}: no frame can be decoded")
+    times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
+    fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
+    digits = max(5, len(str(index.count - 1)))
+    frames = tuple(f"{number:0{digits}d}" for number in range(index.count))
+    return _VideoFile(path, frames, to_rgb(first).shape[:2], fps, tuple(map(float, times)) if varies else None, index)
+
+
+def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bool]:
+    """Returns the frame rate, and whether it varies: some frame is off its regular time by a quarter of its duration.
+
+    Less than that is the rounding of containers that count milliseconds (Matroska) or hundredths of a second (GIF).
+    """
+    if len(times) < 2:
+        return declared, False
+    duration = times[-1] / (len(times) - 1)
+    varies = any(abs(time - number * duration) > duration / 4 for number, time in enumerate(times))
+    if not varies and abs(declared * duration - 1) < 0.01:
+        return declared, False
+    return (1 / duration).limit_denominator(1001), varies

@@ -1,0 +1,118 @@
+"""Writes videos that browsers play."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import report_write_errors, temporary_name
+
+CLOCK = Fraction(1, 90000)  # seconds; what MPEG counts in, fine enough for any frame rate
+BT709 = 1  # the number of this colour space, its primaries and its transfer in H.264
+LIMITED_RANGE = 1  # black is 16 and white 235
+
+
+class VideoWriter:
+    """Writes an H.264 mp4 (yuv420p, index first): used in a `with` block, whose end puts the file under its name.
+
+    A block left by an exception, Ctrl-C included, leaves nothing behind. Odd heights and widths, which H.264 in this
+    form does not have, are made even by repeating the last row or column.
+
+    Args:
+      path: the file; its folder exists.
+      size: (height, width) of the frames.
+      fps: frames a second.
+      timestamps: seconds of each frame from the first, where the rate varies; they increase.
+
+    Raises:
+      InputError: the file cannot be written, at once (read-only folder) or later (full disk).
+    """
+
+    def __init__(
+        self, path: str | Path, size: tuple[int, int], fps: Fraction | float, timestamps: Sequence[float] | None = None
+    ):
+        self._path, self._temporary = Path(path), temporary_name(Path(path))
+        self._size = tuple(size)
+        rate = Fraction(fps).limit_denominator(1001)
+        self._clock = 1 / rate if timestamps is None else CLOCK
+        # Frame k is shown from tick k to tick k + 1.
+        self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
+        self._written = self._muxed = 0
+        with report_write_errors(path):
+            self._temporary.touch()  # FFmpeg would open it only for the first frame
+        url = str(self._temporary.resolve())
+        self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
+        # Without B-frames packets come in order of display, so every frame's duration is kept, the last one's too.
+        options = {"preset": "superfast", "crf": "20", "bf": "0"}
+        self._stream = self._container.add_stream("libx264", rate=rate, options=options)
+        context = self._stream.codec_context
+        context.height, context.width = (length + length % 2 for length in size)
+        context.pix_fmt, context.time_base = "yuv420p", self._clock
+        # Unless they are told, players guess the colour space from the picture's size, each in its own way.
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+
+    def write(self, image: np.ndarray) -> None:
+        """Adds a frame.
+
+        Args:
+          image: uint8 RGB (H, W, 3) of the size given at the start.
+
+        Raises:
+          InputError: the frame has another size, there are more frames than timestamps, or the disk is full.
+        """
+        height, width = self._size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            expected = f"uint8 {(height, width, 3)}"
+            raise InputError(f"{self._path}: a frame must be {expected}, not {image.dtype} {image.shape}")
+        if self._ticks is not None and self._written == len(self._ticks) - 1:
+            raise InputError(f"{self._path}: more frames than the {self._written} timestamps")
+        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts = self._written if self._ticks is None else self._ticks[self._written]
+        frame.time_base = self._clock
+        with report_write_errors(self._path):
+            self._encode(frame)
+        self._written += 1
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if self._ticks is not None:
+                packet.duration = self._ticks[self._muxed + 1] - self._ticks[self._muxed]
+            self._container.mux(packet)
+            self._muxed += 1
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind, value, traceback) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                self._container.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if not self._written:
+            raise InputError(f"{self._path}: a video needs a frame")
+        with report_write_errors(self._path):
+            self._encode(None)
+            self._container.close()
+            self._temporary.replace(self._path)
+
+
+def _ticks(seconds: Sequence[float]) -> list[int]:
+    ticks: list[int] = []
+    for time in seconds:  # two frames cannot share a tick
+        ticks.append(max(round(time / CLOCK), ticks[-1] + 1) if ticks else round(time / CLOCK))
+    return ticks

@@ -1,0 +1,122 @@
+"""A contact sheet: frames of a video from beginning to end in one picture, the references marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import cv2
+import numpy as np
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.visualization.overlays import overlay
+
+REFERENCE_COLOUR = (32, 112, 224)
+TEXT_COLOUR = (60, 60, 60)
+BACKGROUND = 255
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
+BORDER, GAP, LINE = 5, 10, 22  # pixels: frame around a reference, space between tiles, height of a line of text
+NARROWEST = 160  # pixels: smaller tiles are enlarged to this width, so that their names fit below
+ASPECT = 1.6  # width / height of the sheet, as near as the tiles allow
+
+
+def sheet_frames(num_frames: int, references: Collection[int] = (), count: int = 12) -> list[int]:
+    """Chooses the frames of a contact sheet: evenly spaced, each reference in place of the frame nearest to it.
+
+    Args:
+      num_frames: length of the video, at least 1.
+      references: frame numbers in [0, num_frames); all of them are shown.
+      count: how many frames, or fewer if the video is shorter, or more if there are more references.
+
+    Returns:
+      Increasing frame numbers.
+    """
+    references = set(references)
+    chosen = set(np.linspace(0, num_frames - 1, max(min(count, num_frames), 1)).round().astype(int).tolist())
+    for reference in sorted(references - chosen):
+        others = chosen - references
+        if others:
+            chosen.remove(min(others, key=lambda index: abs(index - reference)))
+        chosen.add(reference)
+    return sorted(chosen)
+
+
+def tile(image: np.ndarray, mask: np.ndarray, longest: int = 640) -> np.ndarray:
+    """Makes a small picture of a frame with its mask, so that a sheet costs little memory while a video passes.
+
+    Args:
+      image: uint8 RGB (H, W, 3).
+      mask: bool or {0, 1}, (H, W).
+      longest: the longer side is shrunk to this many pixels; smaller frames keep their size.
+
+    Returns:
+      uint8 RGB (h, w, 3), tinted where the mask is.
+    """
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(np.asarray(mask, np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
+    return overlay(image, mask)
+
+
+def contact_sheet(
+    tiles: Sequence[np.ndarray], names: Sequence[str], is_reference: Sequence[bool], title: str = "", width: int = 1600
+) -> np.ndarray:
+    """Arranges tiles in rows, their names below them; references have a coloured border and are called so.
+
+    Args:
+      tiles: uint8 RGB (h, w, 3), all of one size.
+      names: one a tile.
+      is_reference: one a tile.
+      title: a line above all.
+      width: of the sheet in pixels; less where the tiles are too small to fill it.
+
+    Returns:
+      The sheet, uint8 RGB (H, W, 3).
+
+    Raises:
+      InputError: there is no tile, or the tiles differ in size.
+    """
+    if len({image.shape for image in tiles}) != 1:
+        raise InputError(f"a contact sheet needs tiles of one size, not {[image.shape for image in tiles]}")
+    height, original = tiles[0].shape[:2]
+    columns = _columns(len(tiles), height / original)
+    tile_width = max(1, min((width - GAP) // columns - GAP, max(original, min(NARROWEST, 4 * original))))
+    tile_height = max(1, round(height * tile_width / original))
+    top = GAP + (LINE if title else 0)
+    rows = math.ceil(len(tiles) / columns)
+    shape = top + rows * (tile_height + LINE + GAP), GAP + columns * (tile_width + GAP), 3
+    sheet = np.full(shape, BACKGROUND, np.uint8)
+    if title:
+        _write(sheet, title, GAP, LINE, shape[1] - 2 * GAP, TEXT_COLOUR)
+    for number, (image, name, marked) in enumerate(zip(tiles, names, is_reference, strict=True)):
+        row, column = divmod(number, columns)
+        x, y = GAP + column * (tile_width + GAP), top + row * (tile_height + LINE + GAP)
+        if marked:
+            corner = x + tile_width + BORDER - 1, y + tile_height + LINE
+            cv2.rectangle(sheet, (x - BORDER, y - BORDER), corner, REFERENCE_COLOUR, cv2.FILLED)
+        interpolation = cv2.INTER_AREA if tile_width < original else cv2.INTER_CUBIC
+        small = cv2.resize(image, (tile_width, tile_height), interpolation=interpolation)
+        sheet[y : y + tile_height, x : x + tile_width] = small
+        label = f"{name}  reference" if marked and _fits(f"{name}  reference", tile_width) else name
+        _write(sheet, label, x, y + tile_height + LINE - 6, tile_width, (255, 255, 255) if marked else TEXT_COLOUR)
+    return sheet
+
+
+def _columns(count: int, tile_aspect: float) -> int:
+    """The number of columns that brings the sheet's sides nearest to `ASPECT` (in proportion)."""
+    aspects = {columns: columns / (math.ceil(count / columns) * tile_aspect) for columns in range(1, count + 1)}
+    return min(aspects, key=lambda columns: abs(math.log(aspects[columns] / ASPECT)))
+
+
+def _fits(text: str, width: int) -> bool:
+    return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0] <= width
+
+
+def _write(sheet: np.ndarray, text: str, x: int, baseline: int, width: int, colour: tuple[int, int, int]) -> None:
+    """Writes a line of text, shortened at its front to fit: the ends of frame names tell them apart."""
+    text = text.encode("ascii", "replace").decode()  # not every version of OpenCV has a font for more
+    start = next((start for start in range(len(text)) if _fits(".." * (start > 0) + text[start:], width)), len(text))
+    cv2.putText(sheet, ".." * (start > 0) + text[start:], (x, baseline), FONT, FONT_SCALE, colour, 1, cv2.LINE_AA)

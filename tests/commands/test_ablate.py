@@ -1,0 +1,163 @@
+"""The ablations end to end, against evaluations of one setting each."""
+
+import json
+
+import pytest
+
+import evaluate
+from configs import synthetic
+from cosnet_jax import cli
+from cosnet_jax.checkpoints.store import LATEST, Checkpoints, load
+from cosnet_jax.commands.ablate import ablate, score_settings
+from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.inference.sharing import SharingSegmenter
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state
+from cosnet_jax.video.frames import SequenceFrames
+
+
+def tiny(**data):
+    """A network that takes seconds."""
+    config = synthetic.get_config("smoke")
+    config.size = (32, 32)
+    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.aspp_rates = (2,)
+    config.data.synthetic.update({"num_val_videos": 2, "num_frames": 9})
+    config.data.synthetic.size = (32, 48)
+    config.data.update(data)
+    return config
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network as initialised."""
+    config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
+    variables = init_variables(build_model(config.model), config.seed)
+    writer = Checkpoints(folder, keep=1)
+    writer.save(0, init_state(variables, make_optimizer(config.optimizer, variables["params"], 1)), config, {})
+    writer.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ablation(checkpoint, tmp_path_factory):
+    """The folder that the command writes."""
+    workdir = tmp_path_factory.mktemp("ablation")
+    ablate(tiny(), workdir, checkpoint)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "inference"),
+    [
+        ("num_references", "7", {"num_references": 7}),
+        ("fusion", "prediction", {"num_references": 5, "fusion": "prediction"}),
+        ("sampling", "consecutive", {"num_references": 5, "sampling": "consecutive"}),
+    ],
+)
+def test_scores_are_those_of_evaluations(ablation, checkpoint, tmp_path, table, key, inference):
+    config = tiny()
+    config.inference.update(inference)
+    config.evaluation.metrics = "J"
+    expected = evaluate.evaluate(config, tmp_path, str(checkpoint), None)
+    given = json.loads((ablation / "ablation.json").read_text())
+    # A pixel whose probability is one half to the last bits may fall either way.
+    assert given[table][key] == pytest.approx(expected["J"]["mean"], abs=2e-3)
+    assert given["num_references"]["0"] == pytest.approx(expected["single_frame"]["J"]["mean"], abs=2e-3)
+
+
+def test_the_tables_are_the_papers(ablation):
+    given = json.loads((ablation / "ablation.json").read_text())
+    assert list(given["num_references"]) == ["0", "1", "2", "5", "7"]
+    assert list(given["fusion"]) == ["summary", "prediction"]
+    assert list(given["sampling"]) == ["uniform", "random", "consecutive"]
+    assert given["fusion"]["summary"] == given["sampling"]["uniform"] == given["num_references"]["5"]
+    assert len(given["settings"]) == 8
+    assert given["paper"] == {}
+    text = (ablation / "ablation.md").read_text()
+    assert "| N = 0 | N = 1 | N = 2 | N = 5 | N = 7 |" in text
+    page = (ablation / "report.html").read_text()
+    assert "number of reference frames N" in page
+    assert "<td>val0001</td>" in page or ">val0001<" in page
+
+
+class SparselyAnnotated:
+    """The first synthetic video with masks of three of its frames, one of them empty; it notes what is read."""
+
+    def __init__(self, config):
+        (self._whole, *_) = open_sequences("synthetic", "val", config.data)
+        self.name, self.frames, self.annotated, self.read_frames = "a", self._whole.frames, (1, 4, 8), []
+
+    def __len__(self):
+        return len(self.frames)
+
+    def image(self, i):
+        self.read_frames.append(i)
+        return self._whole.image(i)
+
+    def mask(self, i):
+        return self._whole.mask(i) & (i != 4) if i in self.annotated else None
+
+
+def test_only_frames_that_count_are_segmented(checkpoint):
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read,
+    and the first for its size."""
+    config, (variables, _) = tiny(), load(checkpoint)
+    model, settings = (
+        build_model(config.model),
+        [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)],
+    )
+    sequence = SparselyAnnotated(config)
+    segmenter = SharingSegmenter(model, variables, config.size)
+    given = score_settings(segmenter, [sequence], settings, get_protocol("fbms"))
+    references = segmenter.references(9, settings[0])[[1, 8]]
+    assert set(sequence.read_frames) == {0, 1, 8, *references.ravel().tolist()}
+    maps = list(Segmenter(model, variables, config.size).stream_settings(SequenceFrames(sequence), settings))
+    for number, setting in enumerate(settings):
+        expected = [jaccard(maps[i][number] > 0.5, sequence.mask(i)) for i in (1, 8)]
+        assert given[setting]["per_frame"]["a"]["frames"] == [sequence.frames[1], sequence.frames[8]]
+        # A pixel whose probability is one half to the last bits may fall either way.
+        assert given[setting]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_the_command_reads_settings_as_evaluate_does(capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr("cosnet_jax.commands.ablate.ablate", lambda *arguments: given.append(arguments) or "tables")
+    arguments = ["ablate", "--config=configs/synthetic.py:smoke", "--checkpoint", "x", "--workdir", "y"]
+    assert cli.main([*arguments, "--config.seed=7", "--config.data.synthetic.size=(40,40)"]) == 0
+    assert capsys.readouterr().out == "tables\n"
+    ((config, workdir, folder),) = given
+    assert (config.name, config.seed, config.data.synthetic.size) == ("synthetic", 7, (40, 40))
+    assert (workdir, folder) == ("y", "x")
+    for wrong, message in (
+        ("--config.sed=7", "sed"),
+        ("--config.seed=seven", "seven"),
+        ("--predictions=z", "predictions"),
+        ("more", "unexpected argument 'more'"),
+        ("--config=configs/synthetic.py:smke", "mode is 'smke'; expected smoke"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments, wrong])
+        assert ended.value.code == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
+
+
+def test_a_network_without_coattention_is_refused(checkpoint, tmp_path):
+    config = tiny()
+    config.model.coattention = "none"
+    with pytest.raises(InputError, match=r"model\.coattention is 'none'; expected one of the co-attentions"):
+        ablate(config, tmp_path, checkpoint)
+
+
+def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
+    config = tiny()
+    config.model.channels = 16
+    with pytest.raises(InputError, match="another model than the configuration's: channels was 8 and is 16"):
+        ablate(config, tmp_path, checkpoint)

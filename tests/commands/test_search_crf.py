@@ -1,0 +1,138 @@
+"""The search for the CRF's parameters end to end, against the frames refined one by one."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from configs import synthetic
+from cosnet_jax import cli
+from cosnet_jax.checkpoints.store import LATEST, Checkpoints, load
+from cosnet_jax.commands.search_crf import choose_frames, describe, search_crf
+from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference import crf
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state
+from cosnet_jax.video.frames import SequenceFrames
+
+pytest.importorskip("pydensecrf")
+
+
+def tiny(**data):
+    """A network that takes seconds."""
+    config = synthetic.get_config("smoke")
+    config.size = (32, 32)
+    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.aspp_rates = (2,)
+    config.data.synthetic.update({"num_val_videos": 2, "num_videos": 3, "num_frames": 9})
+    config.data.synthetic.size = (32, 48)
+    config.data.update(data)
+    return config
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network as initialised."""
+    config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
+    variables = init_variables(build_model(config.model), config.seed)
+    writer = Checkpoints(folder, keep=1)
+    writer.save(0, init_state(variables, make_optimizer(config.optimizer, variables["params"], 1)), config, {})
+    writer.close()
+    return folder
+
+
+def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path):
+    config = tiny()
+    config.validate_frames = 3
+    config.inference.num_references = 2
+    config.inference.crf.iterations = 2
+    text = search_crf(config, tmp_path, checkpoint)
+    results = json.loads((tmp_path / "crf_search.json").read_text())
+    assert len(results["settings"]) == 9
+    assert {line["iterations"] for line in results["settings"]} == {2}
+
+    variables, _ = load(checkpoint)
+    segmenter = Segmenter(build_model(config.model), variables, config.size, InferenceOptions(2, seed=config.seed))
+    alone, widest = [], []
+    for sequence in open_sequences("synthetic", "val", config.data):
+        maps = list(segmenter.stream(SequenceFrames(sequence)))
+        frames = [1, 4, 7]  # the first and the last of 9 do not count
+        assert results["frames"][sequence.name] == [sequence.frames[i] for i in frames]
+        params = crf.CRFParams(bilateral_sxy=20, bilateral_compat=10, iterations=2)
+        refined = [crf.refine(sequence.image(i), maps[i], params) for i in frames]
+        alone.append(np.mean([jaccard(maps[i] > 0.5, sequence.mask(i)) for i in frames]))
+        widest.append(np.mean([jaccard(x > 0.5, sequence.mask(i)) for x, i in zip(refined, frames, strict=True)]))
+    # A pixel whose probability is one half to the last bits may fall either way.
+    assert results["without_crf"]["J"] == pytest.approx(np.mean(alone), abs=2e-3)
+    assert list(results["without_crf"]["per_sequence"].values()) == pytest.approx(alone, abs=4e-3)
+    last = results["settings"][-1]
+    assert (last["bilateral_sxy"], last["bilateral_compat"]) == (20, 10)
+    assert last["J"] == pytest.approx(np.mean(widest), abs=2e-3)
+    assert text.startswith("| bilateral_sxy | bilateral_compat | J | gain |")
+    assert "Mean J of 6 frames of 2 sequences of synthetic." in text
+    assert text.endswith("crf_search.json")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, [1, 2, 3, 4, 5, 6, 7]), (1, [1]), (2, [1, 7]), (99, [*range(1, 8)])]
+)
+def test_chosen_frames_are_spread_over_those_that_count(count, expected):
+    sequence = open_sequences("synthetic", "val", tiny().data)[0]
+    assert choose_frames(sequence, "davis16", count) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "advice"),
+    [
+        ((0.5, 0.625), "best: --config.inference.crf.bilateral_sxy=20 --config.inference.crf.bilateral_compat=8"),
+        ((0.4, 0.3), "no setting is better than no CRF"),
+    ],
+)
+def test_the_best_setting_is_marked_and_given_as_flags(scores, advice):
+    lines = [{"bilateral_sxy": sxy, "bilateral_compat": 8, "J": J} for sxy, J in zip((15, 20), scores, strict=True)]
+    results = {"dataset": "davis16", "frames": {"a": ["0", "5"]}, "without_crf": {"J": 0.45}, "settings": lines}
+    lines = describe(results).splitlines()
+    assert lines[2] == "| without CRF |  | 45.0 |  |"
+    best = 4 if scores[1] > scores[0] else 3
+    assert [number for number, line in enumerate(lines) if "(best)" in line] == [best]
+    assert lines[-1] == advice
+    if best == 4:
+        assert lines[4] == "| 20 (best) | 8 | 62.5 | +17.5 |"
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_the_command_and_its_errors(checkpoint, tmp_path, capsys, monkeypatch):
+    command = ["search-crf", "--config=configs/synthetic.py:smoke", "--workdir", str(tmp_path / "out")]
+    given = []
+    monkeypatch.setattr(
+        "cosnet_jax.commands.search_crf.search_crf", lambda *arguments: given.append(arguments) or "table"
+    )
+    assert cli.main([*command, "--checkpoint", "x", "--config.validate_frames=5"]) == 0
+    assert capsys.readouterr().out == "table\n"
+    assert given[0][0].validate_frames == 5
+    monkeypatch.undo()
+    for flags, message in (
+        (["--checkpoint", str(tmp_path / "none")], "none does not exist"),
+        (["--checkpoint", str(checkpoint)], "is of another model than the configuration's"),
+        (["--checkpoint", str(checkpoint), "--config.inference.crf.bilateral_srgb=-1.0"], "crf.bilateral_srgb must be"),
+        (["--checkpoint", str(checkpoint), "--config.crf=1"], "crf"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*command, *flags])
+        assert ended.value.code == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
+
+
+def test_what_is_wrong_is_said_before_any_work(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(Segmenter, "stream_settings", lambda *_: pytest.fail("work began"))
+    with pytest.raises(InputError, match=r"hold_out names 'bear': expected one of"):
+        search_crf(tiny(hold_out="bear"), tmp_path, checkpoint)
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(InputError, match="pip install pydensecrf2"):
+        search_crf(tiny(), tmp_path, checkpoint)

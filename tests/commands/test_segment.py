@@ -1,0 +1,261 @@
+"""The command `segment`: files in, files out, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosnet_jax import cli
+from cosnet_jax.commands.segment import common_references, segment
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference import crf
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.video.reader import open_video
+from cosnet_jax.video.writer import VideoWriter
+
+
+def write_video(path, frames):
+    with VideoWriter(path, frames.shape[1:3], 24) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def files(folder):
+    """Every file below a folder, by relative name."""
+    return sorted(os.path.relpath(os.path.join(at, name), folder) for at, _, names in os.walk(folder) for name in names)
+
+
+def test_masks_are_the_segmenters_and_all_is_written(checkpoint, folder, frames, tmp_path, capsys):
+    output = tmp_path / "deep" / "out"
+    arguments = ["--output", str(output), "--checkpoint", str(checkpoint), "--num-references", "2"]
+    assert cli.main(["segment", str(folder), *arguments, "--save-probabilities", "--threshold", "0.4"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{output}\n"
+    assert printed.err.startswith("clip: done in ")
+    expected = Segmenter.from_checkpoint(checkpoint, num_references=2)(frames)
+    names = [f"frame{number}.png" for number in range(8, 14)]
+    assert files(output) == sorted(
+        ["contact_sheet.png", "overlay.mp4"]
+        + [f"{kind}/{name}" for kind in ("masks", "probabilities") for name in names]
+    )
+    for name, probability in zip(names, expected, strict=True):
+        np.testing.assert_array_equal(read(output / "masks" / name), np.where(probability > 0.4, 255, 0))
+        np.testing.assert_allclose(read(output / "probabilities" / name) / 65535, probability, atol=1e-5)
+    assert len(open_video(output / "overlay.mp4")) == 6
+
+
+def test_settings_reach_the_engine_and_the_overlay_can_be_left_out(checkpoint, folder, frames, tmp_path):
+    given = ["--size", "40", "32", "--num-references", "3", "--sampling", "consecutive", "--fusion", "prediction"]
+    arguments = ["--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint), *given]
+    cli.main(["segment", str(folder), *arguments, "--no-overlay", "--save-probabilities"])
+    assert not (tmp_path / "out" / "overlay.mp4").exists()
+    expected = Segmenter.from_checkpoint(checkpoint, (40, 32), 3, "consecutive", "prediction")(frames)
+    found = [read(tmp_path / "out" / "probabilities" / f"frame{number}.png") / 65535 for number in range(8, 14)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_several_inputs_have_a_folder_each(checkpoint, folder, frames, tmp_path):
+    film = write_video(tmp_path / "film.mp4", frames[:1])  # of one frame
+    assert segment([folder, film], tmp_path / "out", checkpoint) == [
+        tmp_path / "out" / "clip",
+        tmp_path / "out" / "film",
+    ]
+    assert files(tmp_path / "out" / "film") == ["contact_sheet.png", "masks/00000.png", "overlay.mp4"]
+    assert len(files(tmp_path / "out" / "clip")) == 8
+
+
+def test_the_crf_refines_what_the_network_says(checkpoint, folder, frames, tmp_path):
+    pytest.importorskip("pydensecrf")
+    segment([folder], tmp_path / "out", checkpoint, refine=True, save_probabilities=True, save_overlay=False)
+    expected = [crf.refine(*pair) for pair in zip(frames, Segmenter.from_checkpoint(checkpoint)(frames), strict=True)]
+    found = [read(tmp_path / "out" / "probabilities" / f"frame{number}.png") / 65535 for number in range(8, 14)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, frames, monkeypatch):
+    monkeypatch.setattr(Segmenter, "stream_pairs", lambda *_: pytest.fail("work began"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "nothing.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    whole = write_video(tmp_path / "whole.mp4", frames).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "other").mkdir()
+    write_video(tmp_path / "other" / "clip.mp4", frames)
+    output = tmp_path / "out"
+    for inputs, message in (
+        (["none.mp4"], "none.mp4: no such video file or folder"),
+        (["empty"], "empty: no jpg or png frames"),
+        (["nothing.mp4"], "nothing.mp4: the file is empty"),
+        (["text.mp4"], "text.mp4"),
+        (["cut.mp4"], "cut.mp4"),
+        (["whole.mp4", "text.mp4"], "text.mp4"),
+        (["clip", "other/clip.mp4"], "clip and .*clip.mp4 would both be written to .*out/clip"),
+    ):
+        with pytest.raises(InputError, match=message):
+            segment([tmp_path / name for name in inputs], output, checkpoint)
+    for settings, message in (
+        ({"checkpoint": tmp_path / "empty"}, "empty holds no checkpoint"),
+        ({"size": (9, 99)}, r"--size is \(9, 99\); expected at least 17 pixels"),
+        ({"threshold": 1.0}, "--threshold is 1.0; expected at least 0 and below 1"),
+        ({"threshold": float("nan")}, "--threshold is nan"),
+        ({"num_references": -1}, "num_references is -1; expected 0 or more"),
+        ({"sampling": "best"}, "sampling is 'best'; expected one of uniform"),
+        ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
+    ):
+        with pytest.raises(InputError, match=message):
+            segment([folder], output, **{"checkpoint": checkpoint, **settings})
+    assert not output.exists()
+
+
+def test_results_never_go_over_an_input(checkpoint, folder, tmp_path, frames):
+    film = write_video(tmp_path / "overlay.mp4", frames)
+    for inputs, output in (([folder], folder), ([film], tmp_path), ([folder, film], tmp_path)):
+        with pytest.raises(InputError, match="results would be written over this input"):
+            segment(inputs, output, checkpoint)
+
+
+def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Segmenter, "stream_pairs", lambda *_: pytest.fail("work began"))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written to"):
+        segment([folder], tmp_path / "file", checkpoint)
+    if os.geteuid():  # root may write anywhere
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(InputError, match="closed: cannot be written to"):
+            segment([folder], tmp_path / "closed", checkpoint)
+    if os.path.isdir("/proc/self"):  # where not even root can make a file
+        with pytest.raises(InputError, match="/proc/self: cannot be written to"):
+            segment([folder], "/proc/self", checkpoint)
+
+
+def test_a_file_system_that_is_read_only_is_one_line_and_status_1(checkpoint, folder, tmp_path, monkeypatch, capsys):
+    touch = Path.touch
+
+    def refuse(path, *arguments, **options):
+        if tmp_path / "out" in path.parents:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["segment", str(folder), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'out'}: cannot be written to (Read-only file system)\n"
+    assert files(tmp_path / "out") == []
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """A limit on the size of files, which stands for a full disk: a file that is too large is written in part."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+MASKS = [f"masks/frame{number}.png" for number in range(8, 14)]
+
+
+@pytest.mark.parametrize(
+    ("largest", "failing", "options"),
+    [
+        (50, "masks/frame8.png", {}),  # smaller than a mask
+        (700, "probabilities/frame8.png", {"save_probabilities": True}),
+        (700, "overlay.mp4", {}),
+        (20_000, "contact_sheet.png", {}),
+    ],
+)
+def test_a_full_disk_leaves_whole_files_and_says_which_one_failed(
+    checkpoint, folder, tmp_path, largest, failing, options
+):
+    segment([folder], tmp_path / "whole", checkpoint, **options)
+    with largest_file(largest), pytest.raises(InputError) as error:
+        segment([folder], tmp_path / "out", checkpoint, **options)
+    assert str(error.value) == f"{tmp_path / 'out' / failing}: cannot be written (File too large)"
+    written = files(tmp_path / "out")
+    assert failing not in written and set(written) < set(files(tmp_path / "whole"))
+    assert all((tmp_path / "out" / name).stat().st_size <= largest for name in written)
+    if failing in ("overlay.mp4", "contact_sheet.png"):  # made when all frames are
+        assert set(MASKS) <= set(written)
+    for name in written:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_an_earlier_run_wrote_stays_whole(checkpoint, folder, tmp_path):
+    segment([folder], tmp_path / "out", checkpoint)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
+    with largest_file(700), pytest.raises(InputError, match="cannot be written"):
+        segment([folder], tmp_path / "out", checkpoint, threshold=0.4)
+    assert files(tmp_path / "out") == sorted(before)
+    for name in ("overlay.mp4", "contact_sheet.png"):
+        assert (tmp_path / "out" / name).read_bytes() == before[name]
+
+
+def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(InputError, match="pip install pydensecrf2"):
+        segment([folder], tmp_path / "out", checkpoint, refine=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, folder, tmp_path):
+    path = folder / "frame12.png"
+    data = bytearray(path.read_bytes())
+    data[200:1200] = bytes(1000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"frame12\.png: not a readable image"):
+        segment([folder], tmp_path / "out", checkpoint, num_references=1)
+    assert set(files(tmp_path / "out")) <= {f"masks/frame{number}.png" for number in range(8, 12)}
+
+
+@pytest.mark.parametrize("options", [[], ["--crf", "--save-probabilities"]])
+def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):
+    if "--crf" in options:
+        pytest.importorskip("pydensecrf")
+    (tmp_path / "long").mkdir()
+    for number in range(3000):
+        os.symlink(tmp_path / "frame.png", tmp_path / "long" / f"{number}.png")
+    Image.new("RGB", (160, 120), (90, 40, 20)).save(tmp_path / "frame.png")
+    command = [sys.executable, "-m", "cosnet_jax", "segment", tmp_path / "long", "--output", tmp_path / "out", *options]
+    process = subprocess.Popen([*command, "--checkpoint", checkpoint], stderr=subprocess.PIPE, text=True)
+    mask, deadline = tmp_path / "out" / "masks" / "3.png", time.monotonic() + 50
+    while not mask.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)  # the workers of the CRF share its stderr: its end is theirs
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    assert error == "interrupted\n"
+    written = files(tmp_path / "out")
+    masks = [name for name in written if name.startswith("masks/")]
+    assert masks == sorted(f"masks/{number}.png" for number in range(len(masks)))
+    assert 4 <= len(masks) < 3000
+    assert {name.split("/")[0] for name in written} == ({"masks", "probabilities"} if options else {"masks"})
+    assert all(read(tmp_path / "out" / name).shape == (120, 160) for name in written)
+
+
+def test_marked_references_are_those_that_the_whole_video_shares():
+    table = np.array([[3, 8]] * 10)
+    table[3], table[8] = [5, 8], [3, 5]
+    assert common_references(table) == [3, 8]
+    assert common_references(np.array([[1, 2], [0, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7], [5, 6]])) == []
+    assert common_references(np.zeros((4, 0), int)) == []
+    assert common_references(np.array([[0]])) == [0]

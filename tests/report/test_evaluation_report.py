@@ -1,0 +1,113 @@
+"""The report of an evaluation: which frames it shows, and that its page holds what the results hold."""
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from cosnet_jax.data.synthetic import SyntheticVideo
+from cosnet_jax.evaluation.score import score_masks
+from cosnet_jax.report.evaluation_report import example_frames, example_images, frame_figure, write_report
+from cosnet_jax.report.page import Section
+from cosnet_jax.visualization.overlays import comparison
+
+RESULTS = {
+    "per_frame": {
+        "a": {"frames": ["0", "1", "2"], "J": [0.9, 0.8, 0.1]},
+        "b": {"frames": ["0", "1"], "J": [0.5, 0.6]},
+        "c": {"frames": ["7", "8"], "J": [0.55, 0.56]},
+    },
+    "per_sequence": {"a": {"J": 0.6}, "b": {"J": 0.55}, "c": {"J": 0.5}},
+}
+
+
+def test_example_frames():
+    # Sorted: 0.1, 0.5, 0.55, 0.56, 0.6, 0.8, 0.9. Nearest to the median 0.56 are c 8, c 7 and b 1.
+    assert example_frames(RESULTS, each=2) == [
+        ("best", "a", "0", 0.9),
+        ("best", "b", "1", 0.6),
+        ("median", "c", "8", 0.56),
+        ("median", "b", "1", 0.6),
+        ("worst", "a", "2", 0.1),
+        ("worst", "b", "0", 0.5),
+    ]
+    assert [kind for kind, *_ in example_frames(RESULTS, each=9)] == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
+
+
+def test_frame_figure_shows_best_median_and_worst_sequence():
+    labels = [line.get_label() for line in frame_figure(RESULTS).axes[0].lines]
+    assert labels == ["a (60.0)", "b (55.0)", "c (50.0)"]
+    alone = {"per_frame": {"a": RESULTS["per_frame"]["a"]}, "per_sequence": {"a": {"J": 0.6}}}
+    assert len(frame_figure(alone).axes[0].lines) == 1
+
+
+@pytest.fixture
+def scored(tmp_path):
+    frames = tuple(f"{i:05}" for i in range(4))
+    sequences = [SyntheticVideo(f"video{k}", frames, stream=1, number=k, size=(48, 64)) for k in range(3)]
+    for video in sequences:
+        (tmp_path / "masks" / video.name).mkdir(parents=True)
+        for i, frame in enumerate(frames):
+            mask = np.roll(video.mask(i), 1 + video.number, axis=1)
+            PillowImage.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / video.name / f"{frame}.png")
+    results = score_masks(sequences, tmp_path / "masks", processes=1, dataset="synthetic", split="val")
+    return results, sequences, tmp_path / "masks"
+
+
+def test_example_images_show_prediction_and_truth(scored):
+    results, sequences, masks = scored
+    images = example_images(results, sequences, masks, each=1)
+    kind, name, frame, score = example_frames(results, each=1)[2]
+    video = next(video for video in sequences if video.name == name)
+    i = video.frames.index(frame)
+    prediction = np.asarray(PillowImage.open(masks / name / f"{frame}.png")) > 0
+    np.testing.assert_array_equal(images[2].pixels, comparison(video.image(i), prediction, video.mask(i)))
+    assert images[2].caption == f"{kind}: {name}, frame {frame}, J {100 * score:.1f}"
+
+
+def test_whole_report(scored, tmp_path):
+    results, sequences, masks = scored
+    records = [{"step": step, "kind": "video", "loss": 1 / step} for step in (1, 2, 3)]
+    records.append({"step": 3, "kind": "validation", "J": 0.5, "J_single_frame": 0.4})
+    write_report(
+        tmp_path / "report.html",
+        "COSNet on synthetic videos",
+        results,
+        metadata={"checkpoint": "runs/7"},
+        sequences=sequences,
+        masks_dir=masks,
+        training_records=records,
+        sections=[Section("N = 0 and N = 5", ["A text of one's own."])],
+        label="co-attention",
+    )
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    headings = [
+        "Scores",
+        "N = 0 and N = 5",
+        "Sequences",
+        "Best, median and worst frames",
+        "J over the frames",
+        "Training",
+    ]
+    positions = [page.index(f"<h2>{heading}") for heading in headings]
+    assert positions == sorted(positions)
+    for text in ("synthetic, val", "runs/7", "co-attention", "A text of one&#39;s own.", "video2", "validation J"):
+        assert text in page
+    assert page.count("<img") == 6
+    assert "Other methods" not in page
+    assert f"<td>{100 * results['J']['mean']:.1f}</td>" in page
+
+
+def test_report_of_scores_alone(tmp_path):
+    results = {
+        "dataset": "davis16",
+        "split": "val",
+        "sequences": 1,
+        "J": {"mean": 0.5, "recall": 0.5, "decay": 0.0},
+        "per_sequence": {"camel": {"J": 0.5}},
+        "config": {},
+    }
+    write_report(tmp_path / "report.html", "Scores", results)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Other methods" in page
+    assert "<h2>Training" not in page
+    assert "<img" not in page
