@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
     """A tiny network that was not trained."""
     config = synthetic.get_config("smoke")
     config.size = (32, 40)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.model.aspp_rates = (2,)
     variables = init_variables(build_model(config.model), 0)
     folder = tmp_path_factory.mktemp("checkpoint")

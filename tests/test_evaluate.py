@@ -30,7 +30,7 @@ def tiny(module, source: Path):
     config = module.get_config("smoke")
     config.size = (33, 41)
     config.model.backbone = "mobilenet_v2"
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.model.aspp_rates = (2,)
     config.data.data_dir = str(source.parent / "prepared")
     config.data[config.data.eval_dataset].source = str(source)

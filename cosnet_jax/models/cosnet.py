@@ -26,7 +26,6 @@ class Encoder(nn.Module):
     """The feature embedding module: a backbone, ASPP and, if asked for, a refinement. Attributes as in `COSNet`."""
 
     backbone: str
-    width: float
     blocks: int
     output_stride: int
     stride_in_first: bool
@@ -45,7 +44,7 @@ class Encoder(nn.Module):
             depths = resnet.DEPTHS[self.backbone]
             self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
         elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.width, self.blocks, self.output_stride, self.dtype)
+            self.body = MobileNetV2(self.blocks, self.output_stride, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
         self.aspp = ASPP(
@@ -80,7 +79,7 @@ class COSNet(nn.Module):
       channels: C, of the features V.
       head_features: channels inside the head.
       head_dropout: see `SegmentationHead`.
-      width, blocks, output_stride: of mobilenet_v2: channel multiplier, number of inverted residuals kept, 8 or 16.
+      blocks, output_stride: of mobilenet_v2: number of inverted residuals kept, 8 or 16.
       stride_in_first, ceil_mode: of the ResNet.
       aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0 leaves it out.
@@ -101,7 +100,6 @@ class COSNet(nn.Module):
     channels: int = 512
     head_features: int = 256
     head_dropout: float = 0.0
-    width: float = 1.0
     blocks: int = 17
     output_stride: int = 8
     stride_in_first: bool = False
@@ -120,7 +118,7 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
+            self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
             self.axis_name, self.dtype,
         )  # fmt: skip

@@ -15,12 +15,6 @@ LOW_LEVEL_STRIDE = 8
 OUTPUT_STRIDES = (8, 16)
 
 
-def scaled_channels(channels: int, width: float) -> int:
-    """Channels of a layer at a width multiplier: a multiple of 8 that loses at most a tenth."""
-    scaled = max(8, int(channels * width + 4) // 8 * 8)
-    return scaled + 8 if scaled < 0.9 * channels * width else scaled
-
-
 class InvertedResidual(nn.Module):
     """1x1 expansion -> 3x3 depthwise -> 1x1 projection, with a shortcut where the shape allows one.
 
@@ -56,13 +50,11 @@ class MobileNetV2(nn.Module):
     meaning.
 
     Attributes:
-      width: multiplier of all channels.
       blocks: how many of the 17 inverted residuals are kept, at least 4 for output stride 8 and 7 for 16.
       output_stride: pixels of the image from one feature to the next, 8 or 16.
       dtype: as in `COSNet`.
     """
 
-    width: float = 1.0
     blocks: int = 17
     output_stride: int = 8
     dtype: jnp.dtype = jnp.float32
@@ -80,7 +72,7 @@ class MobileNetV2(nn.Module):
           last ones at stride 8: (n, ceil(h/8), ceil(w/8), 32) for output stride 16, the same for output stride 8.
         """
         del train
-        x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
+        x = Conv(32, 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
         x = nn.relu6(x)
         self.sow("intermediates", "stem", x)
         index, reduced, dilation = 0, 2, 1
@@ -88,9 +80,8 @@ class MobileNetV2(nn.Module):
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
                 dilate = reduced * stride > self.output_stride
-                channels_out = scaled_channels(channels, self.width)
                 x = InvertedResidual(
-                    expansion, channels_out, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
+                    expansion, channels, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
                 )(x)
                 index += 1
                 if dilate:

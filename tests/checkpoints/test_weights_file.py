@@ -18,7 +18,7 @@ from cosnet_jax.models.build import build_model, init_variables
 @pytest.fixture(scope="module")
 def config():
     config = synthetic.get_config()
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.init = config.data.davis16.source = config.data.data_dir = "/home/somebody/data"
     return config
 

@@ -25,7 +25,7 @@ def tiny(**data):
     """A network that takes seconds."""
     config = synthetic.get_config("smoke")
     config.size = (32, 32)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.model.aspp_rates = (2,)
     config.data.synthetic.update({"num_val_videos": 2, "num_frames": 9})
     config.data.synthetic.size = (32, 48)

@@ -31,7 +31,7 @@ def tiny():
     config = synthetic.get_config("smoke")
     config.batch_size = 4
     config.size = (32, 32)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.model.aspp_rates = (2,)
     config.data.synthetic.update({"num_videos": 3, "num_val_videos": 2, "num_frames": 4, "num_stills": 5})
     config.data.synthetic.size = (32, 32)
