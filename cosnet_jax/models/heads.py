@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv
 
 Array = jax.Array
 CONVOLUTIONS = {"paper": 2, "released": 1}

@@ -194,49 +194,6 @@ class Conv(nn.Module):
         )
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation with PyTorch's running statistics, computed in float32.
-
-    The batch is normalised with its biased variance; the running variance takes the unbiased one:
-    `running <- 0.9 running + 0.1 batch`. With `axis_name` the statistics are those of the whole batch over that axis.
-
-    Attributes:
-      axis_name: the mapped axis over devices to share statistics over, or None.
-      epsilon: added to the variance.
-      momentum: share of the new batch in the running statistics.
-    """
-
-    axis_name: str | None = None
-    epsilon: float = 1e-5
-    momentum: float = 0.1
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        channels = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        out_dtype, x = x.dtype, x.astype(jnp.float32)
-        if train and not self.is_initializing():
-            axis = self.axis_name
-            mean = x.mean((0, 1, 2))
-            count = x.size // x.shape[-1]
-            if axis is not None:
-                mean = lax.pmean(mean, axis)
-                count = count * lax.axis_size(axis)
-            var = jnp.square(x - mean).mean((0, 1, 2))
-            if axis is not None:
-                var = lax.pmean(var, axis)
-            keep = 1 - self.momentum
-            running_mean.value = keep * running_mean.value + self.momentum * mean
-            running_var.value = keep * running_var.value + self.momentum * var * (count / max(count - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return ((x - mean) * factor + bias).astype(out_dtype)
-
-
 def max_pool(x: Array, ceil_mode: bool) -> Array:
     """3x3 max pooling with stride 2 and a border of one, as after ResNet's stem.
 

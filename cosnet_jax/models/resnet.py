@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv, max_pool
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv, max_pool
 
 Array = jax.Array
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
