@@ -15,6 +15,7 @@ from cosnet_jax.models.aspp import ASPP
 from cosnet_jax.models.layers import Conv, resize_bilinear
 from cosnet_jax.models.mobilenet import MobileNetV2
 from cosnet_jax.models.refinement import Refinement
+from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
@@ -36,18 +37,20 @@ class Encoder(nn.Module):
     aspp_kernel: int
     prelu: bool
     low_level: int
+    remat: bool
     axis_name: str | None
     dtype: jnp.dtype
 
     def setup(self):
         if self.backbone in resnet.DEPTHS:
             depths = resnet.DEPTHS[self.backbone]
-            self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
+            self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.remat, self.axis_name, self.dtype)
         elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.blocks, self.output_stride, self.dtype)
+            self.body = MobileNetV2(self.blocks, self.output_stride, self.remat, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
-        self.aspp = ASPP(
+        aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
+        self.aspp = aspp(
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
         )
         if self.low_level:
@@ -111,6 +114,7 @@ class COSNet(nn.Module):
     low_level: int = 0
     gate_bias: bool = True
     reference_pooling: int = 1
+    remat: bool = False
     input_scaling: str = "imagenet"
     affinity_budget: float = 512
     axis_name: str | None = None
@@ -120,7 +124,7 @@ class COSNet(nn.Module):
         self.encoder = Encoder(
             self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
-            self.axis_name, self.dtype,
+            self.remat, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
