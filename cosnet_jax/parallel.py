@@ -68,6 +68,11 @@ def gather(tree: Any) -> Any:
     return jax.device_get(tree)
 
 
+def local_copy(tree: Any) -> Any:
+    """Copies a tree of replicated arrays to this process's first device, e.g. for a validation."""
+    return jax.device_put(gather(tree), jax.local_devices()[0])
+
+
 class Devices:
     """As many of this process's devices as divide a batch size: each takes an equal part of every batch.
 
@@ -88,7 +93,7 @@ class Devices:
         """A batch size for all devices: a number of examples for each, or one where they are CPUs."""
         return jax.local_device_count() * (1 if jax.default_backend() == "cpu" else per_accelerator)
 
-    def share(self, tree: Any) -> Any:
+    def replicate(self, tree: Any) -> Any:
         """Places a tree of arrays on all of the devices."""
         return tree if len(self._devices) == 1 else jax.device_put(tree, self._shared)
 
@@ -107,7 +112,7 @@ class Devices:
 
         def run(shared, examples):
             parts = jax.tree.map(lambda x: x.reshape(len(self._devices), -1, *x.shape[1:]), examples)
-            results = mapped(self.share(shared), jax.device_put(parts, self._split))
+            results = mapped(self.replicate(shared), jax.device_put(parts, self._split))
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_put(results, self._devices[0]))
 
         return run

@@ -58,3 +58,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def find_metrics(checkpoint: str | Path) -> list[dict[str, Any]]:
+    """Reads the training log of a checkpoint.
+
+    Args:
+      checkpoint: a checkpoint, a folder of checkpoints, or the working directory of a training.
+
+    Returns:
+      The records of the `metrics.jsonl` that lies there or up to two folders above; [] if there is none.
+    """
+    checkpoint = Path(checkpoint)
+    for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
+        if (folder / METRICS_FILE).is_file():
+            return read_metrics(folder / METRICS_FILE)
+    return []
