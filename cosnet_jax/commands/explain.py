@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
     parser.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
     parser.add_argument(
-        "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="whose co-attention is shown (likeliest)"
+        "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="its co-attention is shown (the likeliest)"
     )
     parser.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`cosnet search-crf`: the search for the CRF's parameters on validation frames: the release's nine settings, scored by mean J."""
+"""`cosnet search-crf`: the CRF's settings, scored by mean J on validation frames."""
 
 from __future__ import annotations
 

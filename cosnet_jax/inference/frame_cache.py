@@ -1,4 +1,4 @@
-"""The frames of a video while it is segmented: each is read and encoded once, and kept from its first to its last use."""
+"""The frames of a video that is being segmented: each is read and encoded once, and kept until its last use."""
 
 from __future__ import annotations
 
