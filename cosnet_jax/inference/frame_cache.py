@@ -42,8 +42,9 @@ class FrameCache:
         self.encoded: dict[int, Encoded] = {}
         self._last_use, self._size = plan.last_use, None
         early = plan.early
-        for index, _, value in _encode(network, variables, self._resize(network, early, video.read(early))):
-            self.encoded[index] = value
+        if early:
+            images = self._resize(network, early, video.read(early))
+            self.encoded = {index: value for index, _, value in _encode(network, variables, images)}
         frames = iter(video) if len(plan.in_order) == len(video) else _read_each(video, plan.in_order)
         in_order = read_ahead(self._resize(network, plan.in_order, frames, already_encoded=early))
         self._source = read_ahead(_encode(network, variables, in_order))

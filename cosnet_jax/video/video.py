@@ -1,8 +1,11 @@
-"""placeholder until the data branch is merged"""
+"""Videos as inference takes them (the data branch replaces this file)."""
 
 from pathlib import Path
 
 from cosnet_jax.video.frames import ArrayFrames as ArrayVideo
+from cosnet_jax.video.frames import Frames as Video
+
+__all__ = ["ArrayVideo", "Video", "as_video"]
 
 
 def as_video(value):

@@ -14,7 +14,7 @@ from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.inference.segmenter import InferenceOptions
+from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model
 
 
