@@ -7,7 +7,6 @@ Running the same command again goes on from the newest checkpoint, to the bit as
 
 from pathlib import Path
 
-import tqdm
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -44,9 +43,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     model = build_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
     parallel.check_batch_size(config.batch_size)
-    claim_workdir(config, workdir)
+    parallel.on_first(lambda: claim_workdir(config, workdir))
     step_pattern = parse_step_pattern(config.step_pattern)
-    print(f"{config.name}: {parallel.describe()}")
+    parallel.say(f"{config.name}: {parallel.describe()}")
 
     # Data.
     makers = {"still": still_batches, "video": video_batches}
@@ -74,37 +73,49 @@ def train(config: ConfigDict, workdir: Path) -> None:
         best_score = progress["best_score"]
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
-        print(f"continues from step {start}")
-    log = MetricLog(workdir, start)
+        parallel.say(f"continues from step {start}")
+    log = MetricLog(workdir, start, writes=parallel.is_first())
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
 
-    for step in track(range(start, config.total_steps), "training"):
+    preemption = parallel.Preemption()
+
+    for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
-        last = done == config.total_steps
         with step_log.waiting():
             batch = parallel.shard(next(batches[kind]))
         state, metrics = steps[kind](state, batch)
         step_log.add(done, kind, metrics)
+        last, preempted = done == config.total_steps, preemption.reached(done)
 
-        if config.validate_every and (done % config.validate_every == 0 or last):
+        if config.validate_every and (done % config.validate_every == 0 or last) and not preempted:
             with step_log.paused():
                 scores = validate(segmenter, parallel.local_copy(state.variables), sequences, config.validate_frames)
                 log.write(done, "validation", scores)
                 single_frame = scores["J_single_frame"]
-                tqdm.tqdm.write(f"step {done}: validation J {scores['J']:.3f}, single frame {single_frame:.3f}")
-                if scores["J"] > best_score:
+                parallel.say(f"step {done}: validation J {scores['J']:.3f}, single frame {single_frame:.3f}")
+                if parallel.agree(scores["J"] > best_score):
                     best_score = scores["J"]
                     best.save(done, state, config, {"best_score": best_score})
 
-        if done % config.checkpoint_every == 0 or last:
-            positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
-            latest.save(done, state, config, {"best_score": best_score, "data": positions})
+        if done % config.checkpoint_every == 0 or last or preempted:
+            with step_log.paused():
+                positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
+                latest.save(done, state, config, {"best_score": best_score, "data": positions})
+        if preempted:
+            parallel.say(f"SIGTERM: saved step {done}; the same command continues")
+            break
 
     log.close()
     latest.close()
     best.close()
 
 
+def main(config: ConfigDict) -> None:
+    """Trains as the flags say."""
+    with parallel.report_lost_processes():
+        train(config, Path(WORKDIR.value))
+
+
 if __name__ == "__main__":
     WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and the configuration.", required=True)
-    run(lambda config: train(config, Path(WORKDIR.value)))
+    run(main)

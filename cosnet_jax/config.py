@@ -100,6 +100,8 @@ def upgrade_config(stored: dict) -> ConfigDict:
       InputError: it has a setting that today's code cannot follow.
     """
     config = ConfigDict(stored)
+    if isinstance(config.get("distributed"), bool):
+        del config["distributed"]  # how a training was started decides nothing
     for old, new in RENAMED.items():
         if old in config:
             config[new] = config[old]

@@ -14,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
 from cosnet_jax.errors import InputError
@@ -53,7 +54,7 @@ class CheckpointFolder:
         if self._manager.latest_step() == step:
             return
         items = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
         }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import tqdm
 
 from cosnet_jax import parallel
+from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import MetricLog
 
 
@@ -74,6 +74,7 @@ class StepLog:
     def _finish(self, step: int, kind: str, metrics: Any) -> None:
         jax.block_until_ready(metrics)
         self._finished.append((kind, metrics))
+        stop_at_nan(step, kind, metrics)
         if step % self._every == 0 or step == self._last_step:
             self._write(step)
 
@@ -91,5 +92,20 @@ class StepLog:
             means = {name: sum(record[name] for record in records) / len(records) for name in records[0]}
             self._log.write(step, kind, {**means, **extra})
             speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
-            tqdm.tqdm.write(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
-        sys.stdout.flush()
+            parallel.say(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
+
+
+def stop_at_nan(step: int, kind: str, metrics: Any) -> None:
+    """Raises an InputError that names the parts of a step's loss that are NaN or infinite, if there are any.
+
+    A step whose gradients are not finite has `finite` = 0, though its loss may be.
+    """
+    values = parallel.gather(metrics)
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if values.get("finite", 1.0) < 1 and not broken:
+        broken = ["the gradients"]
+    if broken:
+        raise InputError(
+            f"step {step}: {', '.join(broken)} of the {kind} step not finite; the last checkpoint is from before. "
+            "Expected finite values: try a smaller optimizer.learning_rate"
+        )

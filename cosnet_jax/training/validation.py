@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cosnet_jax import parallel
 from cosnet_jax.data.sequences import evenly_spaced
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter
@@ -16,7 +17,7 @@ from cosnet_jax.inference.segmenter import Segmenter
 def validate(
     segmenter: Segmenter, variables: dict[str, Any], sequences: Sequence[Any], frames_per_sequence: int
 ) -> dict[str, float]:
-    """Scores a network on a few frames of each sequence.
+    """Scores a network on a few frames of each sequence. Of several processes each scores its share.
 
     Args:
       segmenter: of the network.
@@ -30,7 +31,7 @@ def validate(
     """
     ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
     per_sequence = []
-    for sequence in sequences:
+    for sequence in parallel.share_of(sequences):
         frames = evenly_spaced(sequence, frames_per_sequence)
         scores = [
             [float(jaccard(probability > 0.5, truth)) for probability in maps]
@@ -38,5 +39,5 @@ def validate(
             if (truth := frames.mask(index)) is not None
         ]
         per_sequence.append(np.mean(scores, axis=0))
-    with_references, alone = np.mean(per_sequence, axis=0)
+    with_references, alone = parallel.gather_arrays(np.reshape(per_sequence, (-1, 2))).mean(axis=0)
     return {"J": float(with_references), "J_single_frame": float(alone)}
