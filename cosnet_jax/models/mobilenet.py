@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., 2018) at output stride 8 or 16, with batch normalisation folded into kernels and biases."""
+"""MobileNetV2 (Sandler et al., 2018) at output stride 8 or 16, with batch norm folded into kernels and biases."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ class MobileNetV2(nn.Module):
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
                 dilate = reduced * stride > self.output_stride
-                x = residual(
-                    expansion, channels, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
-                )(x)
+                x = residual(expansion, channels, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}")(
+                    x
+                )
                 index += 1
                 if dilate:
                     dilation *= stride

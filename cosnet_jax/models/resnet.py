@@ -72,7 +72,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
-        """Maps scaled images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048) and those of layer 2 (n, ~h/8, ~w/8, 512)."""
+        """Maps scaled images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048) and layer 2's (n, ~h/8, ~w/8, 512)."""
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
         x = max_pool(x, self.ceil_mode)
