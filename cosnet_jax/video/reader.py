@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
+from cosnet_jax.video.decoding import Index, decoded, open_container, opened, over_black, scan, to_rgb
 from cosnet_jax.video.images import IMAGE_SUFFIXES, JPEG_START, PNG_START, is_truncated
 
 DEFAULT_FPS = Fraction(24)  # where nothing says it, as in a folder of frames; DAVIS was filmed at 24
@@ -160,7 +160,7 @@ def _stored_size(file: Path) -> tuple[int, int]:
             header = stream.read(24)
         if header.startswith(PNG_START) and len(header) == 24:
             return struct.unpack(">II", header[16:])[::-1]
-        with av.open(str(file.resolve())) as container:
+        with open_container(file) as container:
             context = container.streams.video[0].codec_context
             size = context.height, context.width
     except (av.FFmpegError, OSError, IndexError) as error:
@@ -252,15 +252,11 @@ class _VideoFile(Video):
 
 def _open_file(path: Path) -> Video:
     index = scan(path)
-    with opened(path) as (container, stream):
-        first = next(decoded(path, container, stream), None)
-    if first is None or not index.count:
-        raise InputError(f"{path}: no frame can be decoded")
     times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
     fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
     digits = max(5, len(str(index.count - 1)))
     frames = tuple(f"{number:0{digits}d}" for number in range(index.count))
-    return _VideoFile(path, frames, to_rgb(first).shape[:2], fps, tuple(map(float, times)) if varies else None, index)
+    return _VideoFile(path, frames, index.size, fps, tuple(map(float, times)) if varies else None, index)
 
 
 def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bool]:

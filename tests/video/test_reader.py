@@ -186,6 +186,35 @@ def test_every_format_gives_the_same_frames_in_order_and_at_will(tmp_path, name,
         np.testing.assert_array_equal(video.read([index])[0], expected[index])
 
 
+# The frames of mpeg4 are counted by decoding.
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv420p"), ("ffv1", "bgr0"), ("mpeg4", "yuv420p")])
+def test_a_file_is_opened_once_for_each_use(tmp_path, monkeypatch, codec, pix_fmt):
+    path = encode(tmp_path / "a.mkv", make_frames(20), codec, pix_fmt)
+    real, opened = av.open, []
+    monkeypatch.setattr(av, "open", lambda *args, **options: opened.append(args) or real(*args, **options))
+    video = open_video(path)
+    assert len(opened) == 1
+    list(video)
+    assert len(opened) == 2
+    video.read([7, 3])
+    assert len(opened) == 3
+
+
+@pytest.mark.parametrize("owner", ["container", "stream"])
+def test_metadata_of_any_encoding_is_accepted(tmp_path, owner):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "bgr0"
+        (container if owner == "container" else stream).metadata["title"] = "latin-1"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(make_frames(1)[0], "rgb24")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    assert data.count(b"latin-1") == 1
+    path.write_bytes(data.replace(b"latin-1", b"caf\xe9 \xff!"))
+    np.testing.assert_array_equal(list(open_video(path)), make_frames(1))
+
+
 def test_lossless_frames_come_back_exactly(tmp_path):
     frames = make_frames(5, height=31, width=45)
     video = open_video(encode(tmp_path / "odd.mkv", frames))
