@@ -27,7 +27,6 @@ from cosnet_jax.report.evaluation_report import markdown, write_report
 from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
-from cosnet_jax.video.frames import SequenceFrames
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.photograph import photograph_clip
 from cosnet_jax.visualization.overlays import overlay
@@ -131,13 +130,13 @@ def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], para
 
     def all_maps():
         for sequence in sequences:
-            for index, maps in enumerate(segmenter.stream_settings(SequenceFrames(sequence), settings)):
+            for index, maps in enumerate(segmenter.stream_settings(sequence, settings)):
                 for folder, probability in zip(folders, maps, strict=True):
-                    yield folder / sequence.name / f"{sequence.frames[index]}.png", sequence, index, probability
+                    yield folder / sequence.name / f"{sequence.frame_names[index]}.png", sequence, index, probability
 
     found, again = itertools.tee(all_maps())
     if params:
-        pairs = ((sequence.image(index), probability) for _, sequence, index, probability in again)
+        pairs = ((sequence.read([index])[0], probability) for _, sequence, index, probability in again)
         final = crf.refine_stream(pairs, params)
     else:
         final = (probability for *_, probability in again)

@@ -105,11 +105,11 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> int:
     """Raw dataset folder -> prepared set."""
-    from cosnet_jax.data.prepare import prepare, summarise
+    from cosnet_jax.data.prepare import describe_prepared, prepare
 
     for folder in prepare(arguments.dataset, arguments.source, arguments.data_dir):
         print(folder)
-        for line in summarise(folder):
+        for line in describe_prepared(folder):
             print(f"  {line}")
     return 0
 

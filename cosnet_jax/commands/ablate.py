@@ -22,7 +22,6 @@ from cosnet_jax.inference.sharing import SharingSegmenter
 from cosnet_jax.models.build import build_model
 from cosnet_jax.progress import track
 from cosnet_jax.report import ablation_report as report
-from cosnet_jax.video.frames import SequenceFrames
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 FUSIONS = ("summary", "prediction")
@@ -101,9 +100,9 @@ def score_settings(
     def all_frames():
         for sequence in sequences:
             truths, counted = read_truths(sequence, protocol)
-            frames = [sequence.frames[i] for i in counted]
+            frames = [sequence.frame_names[i] for i in counted]
             lists = [[] for _ in settings]
-            segmented = read_ahead(segmenter.stream_settings(SequenceFrames(sequence), settings, counted))
+            segmented = read_ahead(segmenter.stream_settings(sequence, settings, counted))
             for i in sequence.annotated:
                 if i in counted:
                     for values, probability in zip(lists, next(segmented), strict=True):

@@ -75,7 +75,7 @@ def explain(
     if pixel is None:
         pixel = np.unravel_index(probability.argmax(), probability.shape)
     attention, gates = look_inside(model, variables, clip, size, pixel)
-    names = [video.frames[index] for index in (frame, *tables[-1])]
+    names = [video.frame_names[index] for index in (frame, *tables[-1])]
     picture = draw_explanation(clip, names, masks, pixel, attention, gates)
     with atomic_write(Path(output).expanduser()) as temporary:
         temporary.write_bytes(picture)

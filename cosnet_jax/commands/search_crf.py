@@ -23,7 +23,6 @@ from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table, percent
-from cosnet_jax.video.frames import SequenceFrames
 
 RESULTS_FILE = "crf_search.json"
 VARIED = ("bilateral_sxy", "bilateral_compat")
@@ -74,7 +73,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     ]
     results = {
         "dataset": dataset,
-        "frames": {s.name: [s.frames[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
+        "frames": {s.name: [s.frame_names[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
         "without_crf": without,
         "settings": [dataclasses.asdict(params) | line for params, line in zip(settings, with_crf, strict=True)],
         "config": as_stored(config),
@@ -104,9 +103,9 @@ def segmented(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields image, probability and truth of the chosen frames of each sequence."""
     for sequence, indices in zip(sequences, chosen, strict=True):
-        maps = segmenter.stream_settings(SequenceFrames(sequence), [segmenter.setting], indices)
+        maps = segmenter.stream_settings(sequence, [segmenter.setting], indices)
         for index, (probability,) in zip(indices, maps, strict=True):
-            image, truth = sequence.read(index)
+            image, truth = sequence.frame_and_mask(index)
             yield image, probability, truth
 
 

@@ -19,7 +19,7 @@ from cosnet_jax.inference import crf
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.video.reader import Video, open_video
+from cosnet_jax.video.reader import StoredVideo, open_video
 
 
 def segment(
@@ -79,7 +79,7 @@ def segment(
     return folders
 
 
-def output_folders(videos: Sequence[Video], output: Path) -> list[Path]:
+def output_folders(videos: Sequence[StoredVideo], output: Path) -> list[Path]:
     """Chooses where each video's results go.
 
     Args:
@@ -92,7 +92,7 @@ def output_folders(videos: Sequence[Video], output: Path) -> list[Path]:
     Raises:
       InputError: two videos have the same name, or results would come among an input's frames or over an input.
     """
-    by_name: dict[str, Video] = {}
+    by_name: dict[str, StoredVideo] = {}
     for video in videos:
         if video.name in by_name:
             first = by_name[video.name].path

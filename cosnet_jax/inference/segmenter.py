@@ -21,7 +21,7 @@ from cosnet_jax.inference.references import choose_references, most_references, 
 from cosnet_jax.inference.resize import match_orientation, resize_output
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.video.frames import ArrayFrames, Frames, pick
+from cosnet_jax.video.video import ArrayVideo, Video
 
 
 class InferenceOptions(NamedTuple):
@@ -118,11 +118,11 @@ class Segmenter:
         """
         return cls.from_checkpoint(checkpoints.PRETRAINED, **settings)
 
-    def __call__(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> np.ndarray:
+    def __call__(self, frames: Video | np.ndarray, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
 
         Args:
-          frames: (T, H, W, 3) uint8 RGB, or a list of T frames, or any `Frames` such as `open_video` gives.
+          frames: (T, H, W, 3) uint8 RGB, or a list of T frames, or any `Video` such as `open_video` gives.
           references: indices of the frames that every frame is compared with, itself included if it is named; None
             chooses them by the setting's sampling.
 
@@ -134,7 +134,7 @@ class Segmenter:
         """
         return np.stack(list(self.stream(frames, references)))
 
-    def stream(self, frames: Frames | np.ndarray, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    def stream(self, frames: Video | np.ndarray, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
         """As `__call__`, one (H, W) map at a time, in order, with memory that does not grow with the video."""
         if references is None:
             return (maps[0] for maps in self.stream_settings(frames, [self.setting]))
@@ -144,7 +144,7 @@ class Segmenter:
         return (maps[0] for _, maps in self._run(frames, range(len(frames)), [table], [self.setting.fusion]))
 
     def stream_settings(
-        self, frames: Frames | np.ndarray, settings: Sequence[InferenceOptions], queries: Sequence[int] | None = None
+        self, frames: Video | np.ndarray, settings: Sequence[InferenceOptions], queries: Sequence[int] | None = None
     ) -> Iterator[list[np.ndarray]]:
         """Segments a video in several ways at once, encoding each frame once.
 
@@ -163,7 +163,7 @@ class Segmenter:
         tables = [self.references(len(frames), self._checked(setting))[list(queries)] for setting in settings]
         return (maps for _, maps in self._run(frames, queries, tables, [setting.fusion for setting in settings]))
 
-    def stream_pairs(self, frames: Frames | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def stream_pairs(self, frames: Video | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As `stream`, but yields each frame (H, W, 3) with its map, so that it need not be read again."""
         table = self.references(len(frames), self.setting)
         run = self._run(frames, range(len(frames)), [table], [self.setting.fusion])
@@ -175,14 +175,14 @@ class Segmenter:
         return choose_references(num_frames, count, setting.sampling, setting.seed)
 
     def _run(
-        self, frames: Frames | np.ndarray, queries: Sequence[int], tables: list[np.ndarray], fusions: list[str]
+        self, frames: Video | np.ndarray, queries: Sequence[int], tables: list[np.ndarray], fusions: list[str]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Each query frame and its maps, one for each table of references (queries, n).
 
         References that come long after the first frame that needs them are read at the start. All else is read in order
         and encoded in two threads that run ahead, and an encoded frame is dropped after its last use.
         """
-        frames = frames if hasattr(frames, "read") else ArrayFrames(frames)
+        frames = frames if hasattr(frames, "read") else ArrayVideo(frames)
         network = get_network(self._model, match_orientation(self._size, frames.size), self._batch_size)
         first_use, last_use = uses(len(frames), queries, tables)
         needed = np.flatnonzero(last_use >= 0)
@@ -202,7 +202,7 @@ class Segmenter:
         encoded = {index: value for index, _, value in encoded_images(network, variables, at_start)}
         read: dict[int, np.ndarray] = {}
         waiting: deque[tuple[list[np.ndarray], list[jax.Array]]] = deque()  # for the device
-        in_order = read_ahead(shrunk(needed.tolist(), pick(frames, needed), early))
+        in_order = read_ahead(shrunk(needed.tolist(), _in_order(frames, needed), early))
         with contextlib.closing(read_ahead(encoded_images(network, variables, in_order))) as source:
             for start in range(0, len(queries), batch_size):
                 part = slice(start, start + batch_size)
@@ -267,3 +267,10 @@ def fetched(frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[tuple[n
     arrived = [np.asarray(batch) for batch in maps]
     for number, frame in enumerate(frames):
         yield frame, [resize_output(batch[number], frame.shape[:2]) for batch in arrived]
+
+
+def _in_order(video: Video, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Reads the frames of ascending indices one at a time."""
+    if len(indices) == len(video):
+        return iter(video)
+    return (frame for index in indices.tolist() for frame in video.read([index]))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cosnet_jax.data.sequences import evenly_spaced
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.video.frames import SequenceFrames
 
 
 def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence: int) -> dict[str, float]:
@@ -27,7 +27,7 @@ def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence
     settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
     per_sequence = []
     for sequence in sequences:
-        frames = SequenceFrames(sequence, frames_per_sequence)
+        frames = evenly_spaced(sequence, frames_per_sequence)
         scores = []
         for index, maps in enumerate(segmenter.stream_settings(frames, settings)):
             truth = frames.mask(index)

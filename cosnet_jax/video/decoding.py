@@ -1,4 +1,4 @@
-"""Decodes video files with PyAV: scans a file for its frames, yields them in order, and converts them to upright RGB."""
+"""Decodes video files with PyAV: scans a file for its frames, yields them in order, converts them to upright RGB."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from cosnet_jax.inference.sharing import SharingSegmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
-from cosnet_jax.video.frames import SequenceFrames
 
 
 def tiny(**data):
@@ -91,22 +90,25 @@ class SparselyAnnotated:
 
     def __init__(self, config):
         (self._whole, *_) = open_sequences("synthetic", "val", config.data)
-        self.name, self.frames, self.annotated, self.read_frames = "a", self._whole.frames, (1, 4, 8), []
+        self.name, self.frame_names, self.size = "a", self._whole.frame_names, self._whole.size
+        self.annotated, self.read_frames = (1, 4, 8), []
 
     def __len__(self):
-        return len(self.frames)
+        return len(self.frame_names)
 
-    def image(self, i):
-        self.read_frames.append(i)
-        return self._whole.image(i)
+    def __iter__(self):
+        return iter(self.read(range(len(self))))
+
+    def read(self, indices):
+        self.read_frames += indices
+        return self._whole.read(indices)
 
     def mask(self, i):
         return self._whole.mask(i) & (i != 4) if i in self.annotated else None
 
 
 def test_only_frames_that_count_are_segmented(checkpoint):
-    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read,
-    and the first for its size."""
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
     config, (variables, _) = tiny(), load(checkpoint)
     model, settings = (
         build_model(config.model),
@@ -116,11 +118,11 @@ def test_only_frames_that_count_are_segmented(checkpoint):
     segmenter = SharingSegmenter(model, variables, config.size)
     given = score_settings(segmenter, [sequence], settings, get_protocol("fbms"))
     references = segmenter.references(9, settings[0])[[1, 8]]
-    assert set(sequence.read_frames) == {0, 1, 8, *references.ravel().tolist()}
-    maps = list(Segmenter(model, variables, config.size).stream_settings(SequenceFrames(sequence), settings))
+    assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
+    maps = list(Segmenter(model, variables, config.size).stream_settings(sequence, settings))
     for number, setting in enumerate(settings):
         expected = [jaccard(maps[i][number] > 0.5, sequence.mask(i)) for i in (1, 8)]
-        assert given[setting]["per_frame"]["a"]["frames"] == [sequence.frames[1], sequence.frames[8]]
+        assert given[setting]["per_frame"]["a"]["frames"] == [sequence.frame_names[1], sequence.frame_names[8]]
         # A pixel whose probability is one half to the last bits may fall either way.
         assert given[setting]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
 

@@ -18,7 +18,6 @@ from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
-from cosnet_jax.video.frames import SequenceFrames
 
 pytest.importorskip("pydensecrf")
 
@@ -60,11 +59,11 @@ def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path):
     segmenter = Segmenter(build_model(config.model), variables, config.size, InferenceOptions(2, seed=config.seed))
     alone, widest = [], []
     for sequence in open_sequences("synthetic", "val", config.data):
-        maps = list(segmenter.stream(SequenceFrames(sequence)))
+        maps = list(segmenter.stream(sequence))
         frames = [1, 4, 7]  # the first and the last of 9 do not count
-        assert results["frames"][sequence.name] == [sequence.frames[i] for i in frames]
+        assert results["frames"][sequence.name] == [sequence.frame_names[i] for i in frames]
         params = crf.CRFParams(bilateral_sxy=20, bilateral_compat=10, iterations=2)
-        refined = [crf.refine(sequence.image(i), maps[i], params) for i in frames]
+        refined = [crf.refine(sequence.read([i])[0], maps[i], params) for i in frames]
         alone.append(np.mean([jaccard(maps[i] > 0.5, sequence.mask(i)) for i in frames]))
         widest.append(np.mean([jaccard(x > 0.5, sequence.mask(i)) for x, i in zip(refined, frames, strict=True)]))
     # A pixel whose probability is one half to the last bits may fall either way.

@@ -137,8 +137,8 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
         segmenter.setting = segmenter.setting._replace(num_references=count)
         for sequence in open_sequences("synthetic", "val", config.data):
-            images = np.stack([sequence.image(index) for index in range(len(sequence))])
-            for name, image, probability in zip(sequence.frames, images, segmenter(images), strict=True):
+            images = np.stack(list(sequence))
+            for name, image, probability in zip(sequence.frame_names, images, segmenter(images), strict=True):
                 mask = cv2.imread(str(tmp_path / folder / sequence.name / f"{name}.png"), cv2.IMREAD_UNCHANGED)
                 np.testing.assert_array_equal(mask > 0, crf.refine(image, probability, params) > 0.5)
     config.inference.crf.bilateral_sxy = 0.0
