@@ -85,7 +85,6 @@ def get_config() -> ConfigDict:
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
-    config.data.max_gap = 0  # largest distance of the frames of a pair; 0: any two frames of the sequence
     config.data.threads = 4  # that decode and augment
     for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
