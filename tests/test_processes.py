@@ -163,10 +163,12 @@ CODE = """if True:
 """
 
 
-def test_a_script_needs_no_main_guard_and_may_leave_the_iterator_open(tmp_path):
+@pytest.mark.parametrize("way", ["script", "-c", "stdin"])
+def test_a_program_needs_no_main_guard_and_may_leave_the_iterator_open(tmp_path, way):
     (tmp_path / "script.py").write_text(CODE)
-    for process in (start_python([tmp_path / "script.py"]), start_python(["-c", CODE]), start_python(["-"], CODE)):
-        assert process.communicate(timeout=60) == ("('0', 0) ('1', 1)\n", "")
+    arguments = {"script": [tmp_path / "script.py"], "-c": ["-c", CODE], "stdin": ["-"]}[way]
+    process = start_python(arguments, CODE if way == "stdin" else None)
+    assert process.communicate(timeout=60) == ("('0', 0) ('1', 1)\n", "")
 
 
 def test_a_function_of_the_main_module_is_an_error_that_names_it():

@@ -189,7 +189,7 @@ def read_truths(sequence, protocol: Protocol) -> tuple[list[np.ndarray | None], 
 
 
 def _map_sequences(work, sequences: Sequence, processes: int | None) -> Iterator[tuple[str, dict]]:
-    """Yields the name of each sequence and `work(sequence)`, the longest sequences first, so that no process is left with a long one at the end."""
+    """Yields the name of each sequence and `work(sequence)`, the longest sequence first for an even load."""
     processes = min(processes or usable_cores(), len(sequences))
     longest_first = sorted(sequences, key=lambda sequence: -len(sequence.annotated))
     if processes == 1:
