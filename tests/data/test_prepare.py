@@ -259,11 +259,15 @@ def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
 def test_the_real_davis(tmp_path):
     source = Path(os.environ["COSNET_DATA"]) / "DAVIS"
     (folder,) = prepare("davis16", str(source), str(tmp_path / "prepared"))
-    assert describe_prepared(folder)[0] == "train: 30 sequences, 2079 frames, 2079 of them annotated"
+    listed = (source / "ImageSets/480p/train.txt").read_text().split()[::2]
+    names = {Path(image).parent.name for image in listed}
+    assert len(names) == 30
+    count = f"{len(listed)} frames, {len(listed)} of them annotated"
+    assert describe_prepared(folder)[0] == f"train: 30 sequences, {count}"
     index = tfds.builder_from_directory(folder).info.metadata["sequences"]["train"]
     bear = next(entry for entry in index if entry["name"] == "bear")
-    record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + 77]
-    stored = Image.open(source / "Annotations/480p/bear/00077.png")  # the one that is stored with an alpha channel
+    record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + bear["frames"].index("00077")]
+    stored = Image.open(source / "Annotations/480p/bear/00077.png")  # the one mask with an alpha channel
     assert "A" in stored.getbands()
     assert np.array_equal(record["mask"][..., 0] > 0, np.asarray(stored.convert("L")) > 0)
     assert 0.01 < (record["mask"] > 0).mean() < 0.5
