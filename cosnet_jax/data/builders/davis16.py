@@ -18,7 +18,7 @@ class Davis16(FramesBuilder):
     lists name are prepared. Licence: CC BY-NC 4.0 (non-commercial research).
     """
 
-    MASK_THRESHOLD = 0  # any colour is foreground: some distributions store palette masks, one mask has an alpha channel
+    MASK_THRESHOLD = 0  # any colour: some distributions store palette masks, and one official mask has an alpha channel
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
