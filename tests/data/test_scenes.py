@@ -5,42 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosnet_jax.data.scenes import EMPTY, STAY, draw_lane, draw_scene, render
+from cosnet_jax.data.scenes import EMPTY, STAY, Scene, draw_lane, draw_scene, render
 
 SIZE = (48, 64)
 LENGTH = 20
 
 
-def observe(number: int) -> list[tuple[bool, dict[str, float]]]:
-    """What can be seen of each object in a random frame of a scene: (is it the primary, measurements)."""
-    rng = np.random.default_rng(number)
-    scene, frame = draw_scene(7, number, LENGTH), int(rng.integers(LENGTH))
-    image, owner = render(scene, frame, SIZE)
-    seen = []
-    for row in scene.shown[frame]:
-        mask = owner == row
-        alone = render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
-        if not mask.any():
-            continue
-        y, x = (axis.mean() for axis in np.nonzero(mask))
-        red, green, blue = image[mask].mean(axis=0)
-        measured = {"y": y, "x": x, "area": mask.sum(), "hidden": 1 - mask.sum() / alone.sum()}
-        measured |= {"from middle": np.hypot(y - 24, x - 32), "contrast": image[mask].std()}
-        measured |= {"red": red, "green": green, "blue": blue, "on top": float(row == scene.shown[frame][-1])}
-        seen.append((row == 0, measured))
-    return seen
+def measure(image: np.ndarray, owner: np.ndarray, scene: Scene, frame: int, row: int) -> dict[str, float]:
+    """Measures what can be seen of an object in a frame."""
+    mask, on_top = owner == row, row == scene.shown[frame][-1]
+    alone = mask if on_top else render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
+    y, x = (axis.mean() for axis in np.nonzero(mask))
+    red, green, blue = image[mask].mean(axis=0)
+    measured = {"y": y, "x": x, "area": mask.sum(), "hidden": 1 - mask.sum() / alone.sum()}
+    measured |= {"from middle": np.hypot(y - 24, x - 32), "contrast": image[mask].std()}
+    return measured | {"red": red, "green": green, "blue": blue, "on top": float(on_top)}
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[tuple[dict[str, float], dict[str, float]]]:
-    """The primary and one of the distractors of 1500 scenes."""
+    """Measurements of the primary object and of one distractor in a random frame of each of 1500 scenes."""
     found = []
     for number in range(1500):
-        seen = observe(number)
-        primary = [measured for is_primary, measured in seen if is_primary]
-        others = [measured for is_primary, measured in seen if not is_primary]
-        if primary and others:
-            found.append((primary[0], others[number % len(others)]))
+        scene, frame = draw_scene(7, number, LENGTH), int(np.random.default_rng(number).integers(LENGTH))
+        image, owner = render(scene, frame, SIZE)
+        visible = [row for row in scene.shown[frame] if (owner == row).any()]
+        others = [row for row in visible if row]
+        if 0 in visible and others:
+            rows = 0, others[number % len(others)]
+            found.append(tuple(measure(image, owner, scene, frame, row) for row in rows))
     return found
 
 
