@@ -23,14 +23,14 @@ from cosnet_jax.video.reader import open_video
         ("a.webm", "libvpx-vp9", "yuv420p", {"g": "8", "deadline": "realtime", "cpu-used": "8"}),
         ("b.webm", "libvpx", "yuv420p", {"g": "8", "deadline": "realtime", "cpu-used": "8"}),
         ("a.avi", "mpeg4", "yuv420p", {"g": "8"}),
-        ("b.avi", "libx264", "yuv420p", {"g": "8", "bf": "3"}),  # an avi has no times of display
+        ("b.avi", "libx264", "yuv420p", {"g": "8", "bf": "3"}),  # avi stores no presentation times
         ("a.ts", "mpeg2video", "yuv420p", {"g": "8", "bf": "2"}),
         ("a.mpg", "mpeg2video", "yuv420p", {"g": "8"}),
         ("a.gif", "gif", "rgb8", {}),
         ("a.h264", "libx264", "yuv420p", {"g": "8"}),  # no container: no times at all
     ],
 )
-def test_every_format_gives_the_same_frames_in_order_and_at_will(tmp_path, name, codec, pix_fmt, options):
+def test_every_format_gives_the_same_frames_by_iteration_and_by_index(tmp_path, name, codec, pix_fmt, options):
     path = encode(tmp_path / name, make_frames(20), codec, pix_fmt, rate=25, **options)
     expected = decoded_by_pyav(path)
     video = open_video(path)
@@ -81,7 +81,7 @@ def test_lossless_frames_come_back_exactly(tmp_path):
     np.testing.assert_array_equal(list(video), frames)
 
 
-def test_frames_that_packets_promise_but_the_decoder_drops_are_not_counted(tmp_path):
+def test_frames_that_the_decoder_drops_are_not_counted(tmp_path):
     """A stream cut at an open group of pictures: the first frames refer to what was cut off."""
     open_groups = {"x264-params": "open-gop=1:keyint=15:bframes=3:b-adapt=0"}
     whole = encode(tmp_path / "whole.ts", make_frames(40), "libx264", "yuv420p", **open_groups)
@@ -156,9 +156,9 @@ def test_grey_and_deep_video_becomes_8_bit_rgb(tmp_path, pix_fmt):
         ("a.gif", "gif", "rgb8", {}),
     ],
 )
-def test_a_truncated_file_gives_one_clear_line(tmp_path, name, codec, pix_fmt, options, share):
+def test_a_truncated_file_is_a_one_line_error(tmp_path, name, codec, pix_fmt, options, share):
     path = encode(tmp_path / name, make_frames(100), codec, pix_fmt, **options)
-    if name == "fast.mp4":  # the index first, so that the file opens however little of it is there
+    if name == "fast.mp4":  # index first: the file opens even if most of it is missing
         slow = path.rename(tmp_path / "slow.mp4")
         with av.open(str(slow)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
             stream = target.add_stream_from_template(source.streams.video[0])
@@ -173,7 +173,7 @@ def test_a_truncated_file_gives_one_clear_line(tmp_path, name, codec, pix_fmt, o
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_damage_inside_a_file_is_said_where_it_is_met(tmp_path):
+def test_damage_inside_a_file_is_an_error_at_the_damaged_frame(tmp_path):
     path = encode(tmp_path / "a.webm", make_frames(20), "libvpx-vp9", "yuv420p", deadline="realtime")
     data, packet = bytearray(path.read_bytes()), bytes(packets_of(path)[12])
     start = data.index(packet)

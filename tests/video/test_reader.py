@@ -36,7 +36,7 @@ def test_folder_is_read_in_natural_order(tmp_path):
     assert video.read([5, 0, 5])[:, 0, 0, 2].tolist() == [15, 0, 15]
 
 
-def test_the_folder_one_stands_in_has_its_name(tmp_path, monkeypatch):
+def test_the_current_folder_has_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(save_images(tmp_path / "holiday", ["1"]))
     assert open_video(".").name == "holiday"
 
@@ -118,7 +118,7 @@ def test_iterations_do_not_disturb_each_other_and_a_video_can_be_pickled(tmp_pat
     assert len(list(first)) == 5
 
 
-def test_reading_a_frame_that_is_not_there_is_an_index_error(tmp_path):
+def test_an_index_out_of_range_is_an_error(tmp_path):
     video = open_video(encode(tmp_path / "a.mkv", make_frames(3)))
     assert video.read([]).shape == (0, HEIGHT, WIDTH, 3)
     for index in (3, -1):
@@ -148,7 +148,7 @@ def silence(path):
         ("silence.mp4", silence, "there is no video in this file"),
     ],
 )
-def test_what_is_no_video_gives_one_clear_line(tmp_path, name, content, message):
+def test_other_files_are_one_line_errors(tmp_path, name, content, message):
     path = tmp_path / name
     if content == "folder":
         path.mkdir()
