@@ -10,14 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_network import write_checkpoint
 
 import evaluate
 from configs import davis16, fbms, youtube_objects
-from cosnet_jax.checkpoints.store import LATEST, Checkpoints
+from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.build import build_model, init_variables
-from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))  # for raw_datasets
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_davis, save
@@ -73,12 +71,7 @@ def davis_source(tmp_path_factory) -> Path:
 def checkpoint(tmp_path_factory, fbms_source) -> str:
     """A network as initialised."""
     config, folder = tiny(fbms, fbms_source), tmp_path_factory.mktemp("work") / LATEST
-    variables = init_variables(build_model(config.model), config.seed)
-    writer = Checkpoints(folder, keep=1)
-    state = init_state(variables, make_optimizer(config.optimizer, variables["params"], 1))
-    writer.save(0, state, config, {})
-    writer.close()
-    return str(folder)
+    return str(write_checkpoint(config, folder))
 
 
 def half(mask: np.ndarray) -> np.ndarray:
