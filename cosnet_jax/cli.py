@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from absl import logging
 
 from cosnet_jax.errors import InputError, report_input_errors
-
-PRESETS = ("released", "group", "deeplab", "torchvision")
+from cosnet_jax.interop.presets import PRESETS
 
 
 def convert(arguments: argparse.Namespace) -> int:
     """PyTorch weights -> checkpoint."""
     from cosnet_jax.interop.convert import convert
 
-    for line in convert(arguments.weights, arguments.output, arguments.preset):
-        print(line)
+    output, config, initial_parts = convert(arguments.weights, arguments.output, arguments.preset)
+    print(f"{output}: {config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}")
+    if initial_parts:
+        print(f"kept at initial values: {', '.join(initial_parts)} ({sum(initial_parts.values())} arrays)")
     return 0
 
 
@@ -43,11 +44,11 @@ def pack(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """A table of the differences from PyTorch; 1 if one is above the tolerance."""
     from cosnet_jax.config import MIN_SIZE
-    from cosnet_jax.interop.parity import compare
+    from cosnet_jax.interop.parity import compare_with_torch
 
     if min(arguments.size) < MIN_SIZE:
         raise InputError(f"--size is {tuple(arguments.size)}; expected at least {MIN_SIZE} pixels either way")
-    rows = compare(arguments.weights, tuple(arguments.size))
+    rows = compare_with_torch(arguments.weights, tuple(arguments.size))
     print(f"{'stage':<12}{'absolute':>12}{'relative':>12}")
     for row in rows:
         above = "  above the tolerance" if not row.relative <= arguments.tolerance else ""
@@ -129,7 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("weights", metavar="WEIGHTS.pth", help="the file; nothing in it is executed")
     added.add_argument("--output", required=True, metavar="DIR", help="a new folder for the checkpoint")
     added.add_argument(
-        "--preset", choices=PRESETS, default="released",
+        "--preset", choices=tuple(PRESETS), default="released",
         help="what the file holds: the authors' COSNet (default), their group model, their DeepLabv3 encoder, or "
         "torchvision's ResNet-50, ResNet-101 or DeepLabv3",
     )  # fmt: skip

@@ -89,14 +89,27 @@ def as_stored(config: ConfigDict) -> dict:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
-    """The keys of `before` that say something else in `after`, each with both values, in words.
+def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[object, object]]:
+    """Compares two configurations, or the same section of both.
 
-    New keys do not count, nor does `model.affinity_budget`: any value gives the same result.
+    Args:
+      before: the stored configuration.
+      after: the present one. Keys that only it has do not count, nor does `model.affinity_budget`.
+
+    Returns:
+      Dotted key -> (value before, value after) of every setting that differs; None where `after` lacks the key.
     """
     old, new = flatten(ConfigDict(as_stored(before))), flatten(ConfigDict(as_stored(after)))
-    changed = [key for key in sorted(old) if old[key] != new.get(key) and not key.endswith("affinity_budget")]
-    return [f"{key} was {old[key]!r} and is {new.get(key)!r}" for key in changed]
+    return {
+        key: (old[key], new.get(key))
+        for key in sorted(old)
+        if old[key] != new.get(key) and not f"model.{key}".endswith("model.affinity_budget")
+    }
+
+
+def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
+    """Returns `changed_settings` in words."""
+    return [f"{key} was {old!r} and is {new!r}" for key, (old, new) in changed_settings(before, after).items()]
 
 
 def parse_step_pattern(step_pattern: str) -> list[str]:
