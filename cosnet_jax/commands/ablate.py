@@ -11,10 +11,11 @@ from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import as_stored, check_config, inference_size
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
-from cosnet_jax.evaluation.score import average, check_scoring, read_truths
+from cosnet_jax.evaluation.score import average_scores, check_scoring
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import InferenceOptions
@@ -94,13 +95,13 @@ def score_settings(
       protocol: the benchmark's rules.
 
     Returns:
-      What `score.average` says of each setting.
+      What `score.average_scores` returns for each setting.
     """
     scored: dict[InferenceOptions, dict] = {setting: {} for setting in settings}
 
     def all_frames():
         for sequence in sequences:
-            truths, counted = read_truths(sequence, protocol)
+            truths, counted = read_ground_truth(sequence, protocol)
             frames = [sequence.frames[i] for i in counted]
             lists = [[] for _ in settings]
             segmented = read_ahead(segmenter.stream_settings(SequenceFrames(sequence), settings, counted))
@@ -114,4 +115,4 @@ def score_settings(
 
     for _ in track(all_frames(), "comparing", sum(len(sequence.annotated) for sequence in sequences)):
         pass
-    return {setting: average(sequence_scores, protocol, ("J",)) for setting, sequence_scores in scored.items()}
+    return {setting: average_scores(sequence_scores, protocol, ("J",)) for setting, sequence_scores in scored.items()}

@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.config import as_stored, check_config, inference_size
 from cosnet_jax.data.sequences import open_validation_sequences
+from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.evaluation.results_file import write_results
-from cosnet_jax.evaluation.score import check_scoring, read_truths
+from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.crf import RELEASE_SETTINGS
@@ -95,7 +96,7 @@ def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
     Returns:
       Their positions, ascending.
     """
-    _, counted = read_truths(sequence, get_protocol(protocol))
+    _, counted = read_ground_truth(sequence, get_protocol(protocol))
     places = np.linspace(0, len(counted) - 1, min(count or len(counted), len(counted))).round().astype(int)
     return [counted[place] for place in places]
 
