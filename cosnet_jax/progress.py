@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 import tqdm
@@ -13,18 +13,22 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None, silent: bool = False) -> Iterator[T]:
     """Yields the items of `iterable` and shows how far the work is, on stderr.
 
     Args:
       iterable: what is worked through.
       description: what the work is, e.g. "scoring".
       total: number of items; taken from `len(iterable)` where that exists.
+      silent: show nothing.
 
     Yields:
       The items, unchanged.
     """
-    if total is None and hasattr(iterable, "__len__"):
+    if silent:
+        yield from iterable
+        return
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():
         yield from tqdm.tqdm(iterable, desc=description, total=total, dynamic_ncols=True)

@@ -1,7 +1,8 @@
-"""The search for the CRF's parameters on validation frames: the release's nine settings, scored by mean J."""
+"""`cosnet search-crf`: the CRF's settings, scored by mean J on validation frames."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,37 +10,56 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import as_stored, check_config, inference_size
+from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
-from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.evaluation.protocols import get_protocol, protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.crf import RELEASE_SETTINGS
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
-from cosnet_jax.models.build import build_model
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table, percent
-from cosnet_jax.video.frames import SequenceFrames
 
 RESULTS_FILE = "crf_search.json"
 VARIED = ("bilateral_sxy", "bilateral_compat")
+
+
+EXAMPLE = (
+    "cosnet search-crf --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/crf "
+    "--config.data.hold_out=bear,camel --config.validate_frames=8"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for crf_search.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table."""
+    config = read_config(arguments.config, arguments.overrides)
+    print(search_crf(config, arguments.workdir, arguments.checkpoint))
+    return 0
 
 
 def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> str:
     """Scores the release's settings of the CRF by mean J, and the maps before it.
 
     The frames are those of validation during training: `config.validate_frames` evenly spaced ones of each of the
-    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only those that count are taken.
+    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only evaluated frames are taken.
 
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
         segmented, and what the settings have in common.
       workdir: gets `crf_search.json`.
-      checkpoint: see `checkpoints.find`.
+      checkpoint: see `find_checkpoint`.
 
     Returns:
       The table, in Markdown, and the best setting as flags.
@@ -48,17 +68,14 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       InputError: if the data or the checkpoint do not fit, or pydensecrf2 is not installed.
     """
     check_config(config)
-    base = crf.params_of(config.inference.crf)
+    base = crf.params_from_config(config.inference.crf)
     crf.check_installed()
     workdir = writable_folder(workdir)
-    variables = checkpoints.load_matching(config, checkpoint)
-    setting = InferenceOptions(
-        config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed
-    )
-    segmenter = Segmenter(build_model(config.model), variables, inference_size(config), setting)
+    variables = load_checkpoint_for(config, checkpoint)
+    segmenter = Segmenter.from_config(config, variables)
     sequences = open_validation_sequences(config.data)
     dataset = config.data.train_videos if config.data.hold_out else config.data.eval_dataset
-    protocol = "davis16" if dataset == "synthetic" else dataset
+    protocol = protocol_of(dataset)
     check_scoring(sequences, protocol, ("J",))
 
     chosen = [choose_frames(sequence, protocol, config.validate_frames) for sequence in sequences]
@@ -76,7 +93,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     ]
     results = {
         "dataset": dataset,
-        "frames": {s.name: [s.frames[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
+        "frames": {s.name: [s.frame_names[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
         "without_crf": without,
         "settings": [dataclasses.asdict(params) | line for params, line in zip(settings, with_crf, strict=True)],
         "config": as_stored(config),
@@ -86,7 +103,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
 
 
 def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
-    """Evenly spaced frames of those that count.
+    """Chooses evenly spaced frames of the evaluated ones.
 
     Args:
       sequence: see `data.sequences.Sequence`.
@@ -94,22 +111,20 @@ def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
       count: how many at most; 0: all.
 
     Returns:
-      Their positions, ascending.
+      Their indices, ascending.
     """
-    _, counted = read_ground_truth(sequence, get_protocol(protocol))
-    places = np.linspace(0, len(counted) - 1, min(count or len(counted), len(counted))).round().astype(int)
-    return [counted[place] for place in places]
+    _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
+    places = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
+    return [evaluated[place] for place in places]
 
 
 def segmented(
     segmenter: Segmenter, sequences: Sequence, chosen: Sequence[Sequence[int]]
 ) -> Iterator[tuple[tuple[str, int], np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (sequence name, frame index), image, probability and ground truth of the chosen frames."""
+    """Yields (sequence name, frame number), image, probability and ground truth of the chosen frames."""
     for sequence, indices in zip(sequences, chosen, strict=True):
-        maps = segmenter.stream_settings(SequenceFrames(sequence), [segmenter.setting], indices)
-        for index, (probability,) in zip(indices, maps, strict=True):
-            image, truth = sequence.read(index)
-            yield (sequence.name, index), image, probability, truth
+        for index, frame, (probability,) in segmenter.segment(sequence, queries=indices):
+            yield (sequence.name, index), frame, probability, sequence.mask(index)
 
 
 def describe(results: dict) -> str:

@@ -6,9 +6,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import memory_sequence
 import pytest
-
-from tests.evaluation import memory_sequence
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from memory_sequence import MemorySequence
 from PIL import Image
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import check_predictions, read_masks
 from cosnet_jax.evaluation.protocols import get_protocol
-from tests.evaluation.memory_sequence import MemorySequence
 
 MASK = np.zeros((6, 9), bool)
 MASK[1:4, 2:7] = True

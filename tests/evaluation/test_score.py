@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from memory_sequence import MemorySequence, moving_ellipses
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import score_masks
 from cosnet_jax.evaluation.stability import temporal_instability
-from tests.evaluation.memory_sequence import MemorySequence, moving_ellipses
 
 
 def strip(width):
