@@ -107,7 +107,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
 def score_ways(
     segmenter: Segmenter, sequences: Sequence, ways: Sequence[InferenceOptions], protocol: Protocol
 ) -> dict[InferenceOptions, dict]:
-    """Segments the frames of a benchmark that count in several ways at once, and scores each way by J.
+    """Segments the evaluated frames of a benchmark in several ways at once, and scores each way by J.
 
     Args:
       segmenter: the network.

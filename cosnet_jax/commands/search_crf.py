@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
-from cosnet_jax.evaluation.ground_truth import read_ground_truth
+from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cosnet_jax.evaluation.protocols import get_protocol, protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring
@@ -102,11 +102,11 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     return f"{describe(results)}\n{workdir / RESULTS_FILE}"
 
 
-def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
+def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]:
     """Chooses evenly spaced frames of the evaluated ones.
 
     Args:
-      sequence: see `data.sequences.Sequence`.
+      sequence: its ground truth.
       protocol: see `get_protocol`.
       count: how many at most; 0: all.
 

@@ -27,7 +27,7 @@ class GroundTruth(Interface):
         """Returns the ground truth of frame `i`: (h, w) bool, or None where the frame is not annotated."""
 
 
-def read_ground_truth(sequence: GroundTruth, protocol: Protocol) -> tuple[list[np.ndarray | None], list[int]]:
+def read_ground_truth(sequence: GroundTruth, protocol: Protocol) -> tuple[dict[int, np.ndarray], list[int]]:
     """Reads the ground truth of a sequence.
 
     Args:
@@ -35,15 +35,14 @@ def read_ground_truth(sequence: GroundTruth, protocol: Protocol) -> tuple[list[n
       protocol: the benchmark's rules.
 
     Returns:
-      One (h, w) bool mask per frame, None where there is no annotation; and the indices of the evaluated frames.
+      Frame index -> mask (h, w) bool, for the annotated frames; and the indices of the evaluated frames, ascending.
 
     Raises:
       InputError: no frame is evaluated, or one lacks the annotation that the protocol needs.
     """
-    truths: list[np.ndarray | None] = [None] * len(sequence.frame_names)
-    for i in sequence.annotated:
-        truths[i] = sequence.mask(i)
+    masks = ((i, sequence.mask(i)) for i in sequence.annotated)
+    truths = {i: mask for i, mask in masks if mask is not None}
     try:
-        return truths, evaluated_frames(protocol, truths)
+        return truths, evaluated_frames(protocol, truths, len(sequence.frame_names))
     except InputError as error:
         raise InputError(f"sequence {sequence.name!r}: {error}") from error

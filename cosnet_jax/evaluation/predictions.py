@@ -56,7 +56,7 @@ def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) 
     if protocol.drop_ends and not {needed[0], needed[-1]} & files.keys():
         needed = needed[1:-1]
     problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in files]
-    size = sequence.mask(sequence.annotated[0]).shape
+    size = np.shape(sequence.mask(sequence.annotated[0]))
     known = set(sequence.frame_names)
     for name, path in files.items():
         problem = png_problem(path, size) if name in known else f"not a frame of sequence {sequence.name!r}"

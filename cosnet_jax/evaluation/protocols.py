@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -65,22 +65,23 @@ def protocol_of(dataset: str) -> str:
     return "davis16" if dataset == "synthetic" else dataset
 
 
-def evaluated_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) -> list[int]:
+def evaluated_frames(protocol: Protocol, truths: Mapping[int, np.ndarray], num_frames: int) -> list[int]:
     """Lists the frames of a sequence that a benchmark evaluates.
 
     Args:
       protocol: the benchmark's rules.
-      truths: one (h, w) bool mask per frame, or None where the frame has no annotation.
+      truths: frame index -> ground truth, (h, w) bool, for the annotated frames.
+      num_frames: length of the sequence.
 
     Returns:
-      Indices into `truths`, ascending.
+      Frame indices, ascending.
 
     Raises:
       InputError: no frame is evaluated, or a frame lacks the annotation that the protocol needs.
     """
-    annotated = [i for i, truth in enumerate(truths) if truth is not None]
-    if protocol.every_frame and len(annotated) < len(truths):
-        missing = next(i for i, truth in enumerate(truths) if truth is None)
+    annotated = sorted(truths)
+    if protocol.every_frame and len(annotated) < num_frames:
+        missing = next(i for i in range(num_frames) if i not in truths)
         raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
     evaluated = annotated[1:-1] if protocol.drop_ends else annotated
     if protocol.skip_empty:
@@ -88,7 +89,7 @@ def evaluated_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) ->
     if not evaluated:
         what = "3 annotated frames" if protocol.drop_ends else "1 annotated frame"
         what += " with foreground" if protocol.skip_empty else ""
-        raise InputError(f"{len(annotated)} of {len(truths)} frames are annotated, but at least {what} are needed")
+        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated, but at least {what} are needed")
     return evaluated
 
 
@@ -113,7 +114,8 @@ def category_of(sequence: str) -> str:
     Raises:
       InputError: the name does not start with a category.
     """
-    category = re.match("[a-z]*", sequence).group()
+    match = re.match("[a-z]*", sequence)
+    category = match[0] if match else ""
     if category not in CATEGORIES:
         raise InputError(f"sequence {sequence!r} starts with no category; the categories are {', '.join(CATEGORIES)}")
     return category

@@ -27,16 +27,16 @@ def mean_recall_decay(values: Sequence[float]) -> dict[str, float]:
     Raises:
       InputError: there are no values.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"statistics need at least one value, got an array of shape {values.shape}")
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise InputError(f"statistics need at least one value, not an array of shape {array.shape}")
     # np.round would round an exact half to the even neighbour; 1e-10 makes it round up.
-    limits = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
-    first = values[limits[0] : limits[1] + 1]
-    last = values[limits[3] : limits[4] + 1]
+    limits = np.round(np.linspace(1, len(array), 5) + 1e-10).astype(int) - 1
+    first = array[limits[0] : limits[1] + 1]
+    last = array[limits[3] : limits[4] + 1]
     return {
-        "mean": float(values.mean()),
-        "recall": float((values > RECALL_THRESHOLD).mean()),
+        "mean": float(array.mean()),
+        "recall": float((array > RECALL_THRESHOLD).mean()),
         "decay": float(first.mean() - last.mean()),
     }
 

@@ -15,6 +15,10 @@ from cosnet_jax.evaluation.protocols import (
 SOME, NONE, EMPTY = np.ones((2, 3), bool), None, np.zeros((2, 3), bool)
 
 
+def annotated(truths):
+    return {i: truth for i, truth in enumerate(truths) if truth is not None}
+
+
 @pytest.mark.parametrize(
     ("protocol", "truths", "expected"),
     [
@@ -25,7 +29,7 @@ SOME, NONE, EMPTY = np.ones((2, 3), bool), None, np.zeros((2, 3), bool)
     ],
 )
 def test_evaluated_frames(protocol, truths, expected):
-    assert evaluated_frames(get_protocol(protocol), truths) == expected
+    assert evaluated_frames(get_protocol(protocol), annotated(truths), len(truths)) == expected
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_evaluated_frames(protocol, truths, expected):
 )
 def test_sequences_that_cannot_be_scored(protocol, truths, message):
     with pytest.raises(InputError, match=message):
-        evaluated_frames(get_protocol(protocol), truths)
+        evaluated_frames(get_protocol(protocol), annotated(truths), len(truths))
 
 
 def test_unknown_protocol():
