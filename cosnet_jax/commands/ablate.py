@@ -24,7 +24,7 @@ from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.report import ablation_report as report
+from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 FUSIONS = ("summary", "prediction")
@@ -92,15 +92,15 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     for name, table in tables.items():
         results[name] = {key: scores[way]["J"]["mean"] for key, way in table.items()}
     results["settings"] = [dataclasses.asdict(way) | scores[way] for way in ways]
-    results["paper"] = report.printed(dataset)
+    results["paper"] = paper_ablation(dataset)
     results["config"] = as_stored(config)
 
-    text = report.markdown(results)
+    text = ablation_markdown(results)
     write_results(workdir / "ablation.json", results)
     with atomic_write(workdir / "ablation.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     metadata = {"checkpoint": checkpoint, "configuration": config.name}
-    report.write_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, metadata)
+    write_ablation_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, metadata)
     return f"{text}\nreport in {workdir / 'report.html'}"
 
 

@@ -141,4 +141,4 @@ def describe(results: dict) -> str:
     table = Table(("bilateral_sxy", "bilateral_compat", "J", "gain"), rows, caption=caption)
     flags = " ".join(f"--config.inference.crf.{key}={best[key]:g}" for key in VARIED)
     advice = f"best: {flags}" if best["J"] > alone else "no setting is better than no CRF"
-    return f"{table.markdown()}\n{advice}"
+    return f"{table.to_markdown()}\n{advice}"
