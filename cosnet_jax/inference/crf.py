@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -131,7 +131,7 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
 
 def refine_stream(
     items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
-) -> Iterator[tuple[Key, np.ndarray]]:
+) -> Generator[tuple[Key, np.ndarray]]:
     """Refines a stream of frames in worker processes, in order, while the caller makes the next ones.
 
     Args:
