@@ -60,13 +60,13 @@ def run(site, tmp_path_factory):
     for name in EXTRAS:
         (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('absent', name={name!r})\n")
 
-    def run(*arguments, extras: bool = False) -> str:
+    def run(*arguments, extras: bool = False, status: int = 0) -> str:
         path = [site] if extras else [site, absent]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "XLA_FLAGS": ""}
         folder = tmp_path_factory.mktemp("empty")
         done = subprocess.run(map(str, arguments), cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     return run
 
@@ -148,6 +148,12 @@ def test_the_program_is_the_wheels_and_finds_no_checkout(run, cosnet, site):
     usage = cosnet("--help")
     assert usage.startswith("usage: cosnet ")
     assert run(sys.executable, "-m", "cosnet_jax", "--help") == usage
+
+
+@pytest.mark.parametrize("command", ["prepare", "ablate"])
+def test_a_command_without_its_extra_is_one_line(cosnet, command):
+    message = cosnet(command, status=1)
+    assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[train\]'\n", message)
 
 
 def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
