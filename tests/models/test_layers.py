@@ -21,8 +21,8 @@ try:
     import torch
 except ImportError:
     torch = None
-needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
 
 
