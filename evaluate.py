@@ -5,7 +5,6 @@
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
 """
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -133,16 +132,15 @@ def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], para
         for sequence in sequences:
             for index, maps in enumerate(segmenter.stream_settings(SequenceFrames(sequence), settings)):
                 for folder, probability in zip(folders, maps, strict=True):
-                    yield folder / sequence.name / f"{sequence.frames[index]}.png", sequence, index, probability
+                    path = folder / sequence.name / f"{sequence.frames[index]}.png"
+                    yield path, sequence.image(index) if params else None, probability
 
-    found, again = itertools.tee(all_maps())
     if params:
-        pairs = ((sequence.image(index), probability) for _, sequence, index, probability in again)
-        final = crf.refine_stream(pairs, params)
+        final = crf.refine_stream(all_maps(), params)
     else:
-        final = (probability for *_, probability in again)
+        final = ((path, probability) for path, _, probability in all_maps())
     total = len(folders) * sum(len(sequence) for sequence in sequences)
-    for (path, *_), probability in track(zip(found, final, strict=True), "segmenting", total):
+    for path, probability in track(final, "segmenting", total):
         write_mask(path, probability > 0.5)
 
 

@@ -113,7 +113,4 @@ def common_references(table: np.ndarray) -> list[int]:
 
 def refined(results: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Sharpens the maps of (image, map) pairs by the CRF with its default parameters, a few frames ahead."""
-    pairs, again = itertools.tee(results)
-    with contextlib.closing(crf.refine_stream(again)) as maps:
-        for (image, _), probability in zip(pairs, maps, strict=True):
-            yield image, probability
+    return crf.refine_stream((image, image, probability) for image, probability in results)

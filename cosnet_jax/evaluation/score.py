@@ -136,7 +136,7 @@ def average(scored: Mapping[str, Mapping], protocol: Protocol, metrics: Sequence
     return results
 
 
-def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Sequence[str]) -> tuple[str, dict]:
+def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Sequence[str]) -> dict:
     """Scores one sequence.
 
     Args:
@@ -146,7 +146,7 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
       metrics: any of "J", "F", "T".
 
     Returns:
-      The sequence's name, and "frames" (names of those that count), "J" and "F" (a list of one value a frame that
+      "frames" (names of those that count), "J" and "F" (a list of one value a frame that
       counts) and "T" (None where no pair of frames has two contours).
     """
     truths, counted = read_truths(sequence, protocol)
@@ -163,7 +163,7 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
     if "T" in metrics:
         value = temporal_instability(truths[0], [predictions[i] for i in counted])
         scores["T"] = None if math.isnan(value) else value
-    return sequence.name, scores
+    return scores
 
 
 def read_truths(sequence, protocol: Protocol) -> tuple[list[np.ndarray | None], list[int]]:
@@ -189,17 +189,17 @@ def read_truths(sequence, protocol: Protocol) -> tuple[list[np.ndarray | None], 
 
 
 def _map_sequences(work, sequences: Sequence, processes: int | None) -> Iterator[tuple[str, dict]]:
-    """Yields `work(sequence)`, the longest sequences first, so that no process is left with a long one at the end."""
+    """Yields the name of each sequence and `work(sequence)`, the longest sequence first for an even load."""
     processes = min(processes or usable_cores(), len(sequences))
     longest_first = sorted(sequences, key=lambda sequence: -len(sequence.annotated))
     if processes == 1:
-        yield from map(work, longest_first)
+        yield from ((sequence.name, work(sequence)) for sequence in longest_first)
     else:
         alone = functools.partial(_on_one_thread, work)
-        yield from map_in_processes(alone, ((sequence,) for sequence in longest_first), processes)
+        yield from map_in_processes(alone, ((sequence.name, (sequence,)) for sequence in longest_first), processes)
 
 
-def _on_one_thread(work, sequence) -> tuple[str, dict]:
+def _on_one_thread(work, sequence) -> dict:
     """Keeps OpenCV from starting threads of its own in every worker process."""
     cv2.setNumThreads(1)
     return work(sequence)

@@ -1,4 +1,4 @@
-"""Sharpens probability maps with a fully connected CRF over the frame's pixels, as the released COSNet does."""
+"""Refines probability maps with a fully connected CRF over the pixels of a frame, as the released COSNet does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,15 +15,17 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.processes import map_in_processes
 
+Key = TypeVar("Key")
+
 
 @dataclasses.dataclass(frozen=True)
 class CRFParams:
     """Parameters of the CRF (Kraehenbuehl and Koltun, NIPS 2011); the defaults are the release's.
 
     The release tries three widths (10, 15, 20) and three weights (8, 9, 10) of the appearance kernel; the default is
-    the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight hardly mattered; the
-    narrowest kernel was best for outlines that are only coarse, the widest for blotchy maps. The command
-    `search-crf` finds what suits a model.
+    the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight made almost no difference;
+    the narrowest kernel was best for coarse outlines, the widest for blotchy maps. The command `search-crf` finds the
+    best values for a model.
 
     Attributes:
       gaussian_sxy: standard deviation of the smoothness kernel in pixels.
@@ -30,8 +33,8 @@ class CRFParams:
       bilateral_sxy: standard deviation of the appearance kernel in pixels.
       bilateral_srgb: standard deviation of the appearance kernel in grey levels (0-255).
       bilateral_compat: weight of the appearance kernel.
-      iterations: mean-field steps.
-      normalise: stretch each frame's probabilities to [0, 1] first.
+      iterations: number of mean-field steps.
+      normalise: whether each frame's probabilities are stretched to [0, 1] first.
     """
 
     gaussian_sxy: float = 1.0
@@ -52,12 +55,19 @@ class CRFParams:
 
 
 def params_of(config: ConfigDict) -> CRFParams:
-    """The parameters of `config.inference.crf`; raises an InputError if one is out of range."""
+    """Reads the parameters from `config.inference.crf`.
+
+    Raises:
+      InputError: a value is out of range.
+    """
     return CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
 
 
 def configured(config: ConfigDict) -> CRFParams | None:
-    """As `params_of`, or None where the CRF is not enabled.
+    """Reads the parameters from `config.inference.crf`.
+
+    Returns:
+      The parameters, or None where the CRF is not enabled.
 
     Raises:
       InputError: a value is out of range, or pydensecrf2 is not installed.
@@ -76,19 +86,20 @@ RELEASE_SETTINGS = tuple(
 def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFParams()) -> np.ndarray:
     """Runs mean-field inference in a fully connected CRF with two labels.
 
-    The energy has the negative logarithm of the probabilities (at least 1e-5) as its unary, and two Potts terms with
-    symmetrically normalised kernels: a Gaussian of the pixels' places, and one of their places and colours (bilateral).
+    The unary energy is the negative logarithm of the probabilities (at least 1e-5). Two Potts terms with symmetrically
+    normalised kernels join it: a Gaussian over pixel positions (smoothness), and one over positions and colours
+    (appearance, bilateral).
 
     Args:
       image: uint8 RGB (H, W, 3).
-      probability: of the foreground, (H, W), in [0, 1].
+      probability: (H, W), probability of the foreground in [0, 1].
       params: the parameters.
 
     Returns:
-      The refined probability of the foreground, float32 (H, W).
+      float32 (H, W), the refined probability of the foreground.
 
     Raises:
-      InputError: the arrays do not fit together, the map is not finite, or pydensecrf2 is not installed.
+      InputError: the shapes differ, the map is not finite, or pydensecrf2 is not installed.
     """
     densecrf, utils = _pydensecrf()
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8 or not image.size:
@@ -103,7 +114,8 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
         foreground = (foreground - low) / (high - low)
     field = densecrf.DenseCRF2D(width, height, 2)
     field.setUnaryEnergy(utils.unary_from_softmax(np.stack([1 - foreground, foreground])))
-    # Features made by hand go in as (y, x); addPairwiseGaussian would take (x, y), and label 0.05% of pixels otherwise.
+    # create_pairwise_gaussian gives features in the order (y, x), as the release uses them. addPairwiseGaussian would
+    # use (x, y), which changes the label of 0.05% of the pixels.
     smoothness = utils.create_pairwise_gaussian([params.gaussian_sxy] * 2, (height, width))
     appearance = utils.create_pairwise_bilateral(
         [params.bilateral_sxy] * 2, [params.bilateral_srgb] * 3, image, chdim=2
@@ -117,45 +129,53 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
 
 
 def refine_stream(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
-) -> Iterator[np.ndarray]:
+    items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
+) -> Iterator[tuple[Key, np.ndarray]]:
     """Refines a stream of frames in worker processes, in order, while the caller makes the next ones.
 
     Args:
-      pairs: images and probability maps as `refine` takes them; taken up to `2 * workers` frames ahead.
+      items: a key, an image and a probability map per frame, the last two as `refine` takes them. The key is only
+        passed on. Items are taken up to `2 * workers` frames ahead.
       params: the parameters.
-      workers: number of processes; None or 0 for one a core.
+      workers: number of processes; None or 0 for one per core.
 
     Returns:
-      An iterator over the refined maps, float32 (H, W). The processes end with it, or when it is closed.
+      An iterator over the key and the refined map, float32 (H, W), of each frame. The processes end with the iterator.
 
     Raises:
-      InputError: pydensecrf2 is not installed (said at once, not at the first frame).
+      InputError: pydensecrf2 is not installed; or, while iterating, as `refine`.
     """
-    _pydensecrf()
-    return map_in_processes(functools.partial(refine, params=params), pairs, workers)
+    check_installed()
+    tasks = ((key, (image, probability)) for key, image, probability in items)
+    return map_in_processes(functools.partial(refine, params=params), tasks, workers)
 
 
 def score_settings(
-    examples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
     settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
     workers: int | None = None,
-) -> np.ndarray:
+) -> dict[Key, list[float]]:
     """Scores parameter settings on frames with ground truth, for a search on a validation set.
 
     Args:
-      examples: (image, probability, truth) triples: the first two as `refine` takes them, the truth bool (H, W).
-      settings: what is compared, None for the maps as they are; by default the release's nine.
-      workers: number of processes; None or 0 for one a core.
+      examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
+        ground truth bool (H, W). No key occurs twice.
+      settings: the settings to compare, None for the maps without CRF; by default the release's nine.
+      workers: number of processes; None or 0 for one per core.
 
     Returns:
-      float64 (len(settings), number of examples): the region similarity J of each refined map above 0.5. Average over
-      the examples as the benchmark does (over a sequence's frames, then over sequences).
+      For each key, in the order of the examples, the region similarity J of the map above 0.5 for each setting. Average
+      over the examples as the benchmark does (over a sequence's frames, then over sequences).
+
+    Raises:
+      InputError: pydensecrf2 is not installed, or as `refine`.
     """
-    _pydensecrf()
-    tasks = ((*example, params) for example in examples for params in settings)
-    scores = list(map_in_processes(_score, tasks, workers))
-    return np.array(scores, float).reshape(-1, len(settings)).T
+    check_installed()
+    tasks = ((key, (*example, params)) for key, *example in examples for params in settings)
+    scores: dict[Key, list[float]] = {}
+    for key, score in map_in_processes(_score, tasks, workers):
+        scores.setdefault(key, []).append(score)
+    return scores
 
 
 def check_installed() -> None:

@@ -227,6 +227,7 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
     assert set(files(tmp_path / "out")) <= {f"masks/frame{number}.png" for number in range(8, 12)}
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("options", [[], ["--crf", "--save-probabilities"]])
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):
     if "--crf" in options:
@@ -243,7 +244,8 @@ def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path
     process.send_signal(signal.SIGINT)  # the workers of the CRF share its stderr: its end is theirs
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
-    assert error == "interrupted\n"
+    # A slow machine also reports its progress, e.g. "long: 3/3000, 900 s left".
+    assert [line for line in error.splitlines() if not line.endswith(" s left")] == ["interrupted"]
     written = files(tmp_path / "out")
     masks = [name for name in written if name.startswith("masks/")]
     assert masks == sorted(f"masks/{number}.png" for number in range(len(masks)))
