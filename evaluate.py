@@ -5,28 +5,30 @@
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
 """
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import as_stored, check_config, inference_size, run
-from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.config import as_stored, check_config, run
+from cosnet_jax.data.sequences import Sequence, open_sequences
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
-from cosnet_jax.models.build import build_model
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation_report import markdown, write_report
 from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
-from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
-from cosnet_jax.video.frames import SequenceFrames
+from cosnet_jax.training.metric_log import find_metrics
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.photograph import photograph_clip
 from cosnet_jax.visualization.overlays import overlay
@@ -38,110 +40,78 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     Args:
       config: the whole configuration; its model must be the checkpoint's.
       workdir: gets `results.json`, `results.md`, `report.html`, `masks/` and, for comparison, `single_frame/` (N = 0).
-      checkpoint: see `checkpoints.find`; or
+      checkpoint: see `find_checkpoint`; or
       predictions: a folder of masks made elsewhere.
 
     Returns:
       The contents of `results.json`.
 
     Raises:
-      InputError: if the data, the checkpoint or the masks do not fit.
+      InputError: the data, the checkpoint or the masks do not fit.
     """
+    # Everything is checked before long work starts.
     check_config(config)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
-    segmenter = make_segmenter(config, checkpoint) if checkpoint else None
-    sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)
-    protocol = "davis16" if config.data.eval_dataset == "synthetic" else config.data.eval_dataset
-    check_scoring(sequences, protocol, config.evaluation.metrics.split(","))
-    about = {"dataset": config.data.eval_dataset, "split": config.data.eval_split, "config": as_stored(config)}
+    dataset, split, metrics = config.data.eval_dataset, config.data.eval_split, config.evaluation.metrics.split(",")
+    segmenter = None
+    if checkpoint:
+        segmenter = Segmenter.from_config(config, load_checkpoint_for(config, checkpoint))
+    sequences = open_sequences(dataset, split, config.data)
+    check_scoring(sequences, protocol_of(dataset), metrics)
 
-    def score(masks: Path, metrics: str) -> dict:
-        return score_masks(sequences, masks, protocol, metrics.split(","), **about)
-
-    metadata, sections, records = {"configuration": config.name}, [], []
+    # Segment.
+    masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
     if segmenter:
-        masks, single_frame = workdir / "masks", workdir / "single_frame"
-        segment_all(segmenter, sequences, [masks, single_frame], params)
-        results = score(masks, config.evaluation.metrics)
-        alone = score(single_frame, "J")
-        results["single_frame"] = {"J": alone["J"]}
-        metadata["checkpoint"] = str(checkpoint)
-        metadata["references"] = f"{segmenter.setting.num_references}, {segmenter.setting.sampling}"
-        metadata["CRF"] = "yes" if params else "no"
-        if "J" in results:
-            runs = {"co-attention": results, "the same network, N = 0": alone}
-            gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
-            text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
-            sections = [Section("What the references add", [text, score_table(runs, dataset=None)])]
-        records = training_records(Path(checkpoint))
-    else:
-        masks = Path(predictions)
-        metadata["masks"] = predictions
-        results = score(masks, config.evaluation.metrics)
+        segment_all(segmenter, sequences, masks, single_frame, params)
 
+    # Score.
+    about = {"dataset": dataset, "split": split, "config": as_stored(config)}
+    results = score_masks(sequences, masks, protocol_of(dataset), metrics, **about)
+    if segmenter:
+        alone = score_masks(sequences, single_frame, protocol_of(dataset), ["J"], **about)
+        results["single_frame"] = {"J": alone["J"]}
+
+    # Report.
+    metadata, sections = {"configuration": config.name}, []
+    if segmenter:
+        references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
+        metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+        if "J" in results:
+            sections.append(gain_section(results, alone))
+    else:
+        metadata["masks"] = predictions
     if config.evaluation.sample:
         sections.append(sample_section())
     write_results(workdir / "results.json", results)
     with atomic_write(workdir / "results.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     write_report(
-        workdir / "report.html", f"COSNet on {about['dataset']}", results, metadata=metadata, sequences=sequences,
-        masks_dir=masks, training_records=records, sections=sections,
+        workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
+        masks_dir=masks, training_records=find_metrics(checkpoint) if checkpoint else [], sections=sections,
     )  # fmt: skip
     return results
 
 
-def sample_section(num_frames: int = 6) -> Section:
-    """What the shipped model makes of a camera that moves over a photograph."""
-    frames = photograph_clip(num_frames)
-    maps = Segmenter.pretrained(num_references=num_frames - 1)(frames)
-    pictures = [Image(overlay(frame, probability > 0.5)) for frame, probability in zip(frames, maps, strict=True)]
-    text = "The model in the package, trained on real video, on a portrait that it has never seen."
-    return Section("The shipped model on a photograph", [text, pictures])
+def segment_all(
+    segmenter: Segmenter, sequences: list[Sequence], masks: Path, single_frame: Path, params: crf.CRFParams | None
+) -> None:
+    """Writes the masks of all sequences, 0 or 255, into `masks`, and those of N = 0 into `single_frame`.
 
-
-def training_records(checkpoint: Path) -> list[dict]:
-    """The log of the training that a checkpoint is of, wherever in its working directory it is; [] without one."""
-    folders = (checkpoint, *checkpoint.absolute().parents[:2])
-    log = next((folder / METRICS_FILE for folder in folders if (folder / METRICS_FILE).is_file()), None)
-    return read_metrics(log) if log else []
-
-
-def make_segmenter(config: ConfigDict, checkpoint: str) -> Segmenter:
-    """Builds the segmenter of `config.inference` with a checkpoint's weights.
-
-    Raises:
-      InputError: if the checkpoint is of another model than the configuration's.
+    With `params`, a CRF sharpens both kinds of maps before, in other processes while the network goes on.
     """
-    variables = checkpoints.load_matching(config, checkpoint)
-    setting = InferenceOptions(
-        config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed
-    )
-    return Segmenter(build_model(config.model), variables, inference_size(config), setting)
+    ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
 
-
-def segment_all(segmenter: Segmenter, sequences: list, folders: list[Path], params: crf.CRFParams | None) -> None:
-    """Writes all masks, 0 or 255: the segmenter's into the first folder, those of N = 0 into the second.
-
-    With `params`, a CRF sharpens the probabilities of both before, in other processes while the network goes on.
-    """
-    settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
-
-    def all_maps():
+    def all_maps() -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
         for sequence in sequences:
-            for index, maps in enumerate(segmenter.stream_settings(SequenceFrames(sequence), settings)):
-                for folder, probability in zip(folders, maps, strict=True):
-                    path = folder / sequence.name / f"{sequence.frames[index]}.png"
-                    yield path, sequence.image(index) if params else None, probability
+            for index, frame, maps in segmenter.segment(sequence, ways):
+                for folder, probability in zip((masks, single_frame), maps, strict=True):
+                    yield folder / sequence.name / f"{sequence.frame_names[index]}.png", frame, probability
 
-    if params:
-        final = crf.refine_stream(all_maps(), params)
-    else:
-        final = ((path, probability) for path, _, probability in all_maps())
-    total = len(folders) * sum(len(sequence) for sequence in sequences)
-    for path, probability in track(final, "segmenting", total):
-        write_mask(path, probability > 0.5)
+    refined = crf.refine_stream(all_maps(), params) if params else ((path, map_) for path, _, map_ in all_maps())
+    with contextlib.closing(refined):
+        for path, probability in track(refined, "segmenting", 2 * sum(len(sequence) for sequence in sequences)):
+            write_mask(path, probability > 0.5)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -152,6 +122,23 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror})") from None
     with atomic_write(path) as temporary:
         temporary.write_bytes(encode_mask(mask))
+
+
+def gain_section(results: dict, alone: dict) -> Section:
+    """Compares the scores with those of the same network without references."""
+    runs = {"co-attention": results, "the same network, N = 0": alone}
+    gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
+    text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
+    return Section("What the references add", [text, score_table(runs, dataset=None)])
+
+
+def sample_section(num_frames: int = 6) -> Section:
+    """Shows the masks of the shipped model on a photograph that a camera moves over."""
+    frames = photograph_clip(num_frames)
+    maps = Segmenter.from_pretrained(num_references=num_frames - 1)(frames)
+    pictures = [Image(overlay(frame, probability > 0.5)) for frame, probability in zip(frames, maps, strict=True)]
+    text = "The model in the package, trained on real video, on a portrait that it has never seen."
+    return Section("The shipped model on a photograph", [text, pictures])
 
 
 def print_scores(results: dict, workdir: Path) -> None:

@@ -33,7 +33,7 @@ class MaskFolder:
     """The ground truth of a sequence as files; see `cosnet_jax.data.sequences.Sequence`."""
 
     folder: Path
-    frames: tuple[str, ...]
+    frame_names: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -41,10 +41,10 @@ class MaskFolder:
 
     @property
     def annotated(self) -> tuple[int, ...]:
-        return tuple(range(len(self.frames)))
+        return tuple(range(len(self.frame_names)))
 
     def mask(self, i: int) -> np.ndarray:
-        return read_mask(self.folder / f"{self.frames[i]}.png")
+        return read_mask(self.folder / f"{self.frame_names[i]}.png")
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -66,7 +66,7 @@ def write_distorted(sequences: list[MaskFolder], out: Path) -> None:
     rng = np.random.default_rng(0)
     for sequence in sequences:
         (out / sequence.name).mkdir(parents=True)
-        for i, frame in enumerate(sequence.frames):
+        for i, frame in enumerate(sequence.frame_names):
             truth = sequence.mask(i).astype(np.float32)
             noise = cv2.resize(rng.normal(size=(12, 20)).astype(np.float32), truth.shape[::-1])
             mask = cv2.GaussianBlur(truth, (0, 0), 6) + 0.15 * noise > 0.5
@@ -120,8 +120,8 @@ def plain_scores(sequences: list[MaskFolder], predictions: Path, dilate) -> dict
     scores: dict[str, dict[str, list[float]]] = {}
     for sequence in sequences:
         values: dict[str, list[float]] = {"J": [], "F": []}
-        for i in range(1, len(sequence.frames) - 1):
-            prediction = read_mask(predictions / sequence.name / f"{sequence.frames[i]}.png")
+        for i in range(1, len(sequence.frame_names) - 1):
+            prediction = read_mask(predictions / sequence.name / f"{sequence.frame_names[i]}.png")
             truth = sequence.mask(i)
             values["J"].append(float(plain_jaccard(prediction, truth)))
             values["F"].append(float(plain_f(prediction, truth, dilate)))
@@ -145,7 +145,7 @@ def bench_regions_and_boundaries(sequences: list[MaskFolder]) -> None:
             "scipy": timed(plain_scores, sequences, predictions, scipy_dilate),
             "OpenCV": timed(plain_scores, sequences, predictions, opencv_dilate),
         }
-    frames = sum(len(sequence.frames) for sequence in sequences)
+    frames = sum(len(sequence.frame_names) for sequence in sequences)
     print(f"\nJ and F of {len(sequences)} sequences, {frames} frames, reading the PNG files included:")
     for library, (seconds, scores) in baselines.items():
         print(f"  baseline, dilation by {library:6}: {seconds:6.2f} s")
@@ -156,7 +156,7 @@ def bench_regions_and_boundaries(sequences: list[MaskFolder]) -> None:
 
 def bench_without_files(sequences: list[MaskFolder]) -> None:
     """Times the measures alone, on masks in memory; neighbouring frames stand for prediction and ground truth."""
-    masks = [[sequence.mask(i) for i in range(len(sequence.frames))] for sequence in sequences]
+    masks = [[sequence.mask(i) for i in range(len(sequence.frame_names))] for sequence in sequences]
     pairs = [pair for sequence in masks for pair in itertools.pairwise(sequence)]
     ours, _ = timed(list, (jaccard(*pair) + boundary_f(*pair) for pair in pairs))
     print(f"\nThe measures alone, {len(pairs)} pairs of masks in memory, one core:")
@@ -180,7 +180,7 @@ def largest_difference(scores: dict, per_frame: dict) -> float:
 def bench_stability(sequences: list[MaskFolder]) -> None:
     print("\nT of the ground truth, one core:")
     for sequence in sequences:
-        masks = [sequence.mask(i) for i in range(len(sequence.frames) - 1)]
+        masks = [sequence.mask(i) for i in range(len(sequence.frame_names) - 1)]
         seconds, value = timed(temporal_instability, masks[0], masks[1:])
         print(f"  {sequence.name:16} {value:.4f}  {(len(masks) - 1) / seconds:5.1f} pairs a second", flush=True)
 

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from cosnet_jax.inference.network import Encoded, get_network
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.parity import to_twin
 from cosnet_jax.interop.pth import read_state_dict
@@ -76,17 +77,17 @@ def main() -> None:
     parser.add_argument("--num-references", type=int, default=5)
     parser.add_argument("--batch-size", type=int, help="frames that the engine takes at a time (what suits the device)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of our computation")
-    options = parser.parse_args()
-    size = tuple(options.size)
+    arguments = parser.parse_args()
+    size = tuple(arguments.size)
 
-    weights = read_state_dict(options.weights) if options.weights else random_weights()
-    variables, config, _ = convert_state_dict(weights, "released", options.weights or "random weights")
-    config.model.dtype = options.dtype
+    weights = read_state_dict(arguments.weights) if arguments.weights else random_weights()
+    variables, config, _ = convert_state_dict(weights, "released", arguments.weights or "random weights")
+    config.model.dtype = arguments.dtype
     model = build_model(config.model)
-    setting = InferenceOptions(options.num_references, fusion="prediction")
-    segmenter = Segmenter(model, variables, size, setting, options.batch_size)
-    video = make_video(size, options.frames)
-    references = segmenter.references(len(video), setting)
+    options = InferenceOptions(arguments.num_references, fusion="prediction")
+    segmenter = Segmenter(model, variables, size, options, arguments.batch_size)
+    video = make_video(size, arguments.frames)
+    references = segmenter.references(len(video))
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     twin = load_twin(weights).to(device)
@@ -101,14 +102,14 @@ def main() -> None:
         return torch.stack(maps).cpu().numpy()
 
     # The engine's two stages, each with batches as the engine makes them.
-    network = get_network(model, size, options.batch_size)
-    placed, batch_size = network.place(variables), network.batch_size
+    network = get_network(model, size, arguments.batch_size)
+    placed, batch_size = network.replicate(variables), network.batch_size
     batch = [network.resize_input(frame) for frame in np.resize(video, (batch_size, *video.shape[1:]))]
-    table = np.tile(np.arange(options.num_references), (batch_size, 1))
+    reference_indices = np.tile(np.arange(arguments.num_references), (batch_size, 1))
     kept: dict[int, Encoded] = {}
 
     def encode() -> None:
-        while len(kept) < max(batch_size, options.num_references):
+        while len(kept) < max(batch_size, arguments.num_references):
             kept.update(enumerate(network.encode(placed, batch), len(kept)))
         jax.block_until_ready(kept)
 
@@ -116,8 +117,8 @@ def main() -> None:
         jax.block_until_ready(list(network.encode(placed, batch)))
 
     def segment_batch() -> None:
-        width = options.num_references
-        network.segment(placed, kept, range(batch_size), table, setting.fusion, width).block_until_ready()
+        width = arguments.num_references
+        network.segment(placed, kept, range(batch_size), reference_indices, options.fusion, width).block_until_ready()
 
     encode()
     segment_batch()
@@ -128,13 +129,13 @@ def main() -> None:
     found: list[np.ndarray] = []
     floor, segmenting = timed(encode_batch, batch_size), timed(segment_batch, batch_size)
     ours = timed(lambda: found.extend(segmenter.stream(video)), len(video))
-    theirs = timed(lambda: expected.extend(loop(options.baseline_frames)), options.baseline_frames)
+    theirs = timed(lambda: expected.extend(loop(arguments.baseline_frames)), arguments.baseline_frames)
     difference = np.abs(np.stack(found[: len(expected)]) - expected).max()
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {cores} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{size[0]}x{size[1]}, N = {options.num_references}, {options.dtype}, {where}")
-    print(f"  released loop (PyTorch, float32): {theirs}, over {options.baseline_frames}")
+    print(f"{size[0]}x{size[1]}, N = {arguments.num_references}, {arguments.dtype}, {where}")
+    print(f"  released loop (PyTorch, float32): {theirs}, over {arguments.baseline_frames}")
     print(f"  engine, frames to maps:           {ours}, over {len(video)}, in batches of {batch_size}")
     print(f"    its encoder, which is the floor: {floor}")
     print(f"    its co-attention and heads:     {segmenting}")

@@ -20,7 +20,15 @@ def get_config() -> ConfigDict:
     config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
     config.head_dropout = 0.0  # share of the channels of V that training hides from the head, below 1
-    config.distributed = False  # one process of a multi-host job
+
+    # Several processes, e.g. one a host. Left empty, the last three are read from the environment variables
+    # JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from SLURM, Open MPI, Kubernetes or Cloud TPU.
+    config.distributed = ConfigDict()
+    config.distributed.enabled = False
+    config.distributed.timeout = 300  # seconds to wait for all processes to start
+    config.distributed.coordinator_address = ""  # HOST:PORT of process 0
+    config.distributed.num_processes = 0
+    config.distributed.process_id = -1
 
     config.model = ConfigDict()
     config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2
@@ -77,7 +85,6 @@ def get_config() -> ConfigDict:
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
-    config.data.max_gap = 0  # largest distance of the frames of a pair; 0: any two frames of the sequence
     config.data.threads = 4  # that decode and augment
     for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded

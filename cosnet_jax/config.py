@@ -1,10 +1,9 @@
-"""Configurations on the command line: read, checked against misspelt keys, kept beside what they made."""
+"""Configurations: read from the command line, checked against misspelt keys, compared with stored ones."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -12,13 +11,12 @@ from ml_collections import ConfigDict, config_flags
 from cosnet_jax.errors import InputError, report_input_errors
 
 STEP_KINDS = ("still", "video")  # of training steps
-# Keys that may differ between the runs of one training; all others decide its result.
-FREE_KEYS = (
-    "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "distributed",
-    "init", "inference", "data.data_dir", "data.threads", "data.eval_dataset", "data.eval_split",
-)  # fmt: skip
-CONFIG_FILE = "config.json"
-MIN_SIZE = 17  # pixels; below, the features have a single position
+MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
+# Keys of stored configurations that are named otherwise today.
+RENAMED = {"cycle": "step_pattern"}
+# Keys of stored configurations that no longer exist, with the only value that today's code can stand for.
+REMOVED = {"model.width": 1.0, "data.max_gap": 0}
+IGNORED = "model.affinity_budget"  # any value gives the same result
 
 
 def run(main: Callable[[ConfigDict], None]) -> None:
@@ -76,7 +74,7 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
-    """The settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
+    """Returns the settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
     flat = {}
     for key, value in config.items():
         nested = isinstance(value, ConfigDict)
@@ -85,18 +83,62 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
 
 
 def as_stored(config: ConfigDict) -> dict:
-    """The configuration as JSON gives it back (tuples as lists)."""
+    """Returns the configuration as JSON gives it back (tuples as lists)."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-def differences(before: ConfigDict, after: ConfigDict) -> list[str]:
-    """The keys of `before` that say something else in `after`, each with both values, in words.
+def upgrade_config(stored: dict) -> ConfigDict:
+    """Brings a configuration that an earlier version stored to the keys of today.
 
-    New keys do not count, nor does `model.affinity_budget`: any value gives the same result.
+    Args:
+      stored: what `as_stored` returned then.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      InputError: it has a setting that today's code cannot follow.
+    """
+    config = ConfigDict(stored)
+    if isinstance(config.get("distributed"), bool):
+        del config["distributed"]  # how a training was started decides nothing
+    for old, new in RENAMED.items():
+        if old in config:
+            config[new] = config[old]
+            del config[old]
+    for dotted, expected in REMOVED.items():
+        section, key = dotted.split(".")
+        if section in config and key in config[section]:
+            if config[section][key] != expected:
+                raise InputError(
+                    f"{dotted} is {config[section][key]!r} in a stored configuration; expected {expected!r}"
+                )
+            del config[section][key]
+    return config
+
+
+def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[object, object]]:
+    """Compares two configurations, or the same section of both.
+
+    Args:
+      before: the stored configuration.
+      after: the present one. Keys that only it has do not count, nor does `model.affinity_budget`.
+
+    Returns:
+      Dotted key -> (value before, value after) of every setting that differs; None where `after` lacks the key.
     """
     old, new = flatten(ConfigDict(as_stored(before))), flatten(ConfigDict(as_stored(after)))
-    changed = [key for key in sorted(old) if old[key] != new.get(key) and not key.endswith("affinity_budget")]
-    return [f"{key} was {old[key]!r} and is {new.get(key)!r}" for key in changed]
+    return {
+        key: (old[key], new.get(key))
+        for key in sorted(old)
+        if old[key] != new.get(key) and not f"model.{key}".endswith(IGNORED)
+    }
+
+
+def describe_changes(changes: dict[str, tuple[object, object]], most: int = 3) -> str:
+    """Returns the first few of `changed_settings` as one line of text."""
+    parts = [f"{key} was {old!r} and is {new!r}" for key, (old, new) in changes.items()]
+    return "; ".join(parts[:most]) + ("; ..." if len(parts) > most else "")
 
 
 def parse_step_pattern(step_pattern: str) -> list[str]:
@@ -134,32 +176,3 @@ def check_config(config: ConfigDict) -> None:
     for key, size in (("size", config.size), ("inference.size", inference_size(config))):
         if len(size) != 2 or min(size) < MIN_SIZE:
             raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")
-
-
-def keep_config(config: ConfigDict, workdir: Path) -> None:
-    """Writes the configuration into a working directory, or compares it with the one that is there.
-
-    Args:
-      config: the whole configuration.
-      workdir: is made if need be.
-
-    Raises:
-      InputError: if the directory belongs to a training with another configuration, or cannot be written.
-    """
-    path = workdir / CONFIG_FILE
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            changed = [
-                line
-                for line in differences(ConfigDict(json.loads(path.read_text())), config)
-                if not line.startswith(FREE_KEYS) and ".source was" not in line
-            ]
-            if changed:
-                shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
-                raise InputError(f"{workdir} holds a training with another configuration ({shown}); expected a new one")
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"workdir: {workdir} cannot be written ({error.strerror})") from None

@@ -1,9 +1,10 @@
-"""Writes files that are either complete or not there."""
+"""Files: writing them atomically, output folders, and the order of names."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,18 @@ def writable_folder(path: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
     return path
+
+
+def natural_key(path: str | Path) -> tuple[list[str | int], str]:
+    """Returns a sort key that compares numbers by their value: frame2 comes before frame10.
+
+    Args:
+      path: a path or a name.
+
+    Returns:
+      Its parts, text and numbers in turn, then the whole text, which decides between "01" and "1".
+    """
+    text = str(path)
+    parts: list[str | int] = re.split(r"([0-9]+)", text)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text

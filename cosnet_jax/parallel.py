@@ -2,22 +2,156 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from typing import Any
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import tqdm
+from jax._src import clusters  # JAX has no public name for the detection of a cluster
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.rendezvous import wait_for_all
 
+T = TypeVar("T")
 AXIS = "batch"
+HEARTBEAT_SECONDS = 30  # a process that is silent for this long is taken for dead
+MESSAGE_BYTES = 2048
 
 
-def start(distributed: bool) -> None:
-    """Joins the processes of a multi-host job (their addresses come from the cluster's environment); call it first."""
-    if distributed:
-        jax.distributed.initialize()
+def start(settings: ConfigDict) -> None:
+    """Joins the processes of a job; call it before anything uses a device.
+
+    Coordinator, number of processes and number of this one come from the configuration, else from the environment
+    variables `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`, else from the cluster (SLURM, Open
+    MPI, Kubernetes, Cloud TPU), which JAX detects.
+
+    Args:
+      settings: `config.distributed`.
+
+    Raises:
+      InputError: nothing tells how the processes find each other, or some did not start in time.
+    """
+    if not settings.enabled:
+        return
+    address = settings.coordinator_address or os.environ.get("JAX_COORDINATOR_ADDRESS") or None
+    count = settings.num_processes or _environment_number("JAX_NUM_PROCESSES")
+    number = settings.process_id if settings.process_id >= 0 else _environment_number("JAX_PROCESS_ID")
+    device_ids = None
+    if None in (address, count, number):
+        detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+        address, count, number, device_ids = detect(address, count, number, None, None, settings.timeout)
+    if None in (address, count, number):
+        raise InputError(
+            "config.distributed.enabled: no cluster was detected (SLURM, Open MPI, Kubernetes, Cloud TPU); expected "
+            "config.distributed.{coordinator_address,num_processes,process_id} or JAX_COORDINATOR_ADDRESS, "
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        )
+    wait_for_all(address, count, number, settings.timeout)
+    jax.distributed.initialize(
+        address, count, number, device_ids,
+        initialization_timeout=settings.timeout, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    )  # fmt: skip
+
+
+def _environment_number(name: str) -> int | None:
+    value = os.environ.get(name)
+    if value is not None and not value.isdigit():
+        raise InputError(f"{name} is {value!r}; expected a whole number")
+    return None if value is None else int(value)
+
+
+@contextlib.contextmanager
+def report_lost_processes() -> Iterator[None]:
+    """Turns the error of a collective operation whose other side is gone into one line, in a job of several processes.
+
+    Raises:
+      InputError: in place of JAX's error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"process {jax.process_index()} lost the connection to another process ({reason})") from None
+
+
+def is_first() -> bool:
+    """Returns whether this is process 0, which alone writes logs and configurations."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Prints a line on the terminal, in process 0 alone, without breaking a progress bar."""
+    if is_first():
+        tqdm.tqdm.write(text)
+        sys.stdout.flush()
+
+
+def share_of(items: Sequence[T]) -> Sequence[T]:
+    """Returns this process's share of a list that all processes have."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def on_first(function: Callable[[], None]) -> None:
+    """Runs a function in process 0 while the others wait. An `InputError` of it is raised in all of them."""
+    message = ""
+    if is_first():
+        try:
+            function()
+        except InputError as error:
+            message = str(error)
+    if jax.process_count() > 1:
+        text = np.frombuffer(message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES), np.uint8)
+        text = multihost_utils.broadcast_one_to_all(text)
+        message = bytes(np.asarray(text, np.uint8)).decode(errors="replace").rstrip()
+    if message:
+        raise InputError(message)
+
+
+def agree(decision: bool) -> bool:
+    """Returns process 0's decision in all processes."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
+
+
+def gather_arrays(array: np.ndarray) -> np.ndarray:
+    """Concatenates the arrays (n_p, ...) of all processes p, in their order; n_p may differ."""
+    if jax.process_count() == 1:
+        return array
+    counts = multihost_utils.process_allgather(np.array(len(array)))
+    padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    gathered = multihost_utils.process_allgather(padded)
+    return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+
+class Preemption:
+    """Tells when SIGTERM asks the job to stop, in the same step in all processes.
+
+    Schedulers send SIGTERM before they take a machine away. In a job of several processes JAX catches it and agrees on
+    a step that all processes reach; a process alone catches it itself.
+    """
+
+    def __init__(self):
+        self._asked = False
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: Any) -> None:
+        self._asked = True
+
+    def reached(self, step: int) -> bool:
+        """Returns whether to stop after this step; every process calls it after every step."""
+        return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
 def process() -> tuple[int, int]:
@@ -63,9 +197,22 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}
 
 
+def to_global(tree: Any) -> Any:
+    """Makes a state from `parallelise` one array over all processes, as it must be to be saved."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
+    return multihost_utils.host_local_array_to_global_array(tree, mesh, jax.sharding.PartitionSpec())
+
+
 def gather(tree: Any) -> Any:
     """Brings a tree of replicated arrays to the host as NumPy; waits for the device."""
     return jax.device_get(tree)
+
+
+def local_copy(tree: Any) -> Any:
+    """Copies a tree of replicated arrays to this process's first device, e.g. for a validation."""
+    return jax.device_put(gather(tree), jax.local_devices()[0])
 
 
 class Devices:
@@ -88,7 +235,7 @@ class Devices:
         """A batch size for all devices: a number of examples for each, or one where they are CPUs."""
         return jax.local_device_count() * (1 if jax.default_backend() == "cpu" else per_accelerator)
 
-    def share(self, tree: Any) -> Any:
+    def replicate(self, tree: Any) -> Any:
         """Places a tree of arrays on all of the devices."""
         return tree if len(self._devices) == 1 else jax.device_put(tree, self._shared)
 
@@ -107,7 +254,7 @@ class Devices:
 
         def run(shared, examples):
             parts = jax.tree.map(lambda x: x.reshape(len(self._devices), -1, *x.shape[1:]), examples)
-            results = mapped(self.share(shared), jax.device_put(parts, self._split))
+            results = mapped(self.replicate(shared), jax.device_put(parts, self._split))
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_put(results, self._devices[0]))
 
         return run

@@ -13,17 +13,21 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None, silent: bool = False) -> Iterator[T]:
     """Yields the items of `iterable` and shows how far the work is, on stderr.
 
     Args:
       iterable: what is worked through.
       description: what the work is, e.g. "scoring".
       total: number of items; taken from `len(iterable)` where that exists.
+      silent: show nothing.
 
     Yields:
       The items, unchanged.
     """
+    if silent:
+        yield from iterable
+        return
     if total is None and hasattr(iterable, "__len__"):
         total = len(iterable)
     if sys.stderr.isatty():

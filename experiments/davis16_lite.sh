@@ -27,12 +27,12 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
 train lite $lite "$out/saliency/checkpoints"
 train coattention $lite:coattention "$out/lite/checkpoints"
-packed=$out/davis16_lite.npz
-"$python" -m cosnet_jax pack "$out/coattention/checkpoints" --output "$packed"
-evaluate lite_val "$packed"
-"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$packed" --workdir="$out/lite_ablation" "${sources[@]}"
+weights=$out/davis16_lite.npz
+"$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
+evaluate lite_val "$weights"
+"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 
-evaluate lite_crf "$packed" --config.inference.crf.enabled
+evaluate lite_crf "$weights" --config.inference.crf.enabled
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do

@@ -12,12 +12,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_network import make_tiny, write_checkpoint
 
 from configs import synthetic
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.models.build import build_model, init_variables
-from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +22,7 @@ def checkpoint(tmp_path_factory):
     """A tiny network that was not trained."""
     config = synthetic.get_config("smoke")
     config.size = (32, 40)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
-    variables = init_variables(build_model(config.model), 0)
-    folder = tmp_path_factory.mktemp("checkpoint")
-    writer = checkpoints.Checkpoints(folder, keep=1)
-    writer.save(1, init_state(variables, make_optimizer(config.optimizer, variables["params"], 4)), config, {})
-    writer.close()
-    return folder
+    return write_checkpoint(make_tiny(config), tmp_path_factory.mktemp("checkpoint"), step=1)
 
 
 @pytest.fixture(scope="session")

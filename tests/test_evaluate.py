@@ -10,14 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_network import make_tiny, write_checkpoint
 
 import evaluate
 from configs import davis16, fbms, youtube_objects
-from cosnet_jax.checkpoints.store import LATEST, Checkpoints
+from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.build import build_model, init_variables
-from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))  # for raw_datasets
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_davis, save
@@ -29,9 +27,7 @@ def tiny(module, source: Path):
     """A configuration with a network that takes seconds, for one of the datasets."""
     config = module.get_config("smoke")
     config.size = (33, 41)
-    config.model.backbone = "mobilenet_v2"
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config)
     config.data.data_dir = str(source.parent / "prepared")
     config.data[config.data.eval_dataset].source = str(source)
     return config
@@ -73,12 +69,7 @@ def davis_source(tmp_path_factory) -> Path:
 def checkpoint(tmp_path_factory, fbms_source) -> str:
     """A network as initialised."""
     config, folder = tiny(fbms, fbms_source), tmp_path_factory.mktemp("work") / LATEST
-    variables = init_variables(build_model(config.model), config.seed)
-    writer = Checkpoints(folder, keep=1)
-    state = init_state(variables, make_optimizer(config.optimizer, variables["params"], 1))
-    writer.save(0, state, config, {})
-    writer.close()
-    return str(folder)
+    return str(write_checkpoint(config, folder))
 
 
 def half(mask: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.parameters import parameter_name
 
 
-def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
+def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]:
     """Puts ImageNet weights of the backbone, or what fits of a checkpoint, into freshly initialised variables.
 
     Args:
@@ -29,7 +29,7 @@ def load_backbone(variables: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
       InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
     """
-    if Path(path).is_dir() or weights_file.is_packed(path):
+    if Path(path).is_dir() or weights_file.is_weights_file(path):
         return load_parts(variables, path)
     if not Path(path).is_file():
         raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights, or a checkpoint")
@@ -65,7 +65,7 @@ def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
 
     Args:
       variables: from `init_variables`.
-      path: a checkpoint, of a training, from `convert` or from `pack`.
+      path: a checkpoint, of a training, from `convert`, or a weights file.
 
     Returns:
       New variables.
@@ -73,7 +73,7 @@ def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
       InputError: if there is no checkpoint, or not even its backbone fits.
     """
-    stored, config = store.load(path)
+    stored, config = store.load_checkpoint(path)
 
     def parts(tree):
         found = {}

@@ -14,16 +14,18 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints import weights_file as packed
-from cosnet_jax.config import differences
+from cosnet_jax import parallel
+from cosnet_jax.checkpoints import weights_file
+from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.parameters import parameter_name
 
 LATEST, BEST = "checkpoints", "best"
-PRETRAINED = Path(__file__).parents[1] / "assets" / "davis16_lite.npz"  # the trained model in the package
+SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
+SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / "davis16_lite.npz"}
 
 
-class Checkpoints:
+class CheckpointFolder:
     """A folder of checkpoints that is being written."""
 
     def __init__(self, folder: Path, keep: int):
@@ -52,7 +54,7 @@ class Checkpoints:
         if self._manager.latest_step() == step:
             return
         items = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
         }
@@ -82,7 +84,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def find(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path) -> Path:
     """The folder of one checkpoint.
 
     Args:
@@ -107,11 +109,11 @@ def find(path: str | Path) -> Path:
     raise InputError(f"checkpoint: {path} holds no checkpoint; expected {LATEST}/<step>/ or <step>/ with a state in it")
 
 
-def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     """Reads what inference needs from a checkpoint.
 
     Args:
-      path: as in `find`, or a packed checkpoint (.npz).
+      path: as in `find_checkpoint`, a weights file (.npz), or the name of a model in the package.
 
     Returns:
       ({"params": ..., "batch_stats": ...}, the configuration it was trained with).
@@ -119,9 +121,10 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     Raises:
       InputError: if there is no readable checkpoint.
     """
-    if Path(path).suffix == packed.SUFFIX:
-        return packed.read(path)
-    folder = find(path)
+    path = SHIPPED_FILES.get(str(path), path)
+    if Path(path).suffix == weights_file.SUFFIX:
+        return weights_file.read_weights_file(path)
+    folder = find_checkpoint(path)
     try:
         stored = stored_state(folder)
         wanted = {name: stored[name] for name in ("params", "batch_stats") if name in stored}
@@ -137,15 +140,15 @@ def load(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint: {folder} cannot be read ({str(error).splitlines()[0]})") from None
     variables = {"params": restored["state"]["params"], "batch_stats": restored["state"].get("batch_stats", {})}
-    return variables, ConfigDict(restored["config"])
+    return variables, upgrade_config(restored["config"])
 
 
-def load_matching(config: ConfigDict, path: str | Path) -> dict[str, Any]:
+def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
     """Reads the variables of a checkpoint that is of a configuration's model.
 
     Args:
       config: the whole configuration.
-      path: as in `find`.
+      path: as in `find_checkpoint`.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
@@ -153,10 +156,11 @@ def load_matching(config: ConfigDict, path: str | Path) -> dict[str, Any]:
     Raises:
       InputError: if there is no readable checkpoint, or it is of another model.
     """
-    variables, trained = load(path)
-    changed = differences(trained.model, config.model)
-    if changed:
-        raise InputError(f"checkpoint: {path} is of another model than the configuration's: {'; '.join(changed)}")
+    variables, trained = load_checkpoint(path)
+    changes = changed_settings(trained.model, config.model)
+    if changes:
+        described = describe_changes(changes, len(changes))
+        raise InputError(f"checkpoint: {path} is of another model than the configuration's: {described}")
     return variables
 
 

@@ -1,4 +1,4 @@
-"""A trained network in one small file: an .npz of its variables at half precision, with its configuration."""
+"""The weights file: an .npz of a trained network's variables at half precision, with its configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from cosnet_jax.config import upgrade_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write
 
@@ -19,8 +20,8 @@ SUFFIX = ".npz"
 CONFIG = "config"  # name of the configuration among the arrays: JSON in a string
 
 
-def write(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> None:
-    """Writes a packed checkpoint. Paths of the machine it was trained on are left out of its configuration.
+def export_weights(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> None:
+    """Writes a weights file. Its configuration leaves out the paths of the machine that trained the network.
 
     Args:
       path: the file, of suffix .npz.
@@ -47,8 +48,8 @@ def write(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> No
         np.savez_compressed(file, **{CONFIG: json.dumps(config.to_dict())}, **halves)
 
 
-def is_packed(path: str | Path) -> bool:
-    """Whether a file is of the form that `write` gives it."""
+def is_weights_file(path: str | Path) -> bool:
+    """Whether a file is of the form that `export_weights` gives it."""
     try:
         with zipfile.ZipFile(path) as file:
             return f"{CONFIG}.npy" in file.namelist()
@@ -56,8 +57,8 @@ def is_packed(path: str | Path) -> bool:
         return False
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
-    """Reads a packed checkpoint; the file need not be trusted.
+def read_weights_file(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+    """Reads a weights file; the file need not be trusted.
 
     Args:
       path: the file.
@@ -66,14 +67,14 @@ def read(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
       ({"params": ..., "batch_stats": ...} in float32, the configuration it was trained with).
 
     Raises:
-      InputError: if it is no packed checkpoint.
+      InputError: if it is no weights file.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        config = ConfigDict(json.loads(str(arrays.pop(CONFIG))))
+        config = upgrade_config(json.loads(str(arrays.pop(CONFIG))))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"checkpoint: {path} is no packed checkpoint ({error})") from None
+        raise InputError(f"checkpoint: {path} is no weights file ({error})") from None
     tree = flax.traverse_util.unflatten_dict(
         {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
     )

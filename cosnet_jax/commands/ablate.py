@@ -1,33 +1,55 @@
-"""The paper's ablations of inference from one checkpoint, in one pass over the frames: Table 2, and half of Table 1."""
+"""`cosnet ablate`: the paper's ablations of inference in one pass over the frames, Table 2 and half of Table 1."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import as_stored, check_config, inference_size
+from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.protocols import Protocol, get_protocol
+from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import average, check_scoring, read_truths
 from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.segmenter import InferenceOptions
-from cosnet_jax.inference.sharing import SharingSegmenter
-from cosnet_jax.models.build import build_model
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report import ablation_report as report
-from cosnet_jax.video.frames import SequenceFrames
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 FUSIONS = ("summary", "prediction")
 SAMPLINGS = ("uniform", "random", "consecutive")
 COMPARED_WITH = 5  # references, where fusions and samplings are compared: the paper's N
+
+
+EXAMPLE = (
+    "cosnet ablate --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/ablation "
+    "--config.data.davis16.source=DAVIS"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for the tables and the report")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the tables."""
+    config = read_config(arguments.config, arguments.overrides)
+    print(ablate(config, arguments.workdir, arguments.checkpoint))
+    return 0
 
 
 def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> str:
@@ -36,7 +58,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` is not used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
-      checkpoint: see `checkpoints.find`.
+      checkpoint: see `find_checkpoint`.
 
     Returns:
       The tables, in Markdown.
@@ -48,28 +70,27 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     workdir = writable_folder(workdir)
     if config.model.coattention == "none":
         raise InputError("model.coattention is 'none'; expected one of the co-attentions")
-    variables = checkpoints.load_matching(config, checkpoint)
+    variables = load_checkpoint_for(config, checkpoint)
     dataset, split = config.data.eval_dataset, config.data.eval_split
-    protocol = "davis16" if dataset == "synthetic" else dataset
+    protocol = protocol_of(dataset)
     sequences = open_sequences(dataset, split, config.data)
     check_scoring(sequences, protocol, ("J",))
 
-    def by_n(n: int) -> InferenceOptions:
-        return InferenceOptions(n, seed=config.seed)
+    def by_n(n: int, **changes: Any) -> InferenceOptions:
+        return dataclasses.replace(InferenceOptions(n, seed=config.seed), **changes)
 
     tables = {
         "num_references": {str(n): by_n(n) for n in NUM_REFERENCES},
-        "fusion": {fusion: by_n(COMPARED_WITH)._replace(fusion=fusion) for fusion in FUSIONS},
-        "sampling": {sampling: by_n(COMPARED_WITH)._replace(sampling=sampling) for sampling in SAMPLINGS},
+        "fusion": {fusion: by_n(COMPARED_WITH, fusion=fusion) for fusion in FUSIONS},
+        "sampling": {sampling: by_n(COMPARED_WITH, sampling=sampling) for sampling in SAMPLINGS},
     }
-    settings = list(dict.fromkeys(setting for table in tables.values() for setting in table.values()))
-    segmenter = SharingSegmenter(build_model(config.model), variables, inference_size(config))
-    scores = score_settings(segmenter, sequences, settings, get_protocol(protocol))
+    ways = list(dict.fromkeys(way for table in tables.values() for way in table.values()))
+    scores = score_ways(Segmenter.from_config(config, variables), sequences, ways, get_protocol(protocol))
 
     results = {"dataset": dataset, "split": split, "sequences": len(sequences)}
     for name, table in tables.items():
-        results[name] = {key: scores[setting]["J"]["mean"] for key, setting in table.items()}
-    results["settings"] = [setting._asdict() | scores[setting] for setting in settings]
+        results[name] = {key: scores[way]["J"]["mean"] for key, way in table.items()}
+    results["settings"] = [dataclasses.asdict(way) | scores[way] for way in ways]
     results["paper"] = report.printed(dataset)
     results["config"] = as_stored(config)
 
@@ -82,36 +103,34 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     return f"{text}\nreport in {workdir / 'report.html'}"
 
 
-def score_settings(
-    segmenter: SharingSegmenter, sequences: Sequence, settings: Sequence[InferenceOptions], protocol: Protocol
+def score_ways(
+    segmenter: Segmenter, sequences: Sequence, ways: Sequence[InferenceOptions], protocol: Protocol
 ) -> dict[InferenceOptions, dict]:
-    """Segments the frames of a benchmark that count in several ways at once, and scores each by J.
+    """Segments the frames of a benchmark that count in several ways at once, and scores each way by J.
 
     Args:
-      segmenter: whose network segments.
+      segmenter: the network.
       sequences: see `score.score_masks`.
-      settings: the ways.
+      ways: how frames are compared.
       protocol: the benchmark's rules.
 
     Returns:
-      What `score.average` says of each setting.
+      For each way what `score.average` returns.
     """
-    scored: dict[InferenceOptions, dict] = {setting: {} for setting in settings}
+    scored: dict[InferenceOptions, dict] = {way: {} for way in ways}
 
     def all_frames():
         for sequence in sequences:
             truths, counted = read_truths(sequence, protocol)
-            frames = [sequence.frames[i] for i in counted]
-            lists = [[] for _ in settings]
-            segmented = read_ahead(segmenter.stream_settings(SequenceFrames(sequence), settings, counted))
-            for i in sequence.annotated:
-                if i in counted:
-                    for values, probability in zip(lists, next(segmented), strict=True):
-                        values.append(jaccard(probability > 0.5, truths[i]))
+            values = [[] for _ in ways]
+            for index, _, maps in read_ahead(segmenter.segment(sequence, ways, queries=counted)):
+                for scores, probability in zip(values, maps, strict=True):
+                    scores.append(jaccard(probability > 0.5, truths[index]))
                 yield
-            for setting, values in zip(settings, lists, strict=True):
-                scored[setting][sequence.name] = {"frames": frames, "J": values}
+            names = [sequence.frame_names[index] for index in counted]
+            for way, scores in zip(ways, values, strict=True):
+                scored[way][sequence.name] = {"frames": names, "J": scores}
 
-    for _ in track(all_frames(), "comparing", sum(len(sequence.annotated) for sequence in sequences)):
+    for _ in track(all_frames(), "comparing"):
         pass
-    return {setting: average(sequence_scores, protocol, ("J",)) for setting, sequence_scores in scored.items()}
+    return {way: average(scores, protocol, ("J",)) for way, scores in scored.items()}

@@ -1,38 +1,62 @@
-"""Shows why a frame is segmented as it is: which places of the references answered a pixel, and what each one adds."""
+"""`cosnet explain`: a picture of how a frame is segmented."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import MIN_SIZE, inference_size
+from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
+from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import match_orientation, resize_antialiased
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.inference.resize import match_orientation
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
-from cosnet_jax.models.cosnet import COSNet, flatten
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.visualization.explanation import draw_explanation
 
+EXAMPLE = "cosnet explain clip.mp4 --frame 10 --output explain.png"
 COUNTS = 0, 1, 2, 5  # N in Fig. 5 of the paper
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("input", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
+    parser.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
+    parser.add_argument(
+        "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="its co-attention is shown (the likeliest)"
+    )
+    parser.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
+    parser.add_argument(
+        "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
+        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
+    )  # fmt: skip
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input")
+    parser.add_argument("--sampling", help="choice of the references: uniform, random or consecutive")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the picture and prints its name."""
+    size, pixel = (tuple(given) if given else None for given in (arguments.size, arguments.pixel))
+    explain(
+        arguments.input, arguments.frame, arguments.output, arguments.checkpoint, pixel, size, arguments.sampling
+    )  # fmt: skip
+    print(arguments.output)
+    return 0
 
 
 def explain(
     path: str | Path,
     frame: int,
     output: str | Path,
-    checkpoint: str | Path | None,
+    checkpoint: str | Path = SHIPPED_MODEL,
     pixel: tuple[int, int] | None = None,
     size: tuple[int, int] | None = None,
-    sampling: str = "uniform",
+    sampling: str | None = None,
 ) -> None:
     """Writes a picture of a frame: its masks with N = 0, 1, 2, 5 and the CRF (Fig. 5), co-attention, and gates.
 
@@ -40,78 +64,41 @@ def explain(
       path: a video file, or a folder of frames.
       frame: number of the frame, from 0.
       output: the picture, a PNG file.
-      checkpoint: see `checkpoints.find`; None takes the shipped model.
+      checkpoint: see `Segmenter.from_pretrained`.
       pixel: (y, x) in the frame, whose co-attention is shown; None takes the most probable one.
-      size: (height, width) of the network's input; None takes the configuration's.
-      sampling: of the references, see `choose_references`.
+      size, sampling: as in `Segmenter.from_pretrained`.
 
     Raises:
       InputError: there is no such video, frame, pixel or checkpoint, or the network has no co-attention.
     """
     if Path(output).suffix.lower() != ".png":
         raise InputError(f"--output is {output}; expected a .png file")
-    if size is not None and min(size) < MIN_SIZE:
-        raise InputError(f"--size is {tuple(size)}; expected at least {MIN_SIZE} pixels either way")
-    crf.check_installed()
     video = open_video(path)
     if not 0 <= frame < len(video):
         raise InputError(f"--frame is {frame}; {path} has the frames 0 to {len(video) - 1}")
-    if pixel is not None and not all(0 <= place < length for place, length in zip(pixel, video.size, strict=True)):
+    if pixel is not None and not all(0 <= at < length for at, length in zip(pixel, video.size, strict=True)):
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
-    tables = [choose_references(len(video), count, sampling)[frame] for count in COUNTS]
-    writable_folder(Path(output).expanduser().parent)
-    variables, config = checkpoints.load(checkpoint or checkpoints.PRETRAINED)
+    variables, config = load_checkpoint(checkpoint)
     if config.model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
-    model, size = build_model(config.model), match_orientation(size or inference_size(config), video.size)
+    segmenter = Segmenter.from_config(config, variables, size=size, sampling=sampling)
+    params = crf.params_from_config(config.inference.get("crf"))
+    crf.check_installed()
+    writable_folder(Path(output).expanduser().parent)
 
-    segmenter = Segmenter(model, variables, size, InferenceOptions(sampling=sampling))
+    options = segmenter.options
     masks = {}
-    for row in tables:
-        clip = video.read([frame, *row.tolist()])
+    for count in COUNTS:
+        references = choose_references(len(video), count, options.sampling, options.seed)[frame]
+        clip = np.stack(list(video.read([frame, *references.tolist()])))
         probability = next(segmenter.stream(clip, range(1, len(clip))))
-        masks[f"N = {len(row)}"] = probability > 0.5
-    masks["CRF"] = crf.refine(clip[0], probability) > 0.5
+        masks[f"N = {len(references)}"] = probability > 0.5
+    masks["CRF"] = crf.refine(clip[0], probability, params) > 0.5
     if pixel is None:
         pixel = np.unravel_index(probability.argmax(), probability.shape)
-    attention, gates = look_inside(model, variables, clip, size, pixel)
-    names = [video.frames[index] for index in (frame, *tables[-1])]
+    input_size = match_orientation(segmenter.size, video.size)
+    attention, gates = attention_maps(build_model(config.model), variables, clip, input_size, pixel)
+    names = [video.frame_names[index] for index in (frame, *references)]
     picture = draw_explanation(clip, names, masks, pixel, attention, gates)
     with atomic_write(Path(output).expanduser()) as temporary:
         temporary.write_bytes(picture)
-
-
-def look_inside(
-    model: COSNet, variables: dict[str, Any], clip: np.ndarray, size: tuple[int, int], pixel: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the co-attention does for a pixel, and the gates do for its frame.
-
-    Args:
-      model: the network.
-      variables: its parameters and statistics.
-      clip: (1 + N, H, W, 3) uint8 RGB: the frame, then its references.
-      size: (height, width) of the network's input.
-      pixel: (y, x) in the frame.
-
-    Returns:
-      The attention (N, h', w'), which sums to 1 over each reference (a column of S_c, Eq. 6), and the gates (N, h, w)
-      of the frame's summaries over each reference (Eq. 8).
-    """
-
-    @jax.jit
-    def encode(frame):
-        return model.apply(variables, resize_antialiased(frame[None], size), method="encode")
-
-    features = jnp.concatenate([encode(frame) for frame in clip])
-    count, height, width = len(clip) - 1, *features.shape[1:3]
-    queries = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
-    keys = model.apply(variables, features[1:], method="keys")
-    row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
-    query = queries[0, row * width + column]
-    affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
-    shape = [-(-length // model.reference_pooling) for length in (height, width)]
-    attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
-    values = model.apply(variables, features[1:], method="values")
-    _, sown = model.apply(variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"])
-    gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
-    return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

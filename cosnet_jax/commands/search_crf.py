@@ -1,31 +1,52 @@
-"""The search for the CRF's parameters on validation frames: the release's nine settings, scored by mean J."""
+"""`cosnet search-crf`: the CRF's settings, scored by mean J on validation frames."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import as_stored, check_config, inference_size
+from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
-from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.evaluation.protocols import get_protocol, protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, read_truths
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.crf import RELEASE_SETTINGS
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
-from cosnet_jax.models.build import build_model
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table, percent
-from cosnet_jax.video.frames import SequenceFrames
 
 RESULTS_FILE = "crf_search.json"
 VARIED = ("bilateral_sxy", "bilateral_compat")
+
+
+EXAMPLE = (
+    "cosnet search-crf --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/crf "
+    "--config.data.hold_out=bear,camel --config.validate_frames=8"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for crf_search.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table."""
+    config = read_config(arguments.config, arguments.overrides)
+    print(search_crf(config, arguments.workdir, arguments.checkpoint))
+    return 0
 
 
 def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> str:
@@ -38,7 +59,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
         segmented, and what the settings have in common.
       workdir: gets `crf_search.json`.
-      checkpoint: see `checkpoints.find`.
+      checkpoint: see `find_checkpoint`.
 
     Returns:
       The table, in Markdown, and the best setting as flags.
@@ -47,35 +68,30 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       InputError: if the data or the checkpoint do not fit, or pydensecrf2 is not installed.
     """
     check_config(config)
-    base = crf.params_of(config.inference.crf)
+    base = crf.params_from_config(config.inference.crf)
     crf.check_installed()
     workdir = writable_folder(workdir)
-    variables = checkpoints.load_matching(config, checkpoint)
-    setting = InferenceOptions(
-        config.inference.num_references, config.inference.sampling, config.inference.fusion, config.seed
-    )
-    segmenter = Segmenter(build_model(config.model), variables, inference_size(config), setting)
+    variables = load_checkpoint_for(config, checkpoint)
+    segmenter = Segmenter.from_config(config, variables)
     sequences = open_validation_sequences(config.data)
     dataset = config.data.train_videos if config.data.hold_out else config.data.eval_dataset
-    protocol = "davis16" if dataset == "synthetic" else dataset
+    protocol = protocol_of(dataset)
     check_scoring(sequences, protocol, ("J",))
 
     chosen = [choose_frames(sequence, protocol, config.validate_frames) for sequence in sequences]
     settings = [dataclasses.replace(base, **{key: getattr(line, key) for key in VARIED}) for line in RELEASE_SETTINGS]
     examples = track(segmented(segmenter, sequences, chosen), "searching", sum(map(len, chosen)))
-    scores = crf.score_settings(examples, [None, *settings])  # (sequence, frame) -> J without CRF, J of each setting
+    scores = crf.score_settings(examples, [None, *settings])  # of the maps as they are first, (10, frames)
 
-    per_sequence = [
-        [float(np.mean(row)) for row in zip(*(scores[sequence.name, index] for index in indices), strict=True)]
-        for sequence, indices in zip(sequences, chosen, strict=True)
-    ]
+    starts = np.cumsum([0, *map(len, chosen)])
+    per_sequence = [[row[start:stop].mean() for start, stop in itertools.pairwise(starts)] for row in scores]
     without, *with_crf = [
-        {"J": float(np.mean(row)), "per_sequence": {s.name: J for s, J in zip(sequences, row, strict=True)}}
-        for row in zip(*per_sequence, strict=True)
+        {"J": float(np.mean(row)), "per_sequence": {s.name: float(J) for s, J in zip(sequences, row, strict=True)}}
+        for row in per_sequence
     ]
     results = {
         "dataset": dataset,
-        "frames": {s.name: [s.frames[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
+        "frames": {s.name: [s.frame_names[i] for i in indices] for s, indices in zip(sequences, chosen, strict=True)},
         "without_crf": without,
         "settings": [dataclasses.asdict(params) | line for params, line in zip(settings, with_crf, strict=True)],
         "config": as_stored(config),
@@ -102,13 +118,11 @@ def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
 
 def segmented(
     segmenter: Segmenter, sequences: Sequence, chosen: Sequence[Sequence[int]]
-) -> Iterator[tuple[tuple[str, int], np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (sequence name, frame index), image, probability and ground truth of the chosen frames."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields image, probability and truth of the chosen frames of each sequence."""
     for sequence, indices in zip(sequences, chosen, strict=True):
-        maps = segmenter.stream_settings(SequenceFrames(sequence), [segmenter.setting], indices)
-        for index, (probability,) in zip(indices, maps, strict=True):
-            image, truth = sequence.read(index)
-            yield (sequence.name, index), image, probability, truth
+        for index, frame, (probability,) in segmenter.segment(sequence, queries=indices):
+            yield frame, probability, sequence.mask(index)
 
 
 def describe(results: dict) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.video.images import encode_mask
-from cosnet_jax.video.reader import Video
+from cosnet_jax.video.reader import StoredVideo
 from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.contact_sheet import contact_sheet, sheet_frames, tile
 from cosnet_jax.visualization.overlays import overlay
@@ -39,7 +39,7 @@ class ResultWriter:
     def __init__(
         self,
         folder: str | Path,
-        video: Video,
+        video: StoredVideo,
         references: Collection[int] = (),
         threshold: float = 0.5,
         save_overlay: bool = True,
@@ -66,7 +66,7 @@ class ResultWriter:
           InputError: a file cannot be written (full disk), or a size is wrong.
         """
         index, mask = self._count, probability > self._threshold
-        name = f"{self._video.frames[index]}.png"
+        name = f"{self._video.frame_names[index]}.png"
         _write_bytes(self._masks / name, encode_mask(mask))
         if self._probabilities:
             # Rounded half down: above the middle grey is exactly what is above 0.5.
@@ -88,7 +88,7 @@ class ResultWriter:
 
     def _write_sheet(self) -> None:
         tiles = {index: picture for index, picture in self._tiles.items() if picture is not None}
-        names = [self._video.frames[index] for index in tiles]
+        names = [self._video.frame_names[index] for index in tiles]
         counts = [_number(len(self._video), "frame"), _number(len(self._references), "reference")]
         title = f"{self._video.name}: {', '.join(counts)}"
         sheet = contact_sheet(list(tiles.values()), names, [index in self._references for index in tiles], title)

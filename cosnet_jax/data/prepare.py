@@ -13,11 +13,11 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
+from cosnet_jax.data.builders.base import FramesBuilder, Scan, map_in_threads
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
 from cosnet_jax.data.builders.fbms import Fbms
-from cosnet_jax.data.builders.frames import FramesBuilder, Scan, map_in_threads
 from cosnet_jax.data.builders.msra10k import Msra10k
 from cosnet_jax.data.builders.stills import Stills, find_sets
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
@@ -66,7 +66,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
 
 
-def summarise(folder: Path) -> list[str]:
+def describe_prepared(folder: Path) -> list[str]:
     """Tells what a prepared set holds.
 
     Args:

@@ -51,12 +51,12 @@ def _sequence_problems(folder: Path, sequence, protocol: Protocol) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: predicted masks of sequence {sequence.name!r} are missing"]
     there = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    needed = [sequence.frames[i] for i in sequence.annotated]
+    needed = [sequence.frame_names[i] for i in sequence.annotated]
     if protocol.drop_ends and not {needed[0], needed[-1]} & there.keys():
         needed = needed[1:-1]
     problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in there]
     size = sequence.mask(sequence.annotated[0]).shape
-    frames = set(sequence.frames)
+    frames = set(sequence.frame_names)
     for name, path in there.items():
         problem = png_problem(path, size) if name in frames else f"not a frame of sequence {sequence.name!r}"
         if problem:

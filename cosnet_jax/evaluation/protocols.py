@@ -60,6 +60,11 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def protocol_of(dataset: str) -> str:
+    """Returns the name of the protocol that scores a dataset: the synthetic videos are scored as DAVIS-2016."""
+    return "davis16" if dataset == "synthetic" else dataset
+
+
 def counted_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) -> list[int]:
     """Lists the frames of a sequence that count.
 

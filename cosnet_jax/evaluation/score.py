@@ -150,14 +150,14 @@ def score_sequence(sequence, masks_dir: Path, protocol: Protocol, metrics: Seque
       counts) and "T" (None where no pair of frames has two contours).
     """
     truths, counted = read_truths(sequence, protocol)
-    paths = [masks_dir / sequence.name / f"{sequence.frames[i]}.png" for i in counted]
+    paths = [masks_dir / sequence.name / f"{sequence.frame_names[i]}.png" for i in counted]
     predictions = dict(zip(counted, read_masks(paths), strict=True))
     for i, path in zip(counted, paths, strict=True):
         if predictions[i].shape != truths[i].shape:
             given, expected = predictions[i].shape, truths[i].shape
             raise InputError(f"{path}: mask of {given} pixels, but the ground truth has {expected}")
 
-    scores: dict = {"frames": [sequence.frames[i] for i in counted]}
+    scores: dict = {"frames": [sequence.frame_names[i] for i in counted]}
     for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
         scores[metric] = [FRAME_MEASURES[metric](predictions[i], truths[i]) for i in counted]
     if "T" in metrics:
@@ -179,7 +179,7 @@ def read_truths(sequence, protocol: Protocol) -> tuple[list[np.ndarray | None], 
     Raises:
       InputError: no frame counts, or one lacks the annotation that the protocol needs.
     """
-    truths: list = [None] * len(sequence.frames)
+    truths: list = [None] * len(sequence.frame_names)
     for i in sequence.annotated:
         truths[i] = sequence.mask(i)
     try:

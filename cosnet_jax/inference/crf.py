@@ -54,13 +54,14 @@ class CRFParams:
                 raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
 
 
-def params_of(config: ConfigDict) -> CRFParams:
-    """Reads the parameters from `config.inference.crf`.
+def params_from_config(config: ConfigDict | None) -> CRFParams:
+    """Reads the parameters from `config.inference.crf`; a key that a stored configuration lacks keeps its default.
 
     Raises:
       InputError: a value is out of range.
     """
-    return CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
+    names = [field.name for field in dataclasses.fields(CRFParams)]
+    return CRFParams(**{name: config[name] for name in names if config is not None and name in config})
 
 
 def configured(config: ConfigDict) -> CRFParams | None:
@@ -72,7 +73,7 @@ def configured(config: ConfigDict) -> CRFParams | None:
     Raises:
       InputError: a value is out of range, or pydensecrf2 is not installed.
     """
-    params = params_of(config)
+    params = params_from_config(config)
     if config.enabled:
         check_installed()
     return params if config.enabled else None

@@ -1,4 +1,4 @@
-"""The network as the engine runs it: batches of one size, compiled once, split over the devices."""
+"""The network as inference runs it: batches of one size, compiled once, split over the devices."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cosnet_jax.inference.options import FUSIONS
 from cosnet_jax.inference.resize import resize_antialiased
-from cosnet_jax.models import cosnet
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.parallel import Devices
 
-FUSIONS = ("prediction", *cosnet.FUSIONS)
 FRAMES_PER_ACCELERATOR = 8  # in a batch; a CPU is fastest with one
 
 
 class Encoded(NamedTuple):
-    """What is kept of a frame: features (h, w, c), and keys (j, d), empty without co-attention."""
+    """What inference keeps of a frame: features (h, w, c), and keys (j, d), which are empty without co-attention."""
 
     features: jax.Array
     keys: jax.Array
 
 
 class Network:
-    """Compiled functions of lists of frames, which a call fills up to its batch size by repeating the last.
+    """Compiled functions of lists of frames. A list shorter than the batch size is filled up with its last entry.
 
     Attributes:
       batch_size: the most frames that a call takes.
@@ -57,30 +56,30 @@ class Network:
             return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
         def segment(shared, queries, fusion):
-            """Queries (n, h, w, c), places (n, N) of their references among M encoded ones -> (n, *size)."""
-            (variables, encoded), (features, places) = shared, queries
+            """Queries (n, h, w, c), positions (n, N) of their references among M encoded ones -> (n, *size)."""
+            (variables, encoded), (features, positions) = shared, queries
             values = model.apply(variables, encoded.features, method="values")
-            keys, values = encoded.keys[places], values[places]  # (n, N, j, d), (n, N, j, c)
+            keys, values = encoded.keys[positions], values[positions]  # (n, N, j, d), (n, N, j, c)
             if fusion != "prediction":
                 summary = model.apply(variables, features, keys, values, fusion, method="attend")
                 return jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))
             summaries = model.apply(variables, features, keys, values, method="summaries")  # (n, N, h, w, c)
             summaries = summaries.reshape(-1, *features.shape[1:])
             probabilities = jax.nn.sigmoid(model.apply(variables, features, summaries, size, method="decode"))
-            return probabilities.reshape(*places.shape, *size).mean(axis=1)
+            return probabilities.reshape(*positions.shape, *size).mean(axis=1)
 
         self._encode, self._segment_alone = self._devices.compile(encode), self._devices.compile(segment_alone)
         self._segment = {name: self._devices.compile(functools.partial(segment, fusion=name)) for name in FUSIONS}
         self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
         self.resize_input = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
 
-    def place(self, variables: Any) -> Any:
-        """The variables as the functions take them: on every device that takes part."""
-        return self._devices.share(variables)
+    def replicate(self, variables: Any) -> Any:
+        """Places the variables on every device that takes part, as the other methods take them."""
+        return self._devices.replicate(variables)
 
     def encode(self, variables: Any, images: Sequence[jax.Array]) -> Iterator[Encoded]:
-        """Encodes images (*size, 3) uint8 from `shrink`."""
-        encoded = self._encode(variables, self._joined(images, self.batch_size))
+        """Encodes images (*size, 3) uint8 from `resize_input`, at most `batch_size` of them."""
+        encoded = self._encode(variables, self._stack_and_fill(images, self.batch_size))
         return (Encoded(*parts) for parts, _ in zip(zip(*encoded, strict=True), images, strict=False))
 
     def segment(
@@ -88,36 +87,37 @@ class Network:
         variables: Any,
         encoded: dict[int, Encoded],
         queries: Sequence[int],
-        table: np.ndarray,
+        reference_indices: np.ndarray,
         fusion: str,
-        room: int,
+        max_references: int,
     ) -> jax.Array:
-        """Segments frames by comparing each with others.
+        """Segments a batch of frames, each by comparison with its references.
 
         Args:
-          variables: from `place`.
-          encoded: frames by their numbers.
+          variables: from `replicate`.
+          encoded: the encoded frames by their numbers.
           queries: numbers of the frames to segment.
-          table: (queries, N) int, the references of each; with N = 0 the encoder predicts alone.
+          reference_indices: (queries, N) int, the references of each query; with N = 0 the encoder predicts alone.
           fusion: see `InferenceOptions`.
-          room: at least the number of different references; calls with the same one share a compiled function.
+          max_references: at least the number of different references. Calls with the same number share a compiled
+            function.
 
         Returns:
           (batch_size, *size) float32 probabilities, of which the first ones are the queries'.
         """
-        features = self._joined([encoded[query].features for query in queries], self.batch_size)
-        if not table.shape[1]:
+        features = self._stack_and_fill([encoded[query].features for query in queries], self.batch_size)
+        if not reference_indices.shape[1]:
             return self._segment_alone(variables, features)
-        different, places = np.unique(table, return_inverse=True)
-        references = self._joined([encoded[reference] for reference in different.tolist()], room)
-        places = np.resize(places, (self.batch_size, table.shape[1]))
-        return self._segment[fusion]((variables, references), (features, places))
+        different, positions = np.unique(reference_indices, return_inverse=True)
+        references = self._stack_and_fill([encoded[frame] for frame in different.tolist()], max_references)
+        positions = np.resize(positions, (self.batch_size, reference_indices.shape[1]))
+        return self._segment[fusion]((variables, references), (features, positions))
 
-    def _joined(self, trees: Sequence[Any], count: int) -> Any:
+    def _stack_and_fill(self, trees: Sequence[Any], count: int) -> Any:
         return self._stack([*trees, *[trees[-1]] * (count - len(trees))])
 
 
 @functools.lru_cache(maxsize=4)
 def get_network(model: COSNet, size: tuple[int, int], batch_size: int | None = None) -> Network:
-    """`Network`, the same one for the same arguments, so that it is compiled once."""
+    """Returns the same `Network` for the same arguments, so that it is compiled once."""
     return Network(model, size, batch_size)

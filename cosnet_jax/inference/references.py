@@ -1,8 +1,9 @@
-"""Which frames of a video a frame is compared with (paper, section 4.2)."""
+"""Which frames of a video each frame is compared with (paper, section 4.2), and when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,31 +13,27 @@ SAMPLINGS = ("uniform", "random", "consecutive")
 
 
 def choose_references(num_frames: int, num_references: int, sampling: str, seed: int = 0) -> np.ndarray:
-    """The references of every frame, known from the video's length alone.
+    """Chooses the references of every frame from the video's length alone.
 
     A frame is never its own reference, unless the video has one frame. "uniform" and "random" draw N frames of the
-    whole video once, and one spare that stands in where a drawn frame is itself the query, so that N + 1 frames serve
-    the video.
+    whole video once, and one spare frame that replaces a drawn frame for the query that is this frame. So N + 1 frames
+    serve as references for the whole video.
 
     Args:
       num_frames: T, at least 1.
       num_references: N, at least 0.
       sampling: "uniform": the centres of N equal parts of the video; "random": drawn without replacement;
         "consecutive": the nearest frames, the earlier of two first.
-      seed: of "random".
+      seed: seed of "random".
 
     Returns:
       (T, n) int, n = min(N, max(T - 1, 1)).
 
     Raises:
-      InputError: for another sampling, a negative N or a video without frames.
+      InputError: the video has no frames.
     """
     if num_frames < 1:
         raise InputError("the video has no frames")
-    if sampling not in SAMPLINGS:
-        raise InputError(f"inference.sampling is {sampling!r}; expected one of {', '.join(SAMPLINGS)}")
-    if num_references < 0:
-        raise InputError(f"inference.num_references is {num_references}; expected 0 or more")
     n = min(num_references, max(num_frames - 1, 1))
     if num_frames == 1 or n == 0:
         return np.zeros((num_frames, n), int)
@@ -53,30 +50,77 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
     else:
         *drawn, spare = np.random.default_rng(seed).permutation(num_frames)[: n + 1]
         drawn = np.array(drawn)
-    table = np.tile(drawn, (num_frames, 1))
-    table[frames[:, None] == drawn] = spare
-    return np.sort(table, axis=1)
+    reference_indices = np.tile(drawn, (num_frames, 1))
+    reference_indices[frames[:, None] == drawn] = spare
+    return np.sort(reference_indices, axis=1)
 
 
-def uses(num_frames: int, queries: Sequence[int], tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last query that each frame is needed for, itself included.
+@dataclasses.dataclass(frozen=True)
+class ReferencePlan:
+    """Which frames of a video are needed, and for how long, to segment some of them in one or several ways.
+
+    Attributes:
+      queries: numbers of the frames to segment, ascending.
+      reference_indices: for each way (queries, n) int, the references of each query.
+      batch_size: queries that are segmented at a time.
+      first_use, last_use: (T,) int, the first and the last query that needs a frame, the frame itself included; T and
+        -1 for a frame that no query needs.
+    """
+
+    queries: list[int]
+    reference_indices: list[np.ndarray]
+    batch_size: int
+    first_use: np.ndarray
+    last_use: np.ndarray
+
+    @property
+    def in_order(self) -> list[int]:
+        """The frames that are needed at all, ascending."""
+        return np.flatnonzero(self.last_use >= 0).tolist()
+
+    @property
+    def early(self) -> list[int]:
+        """The references to read at the start: they come long after the first query that needs them.
+
+        Consecutive references come at most n frames later, and reading in order meets them in time.
+        """
+        distance = max(indices.shape[1] for indices in self.reference_indices)
+        return [frame for frame in self.in_order if frame - self.first_use[frame] > distance]
+
+    @property
+    def max_references(self) -> list[int]:
+        """For each way the largest number of different references in a batch of queries."""
+        return [
+            max(len(np.unique(indices[slice(*bounds)])) for bounds in self._batch_bounds())
+            for indices in self.reference_indices
+        ]
+
+    def batches(self) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Yields the queries of each batch, and for each way their references."""
+        for start, stop in self._batch_bounds():
+            yield self.queries[start:stop], [indices[start:stop] for indices in self.reference_indices]
+
+    def _batch_bounds(self) -> list[tuple[int, int]]:
+        return [(start, start + self.batch_size) for start in range(0, len(self.queries), self.batch_size)]
+
+
+def plan_references(
+    num_frames: int, queries: Sequence[int], reference_indices: Sequence[np.ndarray], batch_size: int = 1
+) -> ReferencePlan:
+    """Works out when each frame is needed.
 
     Args:
       num_frames: T.
-      queries: numbers of the frames to segment.
-      tables: the references (queries, n) of each of several settings.
+      queries: numbers of the frames to segment, ascending.
+      reference_indices: for each way (queries, n) int, see `choose_references`.
+      batch_size: queries that are segmented at a time.
 
     Returns:
-      Two arrays (T,) int, num_frames and -1 for a frame that is not needed.
+      The plan.
     """
     first, last = np.full(num_frames, num_frames), np.full(num_frames, -1)
-    for table in tables:
-        for query, row in zip(queries, table, strict=True):
+    for indices in reference_indices:
+        for query, row in zip(queries, indices, strict=True):
             frames = [query, *row.tolist()]
             first[frames], last[frames] = np.minimum(first[frames], query), np.maximum(last[frames], query)
-    return first, last
-
-
-def most_references(table: np.ndarray, batch_size: int) -> int:
-    """How many different references, from a table (queries, n), a batch of queries has at most."""
-    return max(len(np.unique(table[start : start + batch_size])) for start in range(0, len(table), batch_size))
+    return ReferencePlan(list(queries), list(reference_indices), batch_size, first, last)

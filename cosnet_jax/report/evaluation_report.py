@@ -36,7 +36,7 @@ def write_report(
       title: of the page.
       results: what `score_masks` returned.
       metadata: what was evaluated, in pairs (checkpoint, configuration, ...); dataset and size are added in front.
-      sequences: the objects that were scored, with `image(i)`; with `masks_dir` they give the pictures.
+      sequences: the objects that were scored, with `read(indices)`; with `masks_dir` they give the pictures.
       masks_dir: the folder of masks that was scored.
       training_records: all lines of the training log, for the curves of loss and validation.
       sections: put behind the scores, before the sequences (a comparison of runs, say).
@@ -122,7 +122,7 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path,
 
     Args:
       results: what `score_masks` returned.
-      sequences: the objects that were scored, with `image(i)`.
+      sequences: the objects that were scored, with `read(indices)`.
       masks_dir: the folder of masks that was scored.
       each: how many of each kind.
     """
@@ -130,9 +130,9 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path,
     images = []
     for kind, name, frame, score in example_frames(results, each):
         sequence = by_name[name]
-        i = sequence.frames.index(frame)
+        i = sequence.frame_names.index(frame)
         prediction = read_masks([Path(masks_dir) / name / f"{frame}.png"])[0]
-        pixels = comparison(sequence.image(i), prediction, sequence.mask(i))
+        pixels = comparison(*sequence.read([i]), prediction, sequence.mask(i))
         images.append(Image(pixels, f"{kind}: {name}, frame {frame}, J {percent(score)}"))
     return images
 

@@ -8,24 +8,29 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from cosnet_jax.files import atomic_write
+
 METRICS_FILE = "metrics.jsonl"
 
 
 class MetricLog:
     """Appends records to `metrics.jsonl` and TensorBoard's event files."""
 
-    def __init__(self, workdir: Path, first_step: int):
-        """Opens the log; records of steps from `first_step` on, written by a run that was cut off, are dropped.
+    def __init__(self, workdir: Path, first_step: int, writes: bool = True):
+        """Opens the log; records of steps after `first_step`, written by a run that was cut off, are dropped.
 
         Args:
           workdir: the training's working directory.
           first_step: the step training (re)starts from.
+          writes: whether this process writes; of several processes one does.
         """
+        self._file = self._board = None
+        if not writes:
+            return
         path = workdir / METRICS_FILE
         kept = [record for record in read_metrics(path) if record["step"] <= first_step] if path.is_file() else []
-        rewritten = path.with_suffix(".tmp")
-        rewritten.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        rewritten.replace(path)
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self._file = path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
 
@@ -37,6 +42,8 @@ class MetricLog:
           kind: "still", "video" or "validation".
           values: scalars by name.
         """
+        if self._file is None:
+            return
         values = {name: float(value) for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
@@ -45,8 +52,9 @@ class MetricLog:
 
     def close(self) -> None:
         """Writes what is buffered."""
-        self._file.close()
-        self._board.close()
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -58,3 +66,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def find_metrics(checkpoint: str | Path) -> list[dict[str, Any]]:
+    """Reads the training log of a checkpoint.
+
+    Args:
+      checkpoint: a checkpoint, a folder of checkpoints, or the working directory of a training.
+
+    Returns:
+      The records of the `metrics.jsonl` that lies there or up to two folders above; [] if there is none.
+    """
+    checkpoint = Path(checkpoint)
+    for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
+        if (folder / METRICS_FILE).is_file():
+            return read_metrics(folder / METRICS_FILE)
+    return []

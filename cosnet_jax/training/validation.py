@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from cosnet_jax import parallel
+from cosnet_jax.data.sequences import evenly_spaced
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.video.frames import SequenceFrames
 
 
-def validate(segmenter: Segmenter, sequences: Sequence[Any], frames_per_sequence: int) -> dict[str, float]:
-    """Scores a network on a few frames of each sequence.
+def validate(
+    segmenter: Segmenter, variables: dict[str, Any], sequences: Sequence[Any], frames_per_sequence: int
+) -> dict[str, float]:
+    """Scores a network on a few frames of each sequence. Of several processes each scores its share.
 
     Args:
-      segmenter: with the network's present variables.
+      segmenter: of the network.
+      variables: the network's present parameters and statistics.
       sequences: see `data.sequences.Sequence`.
-      frames_per_sequence: evenly spaced, references are drawn from among them; 0 for all.
+      frames_per_sequence: how many evenly spaced frames; references come from among them; 0 for all.
 
     Returns:
-      {"J": with the segmenter's references, "J_single_frame": with N = 0}, each the mean over frames that have a ground
-      truth, then over sequences.
+      {"J": with the segmenter's references, "J_single_frame": with N = 0}. Each is the mean over the annotated frames
+      of a sequence, then over sequences.
     """
-    settings = [segmenter.setting, segmenter.setting._replace(num_references=0)]
+    ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
     per_sequence = []
-    for sequence in sequences:
-        frames = SequenceFrames(sequence, frames_per_sequence)
-        scores = []
-        for index, maps in enumerate(segmenter.stream_settings(frames, settings)):
-            truth = frames.mask(index)
-            if truth is not None:
-                scores.append([float(jaccard(probability > 0.5, truth)) for probability in maps])
+    for sequence in parallel.share_of(sequences):
+        frames = evenly_spaced(sequence, frames_per_sequence)
+        scores = [
+            [float(jaccard(probability > 0.5, truth)) for probability in maps]
+            for index, _, maps in segmenter.segment(frames, ways, variables=variables)
+            if (truth := frames.mask(index)) is not None
+        ]
         per_sequence.append(np.mean(scores, axis=0))
-    together, alone = np.mean(per_sequence, axis=0)
-    return {"J": float(together), "J_single_frame": float(alone)}
+    with_references, alone = parallel.gather_arrays(np.reshape(per_sequence, (-1, 2))).mean(axis=0)
+    return {"J": float(with_references), "J_single_frame": float(alone)}

@@ -1,15 +1,16 @@
-"""Packed checkpoints: what goes in comes out, and what is no packed checkpoint is refused."""
+"""The weights file: what goes in comes out, and what is no weights file is refused."""
 
 import re
 
 import jax
 import numpy as np
 import pytest
+from tiny_network import make_tiny
 
 from configs import synthetic
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.checkpoints import weights_file as packed
-from cosnet_jax.checkpoints.initial import load_backbone
+from cosnet_jax.checkpoints.initial import load_initial_weights
+from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.weights_file import export_weights
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model, init_variables
@@ -18,7 +19,7 @@ from cosnet_jax.models.build import build_model, init_variables
 @pytest.fixture(scope="module")
 def config():
     config = synthetic.get_config()
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    make_tiny(config)
     config.init = config.data.davis16.source = config.data.data_dir = "/home/somebody/data"
     return config
 
@@ -29,8 +30,8 @@ def variables(config):
 
 
 def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(variables, config, tmp_path):
-    packed.write(tmp_path / "small.npz", variables, config)
-    loaded, stored = checkpoints.load(tmp_path / "small.npz")
+    export_weights(tmp_path / "small.npz", variables, config)
+    loaded, stored = load_checkpoint(tmp_path / "small.npz")
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), loaded, variables)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype("float32")}
@@ -41,8 +42,8 @@ def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(v
 
 
 def test_training_can_begin_with_a_packed_checkpoint(variables, config, tmp_path):
-    packed.write(tmp_path / "small.npz", variables, config)
-    begun = load_backbone(init_variables(build_model(config.model), seed=1), str(tmp_path / "small.npz"))
+    export_weights(tmp_path / "small.npz", variables, config)
+    begun = load_initial_weights(init_variables(build_model(config.model), seed=1), str(tmp_path / "small.npz"))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), begun, variables)
 
 
@@ -50,9 +51,9 @@ def test_a_value_beyond_float16_is_named(variables, config, tmp_path):
     large = jax.tree.map(np.copy, variables)
     large["params"]["gate"]["conv"]["bias"][0] = 7e4
     with pytest.raises(InputError, match="params/gate/conv/bias has values that float16 cannot hold"):
-        packed.write(tmp_path / "small.npz", large, config)
+        export_weights(tmp_path / "small.npz", large, config)
     with pytest.raises(InputError, match=re.escape("expected a file name that ends in .npz")):
-        packed.write(tmp_path / "small", variables, config)
+        export_weights(tmp_path / "small", variables, config)
     assert not list(tmp_path.iterdir())
 
 
@@ -62,5 +63,5 @@ def test_what_is_no_packed_checkpoint_is_refused(tmp_path):
     np.savez(tmp_path / "pickled.npz", config=np.array([print], dtype=object))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "others.npz").read_bytes()[:100])
     for name in ("text", "others", "pickled", "cut", "missing"):
-        with pytest.raises(InputError, match=f"{name}.npz is no packed checkpoint"):
-            checkpoints.load(tmp_path / f"{name}.npz")
+        with pytest.raises(InputError, match=f"{name}.npz is no weights file"):
+            load_checkpoint(tmp_path / f"{name}.npz")

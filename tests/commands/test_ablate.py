@@ -3,33 +3,28 @@
 import json
 
 import pytest
+from tiny_network import make_tiny, write_checkpoint
 
 import evaluate
 from configs import synthetic
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import LATEST, Checkpoints, load
-from cosnet_jax.commands.ablate import ablate, score_settings
+from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
+from cosnet_jax.commands.ablate import ablate, score_ways
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
-from cosnet_jax.inference.sharing import SharingSegmenter
-from cosnet_jax.models.build import build_model, init_variables
-from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
-from cosnet_jax.video.frames import SequenceFrames
+from cosnet_jax.models.build import build_model
 
 
 def tiny(**data):
     """A network that takes seconds."""
     config = synthetic.get_config("smoke")
     config.size = (32, 32)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config, **data)
     config.data.synthetic.update({"num_val_videos": 2, "num_frames": 9})
     config.data.synthetic.size = (32, 48)
-    config.data.update(data)
     return config
 
 
@@ -37,11 +32,7 @@ def tiny(**data):
 def checkpoint(tmp_path_factory):
     """A network as initialised."""
     config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
-    variables = init_variables(build_model(config.model), config.seed)
-    writer = Checkpoints(folder, keep=1)
-    writer.save(0, init_state(variables, make_optimizer(config.optimizer, variables["params"], 1)), config, {})
-    writer.close()
-    return folder
+    return write_checkpoint(config, folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,38 +82,38 @@ class SparselyAnnotated:
 
     def __init__(self, config):
         (self._whole, *_) = open_sequences("synthetic", "val", config.data)
-        self.name, self.frames, self.annotated, self.read_frames = "a", self._whole.frames, (1, 4, 8), []
+        self.name, self.frame_names, self.size = "a", self._whole.frame_names, self._whole.size
+        self.annotated, self.read_frames = (1, 4, 8), []
 
     def __len__(self):
-        return len(self.frames)
+        return len(self.frame_names)
 
-    def image(self, i):
-        self.read_frames.append(i)
-        return self._whole.image(i)
+    def __iter__(self):
+        return iter(self.read(range(len(self))))
+
+    def read(self, indices):
+        self.read_frames += indices
+        return self._whole.read(indices)
 
     def mask(self, i):
         return self._whole.mask(i) & (i != 4) if i in self.annotated else None
 
 
 def test_only_frames_that_count_are_segmented(checkpoint):
-    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read,
-    and the first for its size."""
-    config, (variables, _) = tiny(), load(checkpoint)
-    model, settings = (
-        build_model(config.model),
-        [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)],
-    )
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
+    config, (variables, _) = tiny(), load_checkpoint(checkpoint)
+    ways = [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)]
     sequence = SparselyAnnotated(config)
-    segmenter = SharingSegmenter(model, variables, config.size)
-    given = score_settings(segmenter, [sequence], settings, get_protocol("fbms"))
-    references = segmenter.references(9, settings[0])[[1, 8]]
-    assert set(sequence.read_frames) == {0, 1, 8, *references.ravel().tolist()}
-    maps = list(Segmenter(model, variables, config.size).stream_settings(SequenceFrames(sequence), settings))
-    for number, setting in enumerate(settings):
-        expected = [jaccard(maps[i][number] > 0.5, sequence.mask(i)) for i in (1, 8)]
-        assert given[setting]["per_frame"]["a"]["frames"] == [sequence.frames[1], sequence.frames[8]]
+    segmenter = Segmenter(build_model(config.model), variables, config.size)
+    given = score_ways(segmenter, [sequence], ways, get_protocol("fbms"))
+    references = segmenter.references(9, ways[0])[[1, 8]]
+    assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
+    segmented = list(segmenter.segment(sequence, ways))
+    for number, way in enumerate(ways):
+        expected = [jaccard(segmented[i].probabilities[number] > 0.5, sequence.mask(i)) for i in (1, 8)]
+        assert given[way]["per_frame"]["a"]["frames"] == [sequence.frame_names[1], sequence.frame_names[8]]
         # A pixel whose probability is one half to the last bits may fall either way.
-        assert given[setting]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
+        assert given[way]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from cosnet_jax import cli
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.commands.explain import explain, look_inside
+from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.commands.explain import explain
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models.build import build_model
 
@@ -18,10 +19,10 @@ from cosnet_jax.models.build import build_model
 @pytest.mark.parametrize("pooling", [1, 2])
 @pytest.mark.parametrize(("pixel", "cell"), [((0, 0), (0, 0)), ((47, 63), (3, 4)), ((20, 30), (1, 2))])
 def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, frames, pixel, cell, pooling):
-    variables, config = checkpoints.load(checkpoint)
+    variables, config = load_checkpoint(checkpoint)
     config.model.reference_pooling = pooling
     model, clip = build_model(config.model), frames[[2, 0, 5]]
-    attention, gates = look_inside(model, variables, clip, (32, 40), pixel)
+    attention, gates = attention_maps(model, variables, clip, (32, 40), pixel)
     assert gates.shape == (2, 4, 5)
     assert attention.shape == {1: (2, 4, 5), 2: (2, 2, 3)}[pooling]
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
@@ -56,7 +57,7 @@ def test_wrong_inputs_are_named(checkpoint, folder, tmp_path):
         ({"pixel": (48, 0)}, r"--pixel is \(48, 0\); the frames are \(48, 64\)"),
         ({"output": tmp_path / "x.jpg"}, r"x.jpg; expected a .png file"),
         ({"output": folder / "frame8.png" / "x.png"}, "cannot be written to"),
-        ({"size": (9, 99)}, "--size is"),
+        ({"size": (9, 99)}, "size is"),
         ({"sampling": "best"}, "sampling is 'best'"),
     ):
         arguments = {"path": folder, "frame": 0, "output": tmp_path / "x.png", "checkpoint": checkpoint, **changes}

@@ -5,20 +5,18 @@ import sys
 
 import numpy as np
 import pytest
+from tiny_network import make_tiny, write_checkpoint
 
 from configs import synthetic
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import LATEST, Checkpoints, load
+from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
 from cosnet_jax.commands.search_crf import choose_frames, describe, search_crf
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
-from cosnet_jax.models.build import build_model, init_variables
-from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
-from cosnet_jax.video.frames import SequenceFrames
+from cosnet_jax.models.build import build_model
 
 pytest.importorskip("pydensecrf")
 
@@ -27,11 +25,9 @@ def tiny(**data):
     """A network that takes seconds."""
     config = synthetic.get_config("smoke")
     config.size = (32, 32)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config, **data)
     config.data.synthetic.update({"num_val_videos": 2, "num_videos": 3, "num_frames": 9})
     config.data.synthetic.size = (32, 48)
-    config.data.update(data)
     return config
 
 
@@ -39,11 +35,7 @@ def tiny(**data):
 def checkpoint(tmp_path_factory):
     """A network as initialised."""
     config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
-    variables = init_variables(build_model(config.model), config.seed)
-    writer = Checkpoints(folder, keep=1)
-    writer.save(0, init_state(variables, make_optimizer(config.optimizer, variables["params"], 1)), config, {})
-    writer.close()
-    return folder
+    return write_checkpoint(config, folder)
 
 
 def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path):
@@ -56,15 +48,15 @@ def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path):
     assert len(results["settings"]) == 9
     assert {line["iterations"] for line in results["settings"]} == {2}
 
-    variables, _ = load(checkpoint)
+    variables, _ = load_checkpoint(checkpoint)
     segmenter = Segmenter(build_model(config.model), variables, config.size, InferenceOptions(2, seed=config.seed))
     alone, widest = [], []
     for sequence in open_sequences("synthetic", "val", config.data):
-        maps = list(segmenter.stream(SequenceFrames(sequence)))
+        maps = list(segmenter.stream(sequence))
         frames = [1, 4, 7]  # the first and the last of 9 do not count
-        assert results["frames"][sequence.name] == [sequence.frames[i] for i in frames]
+        assert results["frames"][sequence.name] == [sequence.frame_names[i] for i in frames]
         params = crf.CRFParams(bilateral_sxy=20, bilateral_compat=10, iterations=2)
-        refined = [crf.refine(sequence.image(i), maps[i], params) for i in frames]
+        refined = [crf.refine(next(iter(sequence.read([i]))), maps[i], params) for i in frames]
         alone.append(np.mean([jaccard(maps[i] > 0.5, sequence.mask(i)) for i in frames]))
         widest.append(np.mean([jaccard(x > 0.5, sequence.mask(i)) for x, i in zip(refined, frames, strict=True)]))
     # A pixel whose probability is one half to the last bits may fall either way.
@@ -130,7 +122,7 @@ def test_the_command_and_its_errors(checkpoint, tmp_path, capsys, monkeypatch):
 
 
 def test_what_is_wrong_is_said_before_any_work(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(Segmenter, "stream_settings", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(InputError, match=r"hold_out names 'bear': expected one of"):
         search_crf(tiny(hold_out="bear"), tmp_path, checkpoint)
     monkeypatch.setitem(sys.modules, "pydensecrf", None)

@@ -66,7 +66,9 @@ def test_settings_reach_the_engine_and_the_overlay_can_be_left_out(checkpoint, f
     arguments = ["--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint), *given]
     cli.main(["segment", str(folder), *arguments, "--no-overlay", "--save-probabilities"])
     assert not (tmp_path / "out" / "overlay.mp4").exists()
-    expected = Segmenter.from_checkpoint(checkpoint, (40, 32), 3, "consecutive", "prediction")(frames)
+    expected = Segmenter.from_checkpoint(
+        checkpoint, size=(40, 32), num_references=3, sampling="consecutive", fusion="prediction"
+    )(frames)
     found = [read(tmp_path / "out" / "probabilities" / f"frame{number}.png") / 65535 for number in range(8, 14)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -90,7 +92,7 @@ def test_the_crf_refines_what_the_network_says(checkpoint, folder, frames, tmp_p
 
 
 def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, frames, monkeypatch):
-    monkeypatch.setattr(Segmenter, "stream_pairs", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "nothing.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video")
@@ -112,7 +114,7 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
             segment([tmp_path / name for name in inputs], output, checkpoint)
     for settings, message in (
         ({"checkpoint": tmp_path / "empty"}, "empty holds no checkpoint"),
-        ({"size": (9, 99)}, r"--size is \(9, 99\); expected at least 17 pixels"),
+        ({"size": (9, 99)}, r"size is \(9, 99\); expected \(height, width\) of at least 17 pixels"),
         ({"threshold": 1.0}, "--threshold is 1.0; expected at least 0 and below 1"),
         ({"threshold": float("nan")}, "--threshold is nan"),
         ({"num_references": -1}, "num_references is -1; expected 0 or more"),
@@ -132,7 +134,7 @@ def test_results_never_go_over_an_input(checkpoint, folder, tmp_path, frames):
 
 
 def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Segmenter, "stream_pairs", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: cannot be written to"):
         segment([folder], tmp_path / "file", checkpoint)

@@ -68,7 +68,6 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "copy_paste": 0.0,
             "distractors": 0.0,
             "hold_out": "",
-            "max_gap": 0,
             "threads": 2,
             "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},
             "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from raw_datasets import draw_mask, make_config, make_davis, make_stills
 
-from cosnet_jax.data.pipeline import still_batches, still_weights, video_batches
+from cosnet_jax.data.pipeline import draw_partner, still_batches, still_weights, video_batches
 from cosnet_jax.data.sequences import (
     open_sequences,
     open_stills,
@@ -99,7 +99,7 @@ def test_a_batch_that_cannot_be_shared(tmp_path, kind):
 def test_an_epoch_shows_every_still_once_and_the_next_in_another_order(tmp_path):
     config = synthetic_config(tmp_path)
     (stills,) = open_stills(config)
-    identity = {stills.image(i).tobytes(): i for i in range(8)}
+    identity = {stills.read([i])[0].tobytes(): i for i in range(8)}
     batches = take(still_batches(config, SIZE, 2, seed=0), 16)
     order = [identity[image.tobytes()] for batch in batches for image in batch["image"]]
     epochs = [tuple(order[start : start + 8]) for start in range(0, 32, 8)]
@@ -112,7 +112,7 @@ def test_an_epoch_of_pairs_starts_once_from_every_frame(tmp_path):
     place = {}
     for sequence in open_sequences("synthetic", "train", config):
         for i in range(len(sequence)):
-            image, mask = sequence.read(i)
+            image, mask = sequence.frame_and_mask(i)
             place[image.tobytes()] = sequence.name, i
             place[image.tobytes(), "mask"] = mask
     starts, partners = [], []
@@ -131,22 +131,21 @@ def test_an_epoch_of_pairs_starts_once_from_every_frame(tmp_path):
     assert starts[:18] != starts[18:36] and partners[:18] != partners[18:36]
 
 
-def test_the_gap_is_kept(tmp_path):
-    config = synthetic_config(tmp_path, max_gap=1)
-    place = {
-        sequence.image(i).tobytes(): i
-        for sequence in open_sequences("synthetic", "train", config)
-        for i in range(len(sequence))
-    }
-    pairs = [pair for batch in take(video_batches(config, SIZE, 6, seed=0), 6) for pair in batch["image"]]
-    assert all(abs(place[a.tobytes()] - place[b.tobytes()]) == 1 for a, b in pairs)
+def test_every_other_frame_is_equally_likely_to_be_the_partner():
+    rng = np.random.default_rng(0)
+    drawn = [draw_partner((0, 1, 2, 5, 9), 2, rng) for _ in range(4000)]
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == [0, 1, 5, 9]
+    # Each frame is drawn 1000 times of 4000, with a standard deviation of 27.
+    assert np.abs(counts - 1000).max() < 5 * 27
+    assert draw_partner((7,), 0, rng) == 7
 
 
 def test_still_pairs_are_two_variations_of_one_image(tmp_path):
     make_stills(tmp_path / "raw/shapes/images", tmp_path / "raw/shapes/masks", 4)
     config = make_config(tmp_path / "data", train_videos="synthetic", train_stills="stills", still_pairs=0.25)
     config.stills.source = str(tmp_path / "raw")
-    images = [open_stills(config)[0].image(i) for i in range(4)]
+    images = list(open_stills(config)[0])
     batch = take(video_batches(config, images[0].shape[:2], 40, seed=0), 1)[0]["image"]  # nothing is varied
     from_stills = [[any(np.array_equal(frame, image) for image in images) for frame in pair] for pair in batch]
     assert [both for both in from_stills if both[0] != both[1]] == []
@@ -235,7 +234,7 @@ def make_weighted(tmp_path, weights: str):
 @pytest.mark.parametrize(("weights", "share"), [("", 4 / 16), ("cats=3", 12 / 24), ("cats=0.5,dogs=2", 2 / 26)])
 def test_sets_are_drawn_by_weight_times_size(tmp_path, weights, share):
     config = make_weighted(tmp_path, weights)
-    cats = {still.tobytes() for still in (open_stills(config)[0].image(i) for i in range(4))}
+    cats = {still.tobytes() for still in open_stills(config)[0]}
     batches = take(still_batches(config, (40, 56), 26, seed=0), 12)
     from_cats = np.array([image.tobytes() in cats for batch in batches for image in batch["image"]])
     # The sets are interleaved evenly, not drawn by lot: the count is off by one at most.
@@ -245,7 +244,7 @@ def test_sets_are_drawn_by_weight_times_size(tmp_path, weights, share):
 
 def test_a_set_of_weight_0_is_left_out(tmp_path):
     config = make_weighted(tmp_path, "dogs=0")
-    cats = {still.tobytes() for still in (open_stills(config)[0].image(i) for i in range(4))}
+    cats = {still.tobytes() for still in open_stills(config)[0]}
     assert all(image.tobytes() in cats for image in take(still_batches(config, (40, 56), 8, seed=0), 1)[0]["image"])
     config.still_weights = "dogs=0,cats=0"
     with pytest.raises(InputError, match="no still images to train on"):

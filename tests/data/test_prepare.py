@@ -16,7 +16,7 @@ from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_stills, save
 
 from cosnet_jax.data import prepare as prepare_module
 from cosnet_jax.data.builders.davis16 import Davis16
-from cosnet_jax.data.prepare import prepare, summarise
+from cosnet_jax.data.prepare import describe_prepared, prepare
 from cosnet_jax.errors import InputError
 
 
@@ -237,7 +237,7 @@ def test_sets_of_stills_are_prepared_one_by_one(tmp_path):
 
 def test_the_summary_counts_what_is_prepared(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    assert summarise(folder) == [
+    assert describe_prepared(folder) == [
         "train: 2 sequences, 7 frames, 7 of them annotated",
         "val: 1 sequences, 3 frames, 3 of them annotated",
     ]
@@ -259,7 +259,7 @@ def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
 def test_the_real_davis(tmp_path):
     source = Path(os.environ["COSNET_DATA"]) / "DAVIS"
     (folder,) = prepare("davis16", str(source), str(tmp_path / "prepared"))
-    assert summarise(folder)[0] == "train: 30 sequences, 2079 frames, 2079 of them annotated"
+    assert describe_prepared(folder)[0] == "train: 30 sequences, 2079 frames, 2079 of them annotated"
     index = tfds.builder_from_directory(folder).info.metadata["sequences"]["train"]
     bear = next(entry for entry in index if entry["name"] == "bear")
     record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + 77]

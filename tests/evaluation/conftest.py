@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ class MemorySequence:
     def __init__(self, name: str, masks: list[np.ndarray | None]):
         self.name = name
         self.masks = masks
-        self.frames = tuple(f"{i:05}" for i in range(len(masks)))
+        self.frame_names = tuple(f"{i:05}" for i in range(len(masks)))
         self.annotated = tuple(i for i, mask in enumerate(masks) if mask is not None)
 
     def __len__(self) -> int:
@@ -25,8 +25,8 @@ class MemorySequence:
     def mask(self, i: int) -> np.ndarray | None:
         return self.masks[i]
 
-    def image(self, i: int) -> np.ndarray:
-        return np.full((*self.masks[self.annotated[0]].shape, 3), 100, np.uint8)
+    def read(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [np.full((*self.masks[self.annotated[0]].shape, 3), 100, np.uint8) for _ in indices]
 
 
 @pytest.fixture

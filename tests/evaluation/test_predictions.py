@@ -77,7 +77,7 @@ def sequences(make_sequence):
 
 @pytest.fixture
 def folder(write_masks, sequences):
-    return write_masks({sequence.name: dict.fromkeys(sequence.frames, OTHER) for sequence in sequences})
+    return write_masks({sequence.name: dict.fromkeys(sequence.frame_names, OTHER) for sequence in sequences})
 
 
 def test_complete_predictions_pass(folder, sequences):

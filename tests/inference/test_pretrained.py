@@ -10,8 +10,8 @@ import cosnet_jax
 import evaluate
 from configs import davis16_lite
 from cosnet_jax import cli
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.config import differences
+from cosnet_jax.checkpoints.store import SHIPPED_FILES, SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.config import changed_settings
 from cosnet_jax.video.photograph import photograph_clip
 
 MIB = 2**20
@@ -28,9 +28,9 @@ def maps(clip):
 
 
 def test_the_file_is_small_and_of_the_committed_configuration():
-    assert checkpoints.PRETRAINED.stat().st_size < 12 * MIB
-    _, config = checkpoints.load(checkpoints.PRETRAINED)
-    assert differences(config.model, davis16_lite.get_config().model) == []
+    assert SHIPPED_FILES[SHIPPED_MODEL].stat().st_size < 12 * MIB
+    _, config = load_checkpoint(SHIPPED_MODEL)
+    assert changed_settings(config.model, davis16_lite.get_config().model) == {}
 
 
 def test_the_clip_moves_over_the_photograph(clip):

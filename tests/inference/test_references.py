@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from cosnet_jax.errors import InputError
-from cosnet_jax.inference.references import SAMPLINGS, choose_references, most_references, uses
+from cosnet_jax.inference.references import SAMPLINGS, choose_references, plan_references
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -54,20 +53,25 @@ def test_no_references(sampling):
     assert choose_references(4, 0, sampling).shape == (4, 0)
 
 
-def test_bad_settings_are_named():
-    with pytest.raises(InputError, match="sampling is 'global'; expected one of uniform"):
-        choose_references(4, 1, "global")
-    with pytest.raises(InputError, match="num_references is -1; expected 0 or more"):
-        choose_references(4, -1, "uniform")
+def test_a_hand_worked_plan():
+    """Frames 2 and 5 are segmented: in one way with the references 0 and 3, in another alone."""
+    plan = plan_references(7, [2, 5], [np.array([[0], [3]]), np.zeros((2, 0), int)])
+    assert plan.first_use.tolist() == [2, 7, 2, 5, 7, 5, 7]
+    assert plan.last_use.tolist() == [2, -1, 2, 5, -1, 5, -1]
+    assert plan.in_order == [0, 2, 3, 5]
+    assert [(batch, [rows.tolist() for rows in references]) for batch, references in plan.batches()] == [
+        ([2], [[[0]], [[]]]),
+        ([5], [[[3]], [[]]]),
+    ]
 
 
-def test_uses_of_a_hand_worked_table():
-    """Frames 2 and 5 are segmented; by the first setting with 0 and 3, by the second alone."""
-    first, last = uses(7, [2, 5], [np.array([[0], [3]]), np.zeros((2, 0), int)])
-    assert first.tolist() == [2, 7, 2, 5, 7, 5, 7]
-    assert last.tolist() == [2, -1, 2, 5, -1, 5, -1]
+def test_far_references_are_read_early():
+    plan = plan_references(100, range(100), [choose_references(100, 5, "uniform")])
+    assert plan.early == [10, 30, 50, 60, 70, 90]
+    assert plan_references(100, range(100), [choose_references(100, 5, "consecutive")]).early == []
 
 
-def test_most_references_counts_each_once_a_batch():
-    table = np.array([[0, 1], [0, 2], [1, 2], [3, 3], [4, 5]])
-    assert [most_references(table, size) for size in (1, 2, 3, 5)] == [2, 3, 3, 6]
+def test_each_reference_counts_once_a_batch():
+    indices = np.array([[0, 1], [0, 2], [1, 2], [3, 3], [4, 5]])
+    plans = [plan_references(6, range(5), [indices], size) for size in (1, 2, 3, 5)]
+    assert [plan.max_references for plan in plans] == [[2], [3], [3], [6]]

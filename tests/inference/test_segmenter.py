@@ -10,9 +10,10 @@ import pytest
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
+from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.layers import resize_bilinear
@@ -20,10 +21,15 @@ from cosnet_jax.models.layers import resize_bilinear
 SIZE = (32, 40)
 
 
+def maps(segmenter, video, ways, **others):
+    """The probabilities of each frame in each way."""
+    return (segmented.probabilities for segmented in segmenter.segment(video, ways, **others))
+
+
 @pytest.fixture(scope="module")
 def network():
     model = COSNet(
-        backbone="mobilenet_v2", width=0.35, blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
+        backbone="mobilenet_v2", blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
         input_scaling="unit",
     )  # fmt: skip
     variables = init_variables(model, seed=0)
@@ -84,7 +90,8 @@ def test_without_references_the_encoder_predicts_alone(network, video):
 def test_the_input_is_turned_for_a_tall_video(network, video):
     model, variables = network
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
-    given = next(Segmenter(model, variables, SIZE).stream_settings(tall, [InferenceOptions(1), InferenceOptions(0)]))
+    ways = [InferenceOptions(1), InferenceOptions(0)]
+    given = next(maps(Segmenter(model, variables, SIZE), tall, ways))
     logits = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
     for probability, (pair,) in zip(given, logits, strict=True):
         expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
@@ -117,12 +124,12 @@ def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
 ):
     settings = [InferenceOptions(3, sampling), InferenceOptions(0), InferenceOptions(2, sampling, "prediction")]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
-    expected = list(segmenter.stream_settings(video, settings))
+    expected = list(maps(segmenter, video, settings))
     used = get_network(network[0], SIZE, 3)
     encode = used.encode
     monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     frames = Counted(video)
-    np.testing.assert_array_equal(list(segmenter.stream_settings(frames, settings)), expected)
+    np.testing.assert_array_equal(list(maps(segmenter, frames, settings)), expected)
     assert len(encoded) == 7
     assert frames.passes == 1
     assert frames.picked == picked
@@ -150,7 +157,7 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
         def read(self, indices):
             return [video[index % 7] for index in indices]
 
-    for number, _ in enumerate(Segmenter(*network, SIZE, InferenceOptions(2), batch_size).stream_pairs(Watched())):
+    for number, _ in enumerate(Segmenter(*network, SIZE, InferenceOptions(2), batch_size).segment(Watched())):
         most = max(most, len(alive))
         assert number < 40
     assert most <= held  # those read ahead, in two batches on the device, and with the caller
@@ -158,9 +165,10 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
 
 def test_pairs_are_the_frames_with_their_maps(network, video):
     segmenter = Segmenter(*network, SIZE)
-    frames, maps = zip(*segmenter.stream_pairs(video), strict=True)
+    indices, frames, probabilities = zip(*segmenter.segment(video), strict=True)
+    assert indices == tuple(range(7))
     np.testing.assert_array_equal(frames, video)
-    np.testing.assert_array_equal(maps, segmenter(video))
+    np.testing.assert_array_equal([probability for (probability,) in probabilities], segmenter(video))
 
 
 def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
@@ -174,10 +182,10 @@ def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
 
 def test_several_settings_at_once_are_each_alone(network, video):
     settings = [InferenceOptions(3), InferenceOptions(0), InferenceOptions(2, "consecutive", "prediction")]
-    together = list(Segmenter(*network, SIZE).stream_settings(video, settings))
+    together = list(maps(Segmenter(*network, SIZE), video, settings))
     for number, setting in enumerate(settings):
         alone = Segmenter(*network, SIZE, setting)(video)
-        np.testing.assert_array_equal(np.stack([maps[number] for maps in together]), alone)
+        np.testing.assert_array_equal(np.stack([probabilities[number] for probabilities in together]), alone)
 
 
 WAYS = [
@@ -190,8 +198,8 @@ WAYS = [
 
 @pytest.mark.parametrize("batch_size", [3, 6, None])  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
 def test_batches_and_devices_change_no_map(network, video, batch_size):
-    expected = np.array(list(Segmenter(*network, SIZE, batch_size=1).stream_settings(video, WAYS)))
-    given = np.array(list(Segmenter(*network, SIZE, batch_size=batch_size).stream_settings(video, WAYS)))
+    expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=1), video, WAYS)))
+    given = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, WAYS)))
     assert given.shape == (7, 4, 50, 61)
     np.testing.assert_allclose(given, expected, atol=2e-6)  # float32 rounding
 
@@ -201,7 +209,7 @@ def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
     """Frames with the same references as others, with other ones, and a last batch that is not full."""
     video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)
     settings = [InferenceOptions(5), InferenceOptions(3, "consecutive", "prediction"), InferenceOptions(0)]
-    stream = Segmenter(*network, (33, 40), batch_size=batch_size).stream_settings(video, settings)
+    stream = maps(Segmenter(*network, (33, 40), batch_size=batch_size), video, settings)
     compiled = []
 
     def note(event, *_, **__):
@@ -222,14 +230,12 @@ def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(network, video, batch_size, monkeypatch):
     queries, settings = [1, 2, 6], [InferenceOptions(2), InferenceOptions(2, "random", seed=3)]
-    expected = np.array(list(Segmenter(*network, SIZE, batch_size=batch_size).stream_settings(video, settings)))[
-        queries
-    ]
+    expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, settings)))[queries]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=batch_size), []
     used = get_network(network[0], SIZE, batch_size)
     encode = used.encode
     monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
-    np.testing.assert_allclose(list(segmenter.stream_settings(video, settings, queries)), expected, atol=2e-6)
+    np.testing.assert_allclose(list(maps(segmenter, video, settings, queries=queries)), expected, atol=2e-6)
     tables = [choose_references(7, 2, sampling, 3)[queries] for sampling in ("uniform", "random")]
     assert len(encoded) == len(np.union1d(queries, tables)) < 7
 
@@ -243,7 +249,7 @@ def test_wrong_inputs_are_named(network, video):
     segmenter = Segmenter(*network, SIZE)
     with pytest.raises(InputError, match="the video has no frames"):
         segmenter(video[:0])
-    with pytest.raises(InputError, match=r"references are \[7\]; expected frame indices from 0 to 6"):
+    with pytest.raises(InputError, match=r"references are \[7\]; expected frame numbers from 0 to 6"):
         segmenter(video, references=[7])
     with pytest.raises(InputError, match=r"frame \d is \(50, 61\) uint8; expected \(H, W, 3\) uint8"):
         segmenter(video[..., 0])

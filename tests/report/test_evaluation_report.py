@@ -58,9 +58,9 @@ def test_example_images_show_prediction_and_truth(scored):
     images = example_images(results, sequences, masks, each=1)
     kind, name, frame, score = example_frames(results, each=1)[2]
     video = next(video for video in sequences if video.name == name)
-    i = video.frames.index(frame)
+    i = video.frame_names.index(frame)
     prediction = np.asarray(PillowImage.open(masks / name / f"{frame}.png")) > 0
-    np.testing.assert_array_equal(images[2].pixels, comparison(video.image(i), prediction, video.mask(i)))
+    np.testing.assert_array_equal(images[2].pixels, comparison(video.read([i])[0], prediction, video.mask(i)))
     assert images[2].caption == f"{kind}: {name}, frame {frame}, J {100 * score:.1f}"
 
 

@@ -10,6 +10,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from tiny_network import make_tiny
 
 import evaluate
 import train
@@ -18,6 +19,7 @@ from cosnet_jax.checkpoints import store as checkpoints
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
@@ -31,8 +33,7 @@ def tiny():
     config = synthetic.get_config("smoke")
     config.batch_size = 4
     config.size = (32, 32)
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config)
     config.data.synthetic.update({"num_videos": 3, "num_val_videos": 2, "num_frames": 4, "num_stills": 5})
     config.data.synthetic.size = (32, 32)
     config.total_steps = 6
@@ -46,7 +47,7 @@ def start_training(workdir):
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
     command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}"]
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -55,7 +56,7 @@ def final_state(workdir):
     config = tiny()
     variables = init_variables(build_model(config.model), config.seed)
     like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
-    folder = checkpoints.Checkpoints(workdir / checkpoints.LATEST, keep=2)
+    folder = checkpoints.CheckpointFolder(workdir / checkpoints.LATEST, keep=2)
     state, _ = folder.restore(folder.latest_step(), like)
     folder.close()
     return jax.device_get(state)
@@ -83,7 +84,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path):
     again = start_training(workdir)
     output, _ = again.communicate()
     assert again.returncode == 0
-    assert "going on from step 4" in output
+    assert "continues from step 4" in output
     given, expected = final_state(workdir), final_state(trained)
     assert expected.step == 6
     jax.tree.map(np.testing.assert_array_equal, given, expected)
@@ -97,7 +98,7 @@ def test_training_leaves_log_configuration_and_best_checkpoint(trained):
     assert {record["kind"] for record in records} == {"still", "video", "validation"}
     assert all(np.isfinite(record["loss"]) for record in records if "loss" in record)
     assert json.loads((trained / "config.json").read_text())["total_steps"] == 6
-    assert checkpoints.find(trained).parent.name == checkpoints.BEST
+    assert checkpoints.find_checkpoint(trained).parent.name == checkpoints.BEST
     assert list((trained / "tensorboard").iterdir())
 
 
@@ -132,13 +133,12 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config = tiny()
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
     evaluate.evaluate(config, tmp_path, str(trained), None)
-    segmenter = evaluate.make_segmenter(config, str(trained))
+    variables, _ = checkpoints.load_checkpoint(trained)
     params = crf.CRFParams(bilateral_sxy=4.0)
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
-        segmenter.setting = segmenter.setting._replace(num_references=count)
+        segmenter = Segmenter.from_config(config, variables, num_references=count)
         for sequence in open_sequences("synthetic", "val", config.data):
-            images = np.stack([sequence.image(index) for index in range(len(sequence))])
-            for name, image, probability in zip(sequence.frames, images, segmenter(images), strict=True):
+            for name, (_, image, (probability,)) in zip(sequence.frame_names, segmenter.segment(sequence), strict=True):
                 mask = cv2.imread(str(tmp_path / folder / sequence.name / f"{name}.png"), cv2.IMREAD_UNCHANGED)
                 np.testing.assert_array_equal(mask > 0, crf.refine(image, probability, params) > 0.5)
     config.inference.crf.bilateral_sxy = 0.0

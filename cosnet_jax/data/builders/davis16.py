@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 
 RESOLUTION = "480p"
 SPLITS = ("train", "val")

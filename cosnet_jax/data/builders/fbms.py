@@ -10,7 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan, natural_order
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
+from cosnet_jax.files import natural_key
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
@@ -62,7 +63,7 @@ class Definition(NamedTuple):
 
 
 def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
-    images = sorted((p for p in sequence.glob("*.jpg") if not p.name.startswith(".")), key=natural_order)
+    images = sorted((p for p in sequence.glob("*.jpg") if not p.name.startswith(".")), key=natural_key)
     truth = sequence / "GroundTruth"
     if not images:
         scan.problems.append(f"{sequence} holds no frames: expected *.jpg")
@@ -109,7 +110,7 @@ def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path
     by_stem = {image.stem: image for image in images}
     by_number = {_last_number(image.stem): image for image in images}
     masks = {}
-    for path in sorted((*truth.glob("*.pgm"), *truth.glob("*_gt.ppm")), key=natural_order):
+    for path in sorted((*truth.glob("*.pgm"), *truth.glob("*_gt.ppm")), key=natural_key):
         if "PROB" in path.name or path.name.startswith("."):
             continue
         stem = path.stem.removesuffix("_gt")

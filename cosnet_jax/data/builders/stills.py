@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.still_images import StillImages, find_layout
+from cosnet_jax.data.builders.image_mask_pairs import ImageMaskPairs, find_layout
 from cosnet_jax.errors import InputError
 
 
-class Stills(StillImages):
+class Stills(ImageMaskPairs):
     """A set of still images of the user's own: `images/*` and `masks/*` or `saliencymaps/*` with equal stems.
 
     The layout with `saliencymaps` is the one that the authors' released code expects of MSRA10K and DUT-OMRON.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -227,16 +226,3 @@ def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]
         yield from results
     finally:
         results.close()
-
-
-def natural_order(path: Path) -> list[tuple[bool, int, str]]:
-    """A sorting key for paths that puts frame 9 before frame 10.
-
-    Args:
-      path: any path.
-
-    Returns:
-      Its text and its numbers, in turn.
-    """
-    parts = re.split(r"(\d+)", str(path))
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

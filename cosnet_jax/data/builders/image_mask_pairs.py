@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 from cosnet_jax.video.images import IMAGE_SUFFIXES
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
-class StillImages(FramesBuilder, skip_registration=True):
+class ImageMaskPairs(FramesBuilder, skip_registration=True):
     """A set of still images as one sequence in the split "train"; masks can be soft: foreground is above 127."""
 
     # Folders of images and masks that the source can have, relative to it; where both are one, masks are the PNG files.

@@ -1,0 +1,38 @@
+"""`cosnet compare`: the differences from PyTorch, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+
+from cosnet_jax.config import MIN_SIZE
+from cosnet_jax.errors import InputError
+from cosnet_jax.interop.parity import compare_with_torch
+
+EXAMPLE = "cosnet compare co_attention.pth --size 473 473"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("weights", metavar="WEIGHTS.pth", help="weights of the released COSNet or group model")
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=(97, 97), metavar=("H", "W"), help="size of the frames (97 97)"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=2e-5, help="largest difference, relative to a stage's largest value (2e-5)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table; the status is 1 if a difference is above the tolerance."""
+    if min(arguments.size) < MIN_SIZE:
+        raise InputError(f"--size is {tuple(arguments.size)}; expected at least {MIN_SIZE} pixels either way")
+    rows = compare_with_torch(arguments.weights, tuple(arguments.size))
+    print(f"{'stage':<12}{'absolute':>12}{'relative':>12}")
+    for row in rows:
+        above = "  above the tolerance" if not row.relative <= arguments.tolerance else ""
+        print(f"{row.stage:<12}{row.absolute:>12.1e}{row.relative:>12.1e}{above}")
+    worst = max(rows, key=lambda row: row.relative)
+    agrees = all(row.relative <= arguments.tolerance for row in rows)
+    print(f"largest relative difference {worst.relative:.1e} ({worst.stage}), tolerance {arguments.tolerance:.1e}")
+    print("agrees with PyTorch" if agrees else "differs from PyTorch")
+    return 0 if agrees else 1

@@ -1,0 +1,22 @@
+"""`cosnet export`: a checkpoint of the released architecture to PyTorch weights."""
+
+from __future__ import annotations
+
+import argparse
+
+from cosnet_jax.interop.convert import export
+
+EXAMPLE = "cosnet export out/released --output weights.pth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or the working directory of a training")
+    parser.add_argument("--output", required=True, metavar="WEIGHTS.pth", help="the file to write")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports."""
+    export(arguments.checkpoint, arguments.output)
+    print(arguments.output)
+    return 0

@@ -1,0 +1,48 @@
+"""Looks inside the network: where a pixel finds its answer in the references, and how far the gates open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.models.cosnet import COSNet, flatten
+
+
+def attention_maps(
+    model: COSNet, variables: dict[str, Any], clip: np.ndarray, size: tuple[int, int], pixel: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the co-attention of one pixel, and the gates of its frame.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      clip: (1 + N, H, W, 3) uint8 RGB: the frame, then its references.
+      size: (height, width) of the network's input.
+      pixel: (y, x) in the frame.
+
+    Returns:
+      The attention (N, h', w'), which sums to 1 over each reference (a column of S_c, Eq. 6), and the gates (N, h, w)
+      of the frame's summaries over each reference (Eq. 8).
+    """
+
+    @jax.jit
+    def encode(frame):
+        return model.apply(variables, resize_antialiased(frame[None], size), method="encode")
+
+    features = jnp.concatenate([encode(frame) for frame in clip])
+    count, height, width = len(clip) - 1, *features.shape[1:3]
+    queries = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
+    keys = model.apply(variables, features[1:], method="keys")
+    row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
+    query = queries[0, row * width + column]
+    affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
+    shape = [-(-length // model.reference_pooling) for length in (height, width)]
+    attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
+    values = model.apply(variables, features[1:], method="values")
+    _, sown = model.apply(variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"])
+    gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
+    return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

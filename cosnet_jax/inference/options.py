@@ -1,0 +1,72 @@
+"""How a video is segmented: number, choice and fusion of the references."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference.references import SAMPLINGS
+from cosnet_jax.models import cosnet
+
+FUSIONS = ("prediction", *cosnet.FUSIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceOptions:
+    """How each frame is compared with its references.
+
+    Attributes:
+      num_references: N; 0 takes the encoder's own prediction.
+      sampling: "uniform", "random" or "consecutive", see `choose_references`.
+      fusion: "prediction" averages the predictions of the references. The others are those of `COSNet.attend`:
+        "summary" averages the attention summaries (Eq. 13), "group" and "group_released" attend to all references at
+        once.
+      seed: seed of random sampling.
+
+    Raises:
+      InputError: for an unknown sampling or fusion, or a negative N.
+    """
+
+    num_references: int = 5
+    sampling: str = "uniform"
+    fusion: str = "summary"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.num_references < 0:
+            raise InputError(f"inference.num_references is {self.num_references}; expected 0 or more")
+        if self.sampling not in SAMPLINGS:
+            raise InputError(f"inference.sampling is {self.sampling!r}; expected one of {', '.join(SAMPLINGS)}")
+        if self.fusion not in FUSIONS:
+            raise InputError(f"inference.fusion is {self.fusion!r}; expected one of {', '.join(FUSIONS)}")
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ConfigDict,
+        *,
+        num_references: int | None = None,
+        sampling: str | None = None,
+        fusion: str | None = None,
+        seed: int | None = None,
+    ) -> InferenceOptions:
+        """Reads the options from a configuration, as every program does.
+
+        Args:
+          config: the whole configuration, e.g. a checkpoint's own; `inference` and `seed` are read.
+          num_references, sampling, fusion, seed: replace what the configuration says; None keeps it.
+
+        Returns:
+          The options.
+        """
+        inference = config.inference
+        given = {"num_references": num_references, "sampling": sampling, "fusion": fusion, "seed": seed}
+        configured = {
+            "num_references": inference.num_references,
+            "sampling": inference.sampling,
+            "fusion": inference.fusion,
+            "seed": config.seed,
+        }
+        return cls(**{name: configured[name] if value is None else value for name, value in given.items()})

@@ -1,0 +1,111 @@
+"""Times the steps of a training and writes their metrics, without making the device wait for the host."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from cosnet_jax import parallel
+from cosnet_jax.errors import InputError
+from cosnet_jax.training.metric_log import MetricLog
+
+
+class StepLog:
+    """The running record of the steps, used while the loop always has one step under way.
+
+    The metrics of a step are read when the next step was handed to the device. So the device never waits for the host,
+    and every record still has the number of its own last step and the time that its own steps took.
+    """
+
+    def __init__(self, log: MetricLog, every: int, last_step: int, learning_rate: Callable[[int], float]):
+        """Starts the clock.
+
+        Args:
+          log: takes the records.
+          every: a record is written at multiples of this number of steps.
+          last_step: the last step of the training, which ends a record too.
+          learning_rate: step -> learning rate, on the host.
+        """
+        self._log, self._every, self._last_step, self._learning_rate = log, every, last_step, learning_rate
+        self._running: tuple[int, str, Any] | None = None
+        self._finished: list[tuple[str, Any]] = []
+        self._waited, self._since = 0.0, time.monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time of a block as waiting for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Finishes the running step, and leaves the time of a block (a validation, say) out of the record."""
+        self.finish()
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
+
+    def add(self, step: int, kind: str, metrics: Any) -> None:
+        """Notes a step that was handed to the device, and waits for the one before it.
+
+        Args:
+          step: steps done when it ends, from 1.
+          kind: "still" or "video".
+          metrics: its scalars, on the device.
+        """
+        previous, self._running = self._running, (step, kind, metrics)
+        if previous:
+            self._finish(*previous)
+        if step == self._last_step:
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits for the running step, if there is one."""
+        running, self._running = self._running, None
+        if running:
+            self._finish(*running)
+
+    def _finish(self, step: int, kind: str, metrics: Any) -> None:
+        jax.block_until_ready(metrics)
+        self._finished.append((kind, metrics))
+        stop_at_nan(step, kind, metrics)
+        if step % self._every == 0 or step == self._last_step:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        now = time.monotonic()
+        elapsed, finished = now - self._since, parallel.gather(self._finished)
+        extra = {
+            "learning_rate": self._learning_rate(step - 1),
+            "seconds_per_step": elapsed / len(finished),
+            "waiting_for_data": min(self._waited / elapsed, 1.0),
+        }
+        self._finished, self._waited, self._since = [], 0.0, now
+        for kind in sorted({kind for kind, _ in finished}):
+            records = [metrics for name, metrics in finished if name == kind]
+            means = {name: sum(record[name] for record in records) / len(records) for name in records[0]}
+            self._log.write(step, kind, {**means, **extra})
+            speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
+            parallel.say(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
+
+
+def stop_at_nan(step: int, kind: str, metrics: Any) -> None:
+    """Raises an InputError that names the parts of a step's loss that are NaN or infinite, if there are any.
+
+    A step whose gradients are not finite has `finite` = 0, though its loss may be.
+    """
+    values = parallel.gather(metrics)
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if values.get("finite", 1.0) < 1 and not broken:
+        broken = ["the gradients"]
+    if broken:
+        raise InputError(
+            f"step {step}: {', '.join(broken)} of the {kind} step not finite; the last checkpoint is from before. "
+            "Expected finite values: try a smaller optimizer.learning_rate"
+        )

@@ -1,0 +1,49 @@
+"""The working directory of a training: whose configuration it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import atomic_write, writable_folder
+
+CONFIG_FILE = "config.json"
+# Settings that may differ between the runs of one training; all others decide its result.
+FREE_SETTINGS = (
+    "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "distributed",
+    "init", "inference", "data.data_dir", "data.threads", "data.eval_dataset", "data.eval_split",
+)  # fmt: skip
+
+
+def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes the configuration into a working directory, after comparing it with the one that is there.
+
+    Args:
+      config: the whole configuration.
+      workdir: the folder; it is made if need be.
+
+    Raises:
+      InputError: the folder holds a training with another configuration, or it cannot be written.
+    """
+    path = writable_folder(workdir) / CONFIG_FILE
+    if path.is_file():
+        try:
+            stored = upgrade_config(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is not a readable configuration ({error})") from None
+        changes = changed_settings(stored, config)
+        decisive = {key: change for key, change in changes.items() if not is_free(key)}
+        if decisive:
+            changed = describe_changes(decisive)
+            raise InputError(f"{workdir} holds a training with another configuration ({changed}); expected a new one")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+
+
+def is_free(key: str) -> bool:
+    """Returns whether a setting (dotted key) may change between the runs of one training."""
+    return key.endswith(".source") or any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)

@@ -1,0 +1,27 @@
+"""Options of inference: what a configuration says, what replaces it, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs import davis16_released
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference.options import InferenceOptions
+
+
+def test_options_left_out_are_the_configurations():
+    config = davis16_released.get_config()
+    config.seed = 7
+    assert InferenceOptions.from_config(config) == InferenceOptions(5, "random", "prediction", 7)
+    changed = InferenceOptions.from_config(config, num_references=0, fusion="group")
+    assert changed == InferenceOptions(0, "random", "group", 7)
+
+
+def test_wrong_options_are_named():
+    for options, message in (
+        ({"sampling": "global"}, "sampling is 'global'; expected one of uniform"),
+        ({"num_references": -1}, "num_references is -1; expected 0 or more"),
+        ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
+    ):
+        with pytest.raises(InputError, match=message):
+            InferenceOptions(**options)

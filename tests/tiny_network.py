@@ -1,0 +1,32 @@
+"""The tiny network that the tests share: compiled in seconds, with every kind of layer that the small model has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cosnet_jax.checkpoints.store import CheckpointFolder
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state
+
+TINY_MODEL = {"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4}
+
+
+def make_tiny(config: ConfigDict, **data) -> ConfigDict:
+    """Gives a configuration the tiny network and changes its `data` section."""
+    config.model.update({"backbone": "mobilenet_v2", "input_scaling": "unit", **TINY_MODEL})
+    config.model.aspp_rates = (2,)
+    config.data.update(data)
+    return config
+
+
+def write_checkpoint(config: ConfigDict, folder: Path, step: int = 0) -> Path:
+    """Writes a checkpoint of a configuration's network as it is initialised."""
+    variables = init_variables(build_model(config.model), config.seed)
+    state = init_state(variables, make_optimizer(config.optimizer, variables["params"], 1))
+    writer = CheckpointFolder(folder, keep=1)
+    writer.save(step, state, config, {})
+    writer.close()
+    return folder
