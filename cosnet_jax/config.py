@@ -75,7 +75,7 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
     """Returns the settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in config.items():
         nested = isinstance(value, ConfigDict)
         flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,13 +80,15 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     chosen = [choose_frames(sequence, protocol, config.validate_frames) for sequence in sequences]
     settings = [dataclasses.replace(base, **{key: getattr(line, key) for key in VARIED}) for line in RELEASE_SETTINGS]
     examples = track(segmented(segmenter, sequences, chosen), "searching", sum(map(len, chosen)))
-    scores = crf.score_settings(examples, [None, *settings])  # of the maps as they are first, (10, frames)
+    scores = crf.score_settings(examples, [None, *settings])  # (sequence, frame) -> J without CRF, J of each setting
 
-    starts = np.cumsum([0, *map(len, chosen)])
-    per_sequence = [[row[start:stop].mean() for start, stop in itertools.pairwise(starts)] for row in scores]
+    per_sequence = [
+        [float(np.mean(row)) for row in zip(*(scores[sequence.name, index] for index in indices), strict=True)]
+        for sequence, indices in zip(sequences, chosen, strict=True)
+    ]
     without, *with_crf = [
-        {"J": float(np.mean(row)), "per_sequence": {s.name: float(J) for s, J in zip(sequences, row, strict=True)}}
-        for row in per_sequence
+        {"J": float(np.mean(row)), "per_sequence": {s.name: J for s, J in zip(sequences, row, strict=True)}}
+        for row in zip(*per_sequence, strict=True)
     ]
     results = {
         "dataset": dataset,
@@ -118,11 +119,11 @@ def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
 
 def segmented(
     segmenter: Segmenter, sequences: Sequence, chosen: Sequence[Sequence[int]]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields image, probability and truth of the chosen frames of each sequence."""
+) -> Iterator[tuple[tuple[str, int], np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields (sequence name, frame number), image, probability and ground truth of the chosen frames."""
     for sequence, indices in zip(sequences, chosen, strict=True):
         for index, frame, (probability,) in segmenter.segment(sequence, queries=indices):
-            yield frame, probability, sequence.mask(index)
+            yield (sequence.name, index), frame, probability, sequence.mask(index)
 
 
 def describe(results: dict) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def segment(
 
 def frames_and_maps(
     segmented: Iterable[Segmented], params: crf.CRFParams | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[tuple[np.ndarray, np.ndarray]]:
     """Yields each frame with its probability map; with `params` a CRF sharpens the maps, a few frames ahead."""
     if params is None:
         yield from ((frame, maps[0]) for _, frame, maps in segmented)

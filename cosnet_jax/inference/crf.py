@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -114,7 +114,7 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
 
 def refine_stream(
     items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
-) -> Iterator[tuple[Key, np.ndarray]]:
+) -> Generator[tuple[Key, np.ndarray]]:
     """Refines a stream of frames in threads or processes, in order, while the caller makes the next ones.
 
     Args:
@@ -175,7 +175,7 @@ def _score(
     return [jaccard((next(refined) if params else probability) > 0.5, truth) for params in settings]
 
 
-def _map(backend: str) -> Callable[..., Iterator[tuple[Key, Any]]]:
+def _map(backend: str) -> Callable[..., Generator[tuple[Any, Any]]]:
     """Returns what runs a backend in parallel: pydensecrf holds the GIL, the other releases it."""
     return map_in_processes if backend == "pydensecrf" else map_in_threads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ Key = TypeVar("Key")
 
 def map_in_threads(
     function: Callable, tasks: Iterable[tuple[Key, tuple]], workers: int | None = None
-) -> Iterator[tuple[Key, Any]]:
+) -> Generator[tuple[Key, Any]]:
     """Calls `function(*arguments)` for each task in threads and yields the results in the order of the tasks.
 
     The threads take up to `2 * workers` tasks ahead of the results. They end with the iterator.

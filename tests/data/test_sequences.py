@@ -39,7 +39,7 @@ def test_the_source_is_needed_only_once(davis, tmp_path):
     assert open_sequences("davis16", "val", make_config(tmp_path / "prepared")) == first
 
 
-def test_a_sequence_opened_before_a_change_is_not_mixed_up_with_one_after(davis, tmp_path):
+def test_a_sequence_opened_after_a_change_reads_the_new_records(davis, tmp_path):
     config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
     before = open_sequences("davis16", "val", config)[0].read([0])[0]
     save(davis / "JPEGImages/480p/camel/00000.jpg", draw_image(99), quality=95)
@@ -48,10 +48,10 @@ def test_a_sequence_opened_before_a_change_is_not_mixed_up_with_one_after(davis,
 
 
 @pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
-def test_sequences_are_cheap_to_send_and_read_the_same_there(davis, tmp_path, dataset):
+def test_sequences_are_small_when_pickled_and_read_the_same_afterwards(davis, tmp_path, dataset):
     config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
     sequence = open_sequences(dataset, "val", config)[0]
-    sequence.read([0])  # whatever this opens must not be sent along
+    sequence.read([0])  # the open files must not be pickled
     sent = pickle.dumps(sequence)
     assert len(sent) < 2000
     received = pickle.loads(sent)

@@ -17,7 +17,7 @@ def settings(**changes) -> ConfigDict:
     )
 
 
-def test_videos_have_the_numbers_asked_for():
+def test_videos_have_the_configured_numbers():
     train, val = open_videos("train", settings()), open_videos("val", settings())
     assert [video.name for video in train] == [f"train{n:04d}" for n in range(4)]
     assert [video.name for video in val] == [f"val{n:04d}" for n in range(3)]
@@ -68,7 +68,7 @@ def test_stills_show_one_object():
     assert len(seen) == 12
 
 
-def test_numbers_outside():
+def test_an_index_out_of_range_is_an_error():
     with pytest.raises(IndexError, match="no frame 6 in a video of 6 frames"):
         open_videos("val", settings())[0].read([6])
     with pytest.raises(IndexError, match="no frame -1 in a video of 12 frames"):
@@ -76,11 +76,11 @@ def test_numbers_outside():
 
 
 @pytest.mark.parametrize("key", ["num_videos", "num_val_videos", "num_frames", "num_stills"])
-def test_nothing_to_draw(key):
+def test_a_number_of_0_is_an_error(key):
     with pytest.raises(InputError, match=rf"config.data.synthetic.{key} is 0: expected at least 1"):
         open_videos("train", settings(**{key: 0}))
 
 
-def test_too_small():
+def test_too_small_frames_are_an_error():
     with pytest.raises(InputError, match=r"synthetic.size is \(8, 96\): expected at least \(16, 16\)"):
         open_stills(settings(size=(8, 96)))

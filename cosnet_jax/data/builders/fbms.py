@@ -44,7 +44,10 @@ class Fbms(FramesBuilder):
 
     @classmethod
     def read_mask(cls, path: Path) -> np.ndarray | None:
-        """Everything but the background: region 0 of the definition file, else black in .pgm and white in .ppm."""
+        """Reads a mask: every pixel that is not background is foreground.
+
+        The background is region 0 of the definition file. Without that file it is black in .pgm and white in .ppm.
+        """
         labels = _read_labels(path)
         if labels is None:
             return None
@@ -56,10 +59,10 @@ class Fbms(FramesBuilder):
 
 
 class Definition(NamedTuple):
-    """What a `.dat` file says."""
+    """The contents of a `.dat` file."""
 
     background: int | None  # label of region 0
-    annotations: list[tuple[int, str, str]]  # number of the frame, name of its ground truth, name of its image
+    annotations: list[tuple[int, str, str]]  # frame index, file name of the ground truth, file name of the image
 
 
 def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
@@ -83,7 +86,7 @@ def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
 
 
 def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[Path, Path]:
-    """Which image each ground truth of the definition file belongs to: by the image's name, else by its number."""
+    """Maps images to the ground truth that the definition file lists: by the image's name, else by its index."""
     by_stem = {image.stem: image for image in images}
     masks = {}
     for number, truth_name, image_name in _read_definition(definition).annotations:
@@ -106,7 +109,7 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
 
 
 def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path]:
-    """Which image each ground truth belongs to without a definition file: by equal names, else by equal numbers."""
+    """Maps images to ground truth if there is no definition file: by equal names, else by equal numbers."""
     by_stem = {image.stem: image for image in images}
     by_number = {_last_number(image.stem): image for image in images}
     masks = {}
@@ -132,7 +135,7 @@ def _find_definition(truth: Path) -> Path | None:
 
 
 def _read_definition(path: Path) -> Definition:
-    """Reads the lines "Something:" that are each followed by a value."""
+    """Reads a definition file: lines "Title:", each followed by a line with the value."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
     background = None
     annotations = []
@@ -151,7 +154,7 @@ def _read_definition(path: Path) -> Definition:
 
 
 def _read_labels(path: Path) -> np.ndarray | None:
-    """The label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
+    """Reads the label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
     stored = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim == 2:
         return stored
