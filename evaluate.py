@@ -98,7 +98,7 @@ def segment_all(
 ) -> None:
     """Writes the masks of all sequences, 0 or 255, into `masks`, and those of N = 0 into `single_frame`.
 
-    With `params`, a CRF sharpens both kinds of maps before, in other processes while the network goes on.
+    With `params`, a CRF sharpens both kinds of maps before, in parallel to the network.
     """
     ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
 

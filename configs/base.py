@@ -115,6 +115,7 @@ def get_config() -> ConfigDict:
     config.inference.crf.bilateral_srgb = 7.0  # grey levels
     config.inference.crf.bilateral_compat = 9.0  # its weight
     config.inference.crf.iterations = 5
+    config.inference.crf.backend = "jax"  # jax | pydensecrf
     config.inference.crf.normalise = True  # stretch each frame's probabilities to [0, 1] first
 
     config.evaluation = ConfigDict()

@@ -65,11 +65,11 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       The table, in Markdown, and the best setting as flags.
 
     Raises:
-      InputError: if the data or the checkpoint do not fit, or pydensecrf2 is not installed.
+      InputError: if the data or the checkpoint do not fit, or the backend of the CRF is not installed.
     """
     check_config(config)
     base = crf.params_from_config(config.inference.crf)
-    crf.check_installed()
+    crf.check_installed(base)
     workdir = writable_folder(workdir)
     variables = load_checkpoint_for(config, checkpoint)
     segmenter = Segmenter.from_config(config, variables)

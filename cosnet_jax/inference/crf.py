@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Generator, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.thread_pool import map_in_threads
 from cosnet_jax.processes import map_in_processes
 
 Key = TypeVar("Key")
+BACKENDS = ("jax", "pydensecrf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,7 @@ class CRFParams:
       bilateral_compat: weight of the appearance kernel.
       iterations: number of mean-field steps.
       normalise: whether each frame's probabilities are stretched to [0, 1] first.
+      backend: "jax" (`dense_crf`), or "pydensecrf", the reference, which needs the package pydensecrf2.
     """
 
     gaussian_sxy: float = 1.0
@@ -44,8 +47,11 @@ class CRFParams:
     bilateral_compat: float = 9.0
     iterations: int = 5
     normalise: bool = True
+    backend: str = "jax"
 
     def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise InputError(f"crf.backend is {self.backend!r}; expected {' or '.join(BACKENDS)}")
         for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
             if not getattr(self, name) > 0:
                 raise InputError(f"crf.{name} must be above 0, not {getattr(self, name)}")
@@ -71,11 +77,11 @@ def configured(config: ConfigDict) -> CRFParams | None:
       The parameters, or None where the CRF is not enabled.
 
     Raises:
-      InputError: a value is out of range, or pydensecrf2 is not installed.
+      InputError: a value is out of range, or the backend is not installed.
     """
     params = params_from_config(config)
     if config.enabled:
-        check_installed()
+        check_installed(params)
     return params if config.enabled else None
 
 
@@ -100,17 +106,99 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
       float32 (H, W), the refined probability of the foreground.
 
     Raises:
-      InputError: the shapes differ, the map is not finite, or pydensecrf2 is not installed.
+      InputError: the shapes differ, the map is not finite, the kernels are too narrow for a frame of this size, or the
+        backend is not installed.
     """
-    densecrf, utils = _pydensecrf()
+    return _refine_all(image, probability, [params])[0]
+
+
+def refine_stream(
+    items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
+) -> Generator[tuple[Key, np.ndarray]]:
+    """Refines a stream of frames in threads or processes, in order, while the caller makes the next ones.
+
+    Args:
+      items: a key, an image and a probability map per frame, the last two as `refine` takes them. The key is only
+        passed on. Items are taken up to `2 * workers` frames ahead.
+      params: the parameters.
+      workers: number of threads ("jax") or processes ("pydensecrf"); None or 0 for one per core.
+
+    Returns:
+      An iterator over the key and the refined map, float32 (H, W), of each frame. The workers end with the iterator.
+
+    Raises:
+      InputError: the backend is not installed; or, while iterating, as `refine`.
+    """
+    check_installed(params)
+    tasks = ((key, (image, probability)) for key, image, probability in items)
+    return _map(params.backend)(functools.partial(refine, params=params), tasks, workers)
+
+
+def score_settings(
+    examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
+    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
+    workers: int | None = None,
+) -> dict[Key, list[float]]:
+    """Scores parameter settings on frames with ground truth, for a search on a validation set.
+
+    Args:
+      examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
+        ground truth bool (H, W). No key occurs twice.
+      settings: the settings to compare, all of one backend, None for the maps without CRF; by default the release's
+        nine.
+      workers: as in `refine_stream`.
+
+    Returns:
+      For each key, in the order of the examples, the region similarity J of the map above 0.5 for each setting. Average
+      over the examples as the benchmark does (over a sequence's frames, then over sequences).
+
+    Raises:
+      InputError: the backend is not installed, or as `refine`.
+    """
+    present = [params for params in settings if params]
+    for params in present:
+        check_installed(params)
+    tasks = ((key, (*example, settings)) for key, *example in examples)
+    return dict(_map(present[0].backend if present else "jax")(_score, tasks, workers))
+
+
+def check_installed(params: CRFParams) -> None:
+    """Raises an InputError if the backend of the parameters is not installed."""
+    if params.backend == "pydensecrf":
+        _pydensecrf()
+
+
+def _score(
+    image: np.ndarray, probability: np.ndarray, truth: np.ndarray, settings: Sequence[CRFParams | None]
+) -> list[float]:
+    refined = iter(_refine_all(image, probability, [params for params in settings if params]))
+    return [jaccard((next(refined) if params else probability) > 0.5, truth) for params in settings]
+
+
+def _map(backend: str) -> Callable[..., Generator[tuple[Any, Any]]]:
+    """Returns what runs a backend in parallel: pydensecrf holds the GIL, the other releases it."""
+    return map_in_processes if backend == "pydensecrf" else map_in_threads
+
+
+def _refine_all(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> list[np.ndarray]:
+    """Refines a map with each of some settings; see `refine`."""
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8 or not image.size:
         given = f"{image.dtype} {image.shape} and {probability.shape}"
         raise InputError(f"the CRF needs a uint8 (H, W, 3) image and an (H, W) map, not {given}")
-    height, width = probability.shape
     foreground = np.asarray(probability, np.float32)
-    low, high = foreground.min(), foreground.max()
-    if not np.isfinite(low + high):
+    if not np.isfinite(foreground.min() + foreground.max()):
         raise InputError("the CRF needs finite probabilities")
+    if all(params.backend == "jax" for params in settings):
+        from cosnet_jax.inference import dense_crf  # imports Numba
+
+        return [np.asarray(refined) for refined in dense_crf.refine(image, foreground, settings)]
+    return [_refine_by_pydensecrf(image, foreground, params) for params in settings]
+
+
+def _refine_by_pydensecrf(image: np.ndarray, foreground: np.ndarray, params: CRFParams) -> np.ndarray:
+    densecrf, utils = _pydensecrf()
+    height, width = foreground.shape
+    low, high = foreground.min(), foreground.max()
     if params.normalise and low < high:  # a constant map has nothing to stretch
         foreground = (foreground - low) / (high - low)
     field = densecrf.DenseCRF2D(width, height, 2)
@@ -129,69 +217,9 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
     return marginals[1].reshape(height, width)
 
 
-def refine_stream(
-    items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
-) -> Generator[tuple[Key, np.ndarray]]:
-    """Refines a stream of frames in worker processes, in order, while the caller makes the next ones.
-
-    Args:
-      items: a key, an image and a probability map per frame, the last two as `refine` takes them. The key is only
-        passed on. Items are taken up to `2 * workers` frames ahead.
-      params: the parameters.
-      workers: number of processes; None or 0 for one per core.
-
-    Returns:
-      An iterator over the key and the refined map, float32 (H, W), of each frame. The processes end with the iterator.
-
-    Raises:
-      InputError: pydensecrf2 is not installed; or, while iterating, as `refine`.
-    """
-    check_installed()
-    tasks = ((key, (image, probability)) for key, image, probability in items)
-    return map_in_processes(functools.partial(refine, params=params), tasks, workers)
-
-
-def score_settings(
-    examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
-    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
-    workers: int | None = None,
-) -> dict[Key, list[float]]:
-    """Scores parameter settings on frames with ground truth, for a search on a validation set.
-
-    Args:
-      examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
-        ground truth bool (H, W). No key occurs twice.
-      settings: the settings to compare, None for the maps without CRF; by default the release's nine.
-      workers: number of processes; None or 0 for one per core.
-
-    Returns:
-      For each key, in the order of the examples, the region similarity J of the map above 0.5 for each setting. Average
-      over the examples as the benchmark does (over a sequence's frames, then over sequences).
-
-    Raises:
-      InputError: pydensecrf2 is not installed, or as `refine`.
-    """
-    check_installed()
-    tasks = ((key, (*example, params)) for key, *example in examples for params in settings)
-    scores: dict[Key, list[float]] = {}
-    for key, score in map_in_processes(_score, tasks, workers):
-        scores.setdefault(key, []).append(score)
-    return scores
-
-
-def check_installed() -> None:
-    """Raises an InputError if pydensecrf2 is not installed."""
-    _pydensecrf()
-
-
-def _score(image: np.ndarray, probability: np.ndarray, truth: np.ndarray, params: CRFParams | None) -> float:
-    refined = probability if params is None else refine(image, probability, params)
-    return jaccard(refined > 0.5, truth)
-
-
 def _pydensecrf():
     try:
         from pydensecrf import densecrf, utils
     except ImportError as error:
-        raise InputError("the CRF needs the package pydensecrf2: pip install pydensecrf2") from error
+        raise InputError("crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2") from error
     return densecrf, utils

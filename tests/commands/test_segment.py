@@ -84,7 +84,6 @@ def test_several_inputs_have_a_folder_each(checkpoint, folder, frames, tmp_path)
 
 
 def test_the_crf_refines_what_the_network_says(checkpoint, folder, frames, tmp_path):
-    pytest.importorskip("pydensecrf")
     segment([folder], tmp_path / "out", checkpoint, refine=True, save_probabilities=True, save_overlay=False)
     expected = [crf.refine(*pair) for pair in zip(frames, Segmenter.from_checkpoint(checkpoint)(frames), strict=True)]
     found = [read(tmp_path / "out" / "probabilities" / f"frame{number}.png") / 65535 for number in range(8, 14)]
@@ -215,7 +214,9 @@ def test_what_an_earlier_run_wrote_stays_whole(checkpoint, folder, tmp_path):
 def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="pip install pydensecrf2"):
-        segment([folder], tmp_path / "out", checkpoint, refine=True)
+        segment([folder], tmp_path / "out", checkpoint, refine=True, crf_backend="pydensecrf")
+    with pytest.raises(InputError, match=r"crf\.backend is 'c'; expected jax or pydensecrf"):
+        segment([folder], tmp_path / "out", checkpoint, refine=True, crf_backend="c")
     assert not (tmp_path / "out").exists()
 
 
@@ -232,8 +233,6 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
 @pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("options", [[], ["--crf", "--save-probabilities"]])
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):
-    if "--crf" in options:
-        pytest.importorskip("pydensecrf")
     (tmp_path / "long").mkdir()
     for number in range(3000):
         os.symlink(tmp_path / "frame.png", tmp_path / "long" / f"{number}.png")
