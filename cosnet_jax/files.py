@@ -12,7 +12,7 @@ from cosnet_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary name beside `path` and renames it to `path` when the block ends without an exception.
 
     Args:
@@ -38,7 +38,7 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def report_write_errors(path: str | Path) -> Iterator[None]:
+def report_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:

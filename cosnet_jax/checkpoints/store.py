@@ -85,7 +85,7 @@ class CheckpointFolder:
         self._manager.close()
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     """The folder of one checkpoint.
 
     Args:

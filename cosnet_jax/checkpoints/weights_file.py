@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def is_weights_file(path: str | Path) -> bool:
         return False
 
 
-def read_weights_file(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+def read_weights_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:
     """Reads a weights file; the file need not be trusted.
 
     Args:

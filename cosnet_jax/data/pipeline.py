@@ -89,9 +89,9 @@ def video_batches(
         drawn = rng.uniform()
         if drawn < config.copy_paste + config.distractors:
             donor_set, i = donors[index]
-            donor, recurs = donor_set.frame_and_mask(i), drawn < config.copy_paste
+            (donor, donor_mask), recurs = donor_set.frame_and_mask(i), drawn < config.copy_paste
             for number in (0, 1) if recurs else rng.permutation(2)[:1]:
-                pasted = augment(*donor, size, augmentation.smaller(), rng)
+                pasted = augment(donor, donor_mask, size, augmentation.smaller(), rng)
                 frames[number] = paste(*frames[number], *pasted, foreground=recurs)
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 

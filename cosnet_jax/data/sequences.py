@@ -26,9 +26,14 @@ class Sequence(Video, Protocol):
       annotated: indices of the frames that have a mask, ascending.
     """
 
-    name: str
-    frame_names: tuple[str, ...]
-    annotated: tuple[int, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frame_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def annotated(self) -> tuple[int, ...]: ...
 
     def read(self, indices: PySequence[int]) -> list[np.ndarray]:
         """Reads some frames: uint8 RGB (H, W, 3) each, in the order of `indices`."""
@@ -156,7 +161,7 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
       InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
     """
     if dataset == "synthetic":
-        return synthetic.open_videos(split, config.synthetic)
+        return list(synthetic.open_videos(split, config.synthetic))
     (folder,) = prepare(dataset, _source(dataset, config), config.data_dir)
     return _open_folder(str(folder), split)
 

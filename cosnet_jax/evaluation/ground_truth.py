@@ -19,9 +19,14 @@ class GroundTruth(Interface):
       annotated: indices of the frames that have a ground truth, ascending.
     """
 
-    name: str
-    frame_names: tuple[str, ...]
-    annotated: tuple[int, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frame_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def annotated(self) -> tuple[int, ...]: ...
 
     def mask(self, i: int) -> np.ndarray | None:
         """Returns the ground truth of frame `i`: (h, w) bool, or None where the frame is not annotated."""

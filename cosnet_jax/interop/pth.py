@@ -15,7 +15,7 @@ import os
 import pickle
 import struct
 import zipfile
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def _read_zip(file: BinaryIO) -> Any:
             raise Refused("a zip file, but not one that torch.save wrote (no single data.pkl)")
         root = programs[0].removesuffix("data.pkl")
 
-        def read(name: str, expected: int | None = None) -> BinaryIO:
+        def read(name: str, expected: int | None = None) -> IO[bytes]:
             entry = entries[name]
             if entry.compress_type != zipfile.ZIP_STORED or not entry.compress_size == entry.file_size <= size:
                 raise Refused(f"{name[:60]!r} is compressed: torch.save does not do that")
@@ -206,7 +206,7 @@ class _LimitedReads:
         return self._file.read(count)
 
 
-def _fill(data: np.ndarray, dtype: np.dtype, stream: BinaryIO) -> None:
+def _fill(data: np.ndarray, dtype: np.dtype, stream: Any) -> None:
     """Reads the bytes of a storage from the stream into `data` (uint8), piece by piece."""
     rest = memoryview(data)
     while rest:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Sequence
 from math import prod
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -103,7 +103,7 @@ class Unpickler:
         self._memory_left = _FREE_BYTES + 4 * file_size
         self._integer_keys = 0
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: Any) -> Any:
         """Runs one pickle and leaves `stream` at its end. Long, because it has one branch for each instruction.
 
         Args:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -32,7 +32,7 @@ class Index(NamedTuple):
     """The frames of a video file, as `scan` found them.
 
     Attributes:
-      count: number of frames.
+      num_frames: number of frames.
       size: (height, width) of the first frame, upright.
       fps: frame rate that the file declares, in frames per second; None if it declares none.
       time_base: unit of `pts` and `keys`, in seconds.
@@ -41,7 +41,7 @@ class Index(NamedTuple):
         first frame.
     """
 
-    count: int
+    num_frames: int
     size: tuple[int, int]
     fps: Fraction | None
     time_base: Fraction
@@ -215,7 +215,7 @@ def decoded(
         raise _damaged(path, count, error) from error
 
 
-def _damaged(path: Path, count: int, error: Exception) -> InputError:
+def _damaged(path: Path, count: int, error: Any) -> InputError:
     return InputError(f"{path}: damaged or truncated after {count} frames ({error.strerror})")
 
 

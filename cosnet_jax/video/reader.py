@@ -255,8 +255,8 @@ def _open_file(path: Path) -> StoredVideo:
     index = scan(path)
     times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
     fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
-    digits = max(5, len(str(index.count - 1)))
-    names = tuple(f"{number:0{digits}d}" for number in range(index.count))
+    digits = max(5, len(str(index.num_frames - 1)))
+    names = tuple(f"{number:0{digits}d}" for number in range(index.num_frames))
     return VideoFile(path, names, index.size, fps, tuple(map(float, times)) if varies else None, index)
 
 

@@ -65,7 +65,7 @@ class Scan:
         return digest.hexdigest()
 
 
-class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A builder that reads a raw dataset from the folder `DownloadConfig.manual_dir`.
 
     A subclass implements `scan` for its folder layout. The metadata contain the fingerprint of the source and, for each

@@ -11,7 +11,7 @@ from cosnet_jax.video.images import IMAGE_SUFFIXES
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
-class ImageMaskPairs(FramesBuilder, skip_registration=True):
+class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Builds one sequence in the split "train" from a set of still images; foreground is a mask value above 127."""
 
     # Possible folders of images and masks, relative to the source. If both are the same, the masks are its PNG files.
