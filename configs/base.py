@@ -36,7 +36,6 @@ def get_config() -> ConfigDict:
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
-    config.model.width = 1.0  # channel multiplier of mobilenet_v2
     config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
     config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
@@ -51,6 +50,7 @@ def get_config() -> ConfigDict:
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     config.model.dtype = "float32"  # float32 | bfloat16: of the computation
+    config.model.remat = False  # save memory: compute the encoder's activations again for the gradient
 
     config.loss = ConfigDict()
     config.loss.entropy = "balanced"  # balanced (Eq. 11) | plain: cross-entropy; recipe paper only

@@ -16,7 +16,7 @@ MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the only value that today's code can stand for.
 REMOVED = {"model.width": 1.0, "data.max_gap": 0}
-IGNORED = "model.affinity_budget"  # any value gives the same result
+IGNORED = ("model.affinity_budget", "model.remat")  # any value gives the same result
 
 
 def run(main: Callable[[ConfigDict], None]) -> None:
@@ -122,7 +122,7 @@ def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[o
 
     Args:
       before: the stored configuration.
-      after: the present one. Keys that only it has do not count, nor does `model.affinity_budget`.
+      after: the present one. Keys that only it has do not count, nor do the keys in `IGNORED`.
 
     Returns:
       Dotted key -> (value before, value after) of every setting that differs; None where `after` lacks the key.

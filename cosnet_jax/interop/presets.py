@@ -16,7 +16,6 @@ PAPER_MODEL = {
     "head": "paper",
     "channels": 512,
     "head_features": 256,
-    "width": 1.0,
     "blocks": 17,
     "output_stride": 8,
     "stride_in_first": False,
@@ -30,6 +29,7 @@ PAPER_MODEL = {
     "reference_pooling": 1,
     "input_scaling": "imagenet",
     "affinity_budget": 512.0,
+    "remat": False,
     "dtype": "float32",
 }
 RELEASED_MODEL = PAPER_MODEL | {

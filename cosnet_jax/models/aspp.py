@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv
 
 Array = jax.Array
 
@@ -23,15 +24,15 @@ class PReLU(nn.Module):
 class ASPP(nn.Module):
     """Global pooling, a 1x1 and dilated 3x3 convolutions side by side, joined by one more convolution.
 
-    Every convolution has a bias and is followed by batch normalisation and ReLU; the last one by PReLU (the release) or
+    Every convolution has a bias. Batch normalisation and ReLU follow it; after the last one PReLU (the release) or
     ReLU.
 
     Attributes:
-      channels: of the output (C in the paper).
+      channels: channels of the output (C in the paper).
       depth: channels of each side-by-side branch.
       rates: dilations of the 3x3 convolutions.
-      kernel_size: of the joining convolution.
-      prelu: PReLU and not ReLU at the end.
+      kernel_size: kernel size of the joining convolution.
+      prelu: end with PReLU instead of ReLU.
       axis_name, dtype: as in `COSNet`.
     """
 

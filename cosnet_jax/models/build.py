@@ -26,13 +26,21 @@ CHOICES = {
 
 
 def build_model(config: ConfigDict, axis_name: str | None = None, head_dropout: float = 0.0) -> COSNet:
-    """Builds the network of `config.model`; `axis_name` and `head_dropout`, which matter in training, as in `COSNet`.
+    """Builds the network of a configuration.
+
+    Args:
+      config: `config.model`. Keys that checkpoints of older versions lack get their default.
+      axis_name: as in `COSNet`; for training on several devices.
+      head_dropout: as in `COSNet`; for training.
+
+    Returns:
+      The network.
 
     Raises:
-      InputError: for a key that the network does not have, or a name that is none of its parts.
+      InputError: for a key that the network does not have, or a value that it cannot have.
     """
     for key, known in CHOICES.items():
-        if key in config and config[key] not in known:  # checkpoints of older versions lack the newer keys
+        if key in config and config[key] not in known:
             raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
     if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
         raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
@@ -52,12 +60,12 @@ def init_variables(model: COSNet, seed: int) -> dict[str, Any]:
 
     Args:
       model: the network.
-      seed: of the initialisers.
+      seed: seed of the initialisers.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
     """
     pair = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)  # no parameter's shape depends on the image's size
-    # Nothing but the initialisers is run. XLA's own generator compiles several times faster than threefry.
+    # This runs the initialisers alone. XLA's own generator compiles several times faster than threefry.
     variables = model.lazy_init(jax.random.key(seed, impl="rbg"), pair)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

@@ -1,9 +1,9 @@
 """The co-attention between two frames of a video (paper, section 3.1).
 
-Frame a is the query, frame b a reference. Positions are `i` in a and `j` in b, channels `c` (of the features) and `d`
-(of the space they are compared in). Every variant writes the affinity of Eq. 1 as an inner product
-`s[i, j] = query_a[i] . key_b[j]` in which the key depends on b alone and the query on a alone, so that at test time a
-reference's key is computed once. Affinities have `j` last, where CPUs sum over it fastest.
+Frame a is the query, frame b a reference. Positions are `i` in a and `j` in b. Channels are `c` of the features and `d`
+of the space that compares them. Every variant writes the affinity of Eq. 1 as an inner product
+`s[i, j] = query_a[i] . key_b[j]`. The query depends on a alone and the key on b alone, so inference computes a
+reference's key once. Affinities have `j` last, because CPUs sum over the last axis fastest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 def scaled_identity(key: Array, shape: tuple[int, int]) -> Array:
-    """I / sqrt(C): the affinity starts as the scaled inner product of the features."""
+    """Initialises with I / sqrt(C): the affinity starts as the scaled inner product of the features."""
     del key
     return jnp.eye(*shape) / shape[0] ** 0.5
 
@@ -39,7 +39,7 @@ class Vanilla(nn.Module):
 
 
 class Symmetric(nn.Module):
-    """Eq. 4: `S = (P V_b)^T D (P V_a)` with P kept near orthogonal by the regularisation of Eq. 12, and D diagonal."""
+    """Eq. 4: `S = (P V_b)^T D (P V_a)` with D diagonal and P orthogonal; training keeps it so, in place of Eq. 12."""
 
     channels: int
 
@@ -55,10 +55,10 @@ class Symmetric(nn.Module):
 
 
 class Channelwise(nn.Module):
-    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`, with a frame's channel weights made by pooling, dense and sigmoid.
+    """Eq. 5: `S = (D_a V_b)^T (D_b V_a)`; pooling, a dense layer and a sigmoid make a frame's channel weights.
 
-    D_a and D_b are diagonal, so either may stand at either feature: `(D_a V_b)^T (D_b V_a) = (D_b V_b)^T (D_a V_a)`.
-    Written the second way each factor depends on one frame alone.
+    D_a and D_b are diagonal, so `(D_a V_b)^T (D_b V_a) = (D_b V_b)^T (D_a V_a)`. In the second form each factor depends
+    on one frame alone.
     """
 
     channels: int
@@ -78,7 +78,7 @@ VARIANTS = {"vanilla": Vanilla, "symmetric": Symmetric, "channelwise": Channelwi
 
 
 def affinity(queries: Array, keys: Array) -> Array:
-    """The affinity S of every pair of positions (Eq. 1), computed in float32.
+    """Computes the affinity S of every pair of positions (Eq. 1), in float32.
 
     Args:
       queries: (n, i, d) of frame a.
@@ -91,7 +91,7 @@ def affinity(queries: Array, keys: Array) -> Array:
 
 
 def attention_summary(affinity: Array, values: Array) -> Array:
-    """The attention summary of every position of a over those of b (Eqs. 6 and 7).
+    """Computes the attention summary of every position of a over those of b (Eqs. 6 and 7).
 
     Args:
       affinity: (n, i, j) float32.
@@ -100,7 +100,7 @@ def attention_summary(affinity: Array, values: Array) -> Array:
     Returns:
       (n, i, c).
     """
-    # S_c of Eq. 6 is weights / total; dividing after Eq. 7 spares a pass over S. No result depends on the maximum.
+    # S_c of Eq. 6 is weights / total. Dividing after Eq. 7 saves a pass over S. The maximum cancels out.
     weights = jnp.exp(affinity - jax.lax.stop_gradient(affinity.max(axis=2, keepdims=True)))
     total = weights.sum(axis=2, keepdims=True)
     summary = jnp.einsum("nij,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
@@ -108,22 +108,22 @@ def attention_summary(affinity: Array, values: Array) -> Array:
 
 
 def fits_in_budget(queries: Array, keys: Array, budget: float) -> bool:
-    """Whether the affinity of queries (n, i, d) and keys (n, j, d) takes at most `budget` MiB."""
+    """Returns whether the affinity of queries (n, i, d) and keys (n, j, d) takes at most `budget` MiB."""
     return 4 * queries.shape[0] * queries.shape[1] * keys.shape[1] <= budget * 2**20
 
 
 def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
-    """`attention_summary(affinity(queries, keys), values)`, block by block of `j` where the affinity exceeds a budget.
+    """Computes `attention_summary(affinity(queries, keys), values)`, in blocks of `j` if the affinity exceeds a budget.
 
-    The blocks keep a running maximum and sum of the softmax. Their affinities are computed again for gradients, so that
-    these need no affinity of all positions either.
+    The blocks keep a running maximum and sum of the softmax. The backward pass computes their affinities again, so it
+    needs no affinity of all positions either.
 
     Args:
       queries: (n, i, d) of frame a.
       keys: (n, j, d) of frame b.
       values: (n, j, c) features of b.
-      budget: MiB of the affinity (n, i, j), or of a block of it, in float32.
-      normalise_queries: put a softmax over `i` before the one over `j`.
+      budget: largest affinity (n, i, j), or block of it, in MiB of float32.
+      normalise_queries: apply a softmax over `i` before the one over `j`.
 
     Returns:
       (n, i, c).
@@ -140,7 +140,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
     blocks = -(-j // rows)
     rows = -(-j // blocks)
 
-    def split(x):  # (n, j, c) -> (blocks, n, rows, c), filled up with zeros
+    def split(x):  # (n, j, c) -> (blocks, n, rows, c), padded with zeros
         x = jnp.pad(x, ((0, 0), (0, blocks * rows - j), (0, 0)))
         return jnp.moveaxis(x.reshape(n, blocks, rows, -1), 1, 0)
 
@@ -149,7 +149,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
         largest, total, summary = carry  # (n, i), (n, i), (n, i, c)
         keys, values, exists = block
         similarity = jnp.where(exists, compare(keys), -jnp.inf)  # (n, i, rows)
-        # The result does not depend on the maximum, and so neither does its gradient.
+        # The maximum cancels out of the result, so it needs no gradient.
         larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=2)))
         weights, scale = jnp.exp(similarity - larger[..., None]), jnp.exp(largest - larger)
         part = jnp.einsum("nij,njc->nic", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
@@ -162,7 +162,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
 
 
 def attend_each(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
-    """`attend` for each of N references, one after the other in the same memory: CPUs keep it in their caches.
+    """Runs `attend` for each of N references, one after the other, so that the affinity stays in a CPU's cache.
 
     Args:
       queries: (n, i, d) of frame a.
@@ -181,7 +181,7 @@ def attend_each(queries: Array, keys: Array, values: Array, budget: float, norma
 
 
 class Gate(nn.Module):
-    """Eqs. 8 and 9: how much of each position's summary to believe, `sigmoid(w_f Z + b_f)`, times the summary."""
+    """Eqs. 8 and 9: weights each position's summary by a gate in [0, 1], `sigmoid(w_f Z + b_f)`."""
 
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32

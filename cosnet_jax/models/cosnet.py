@@ -6,6 +6,8 @@ the pair of frames that training needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from cosnet_jax.models.aspp import ASPP
 from cosnet_jax.models.layers import Conv, resize_bilinear
 from cosnet_jax.models.mobilenet import MobileNetV2
 from cosnet_jax.models.refinement import Refinement
+from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
@@ -23,10 +26,9 @@ FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
 
 
 class Encoder(nn.Module):
-    """The feature embedding module: a backbone, ASPP and, if asked for, a refinement. Attributes as in `COSNet`."""
+    """The feature embedding module: a backbone, the ASPP and an optional refinement. Attributes as in `COSNet`."""
 
     backbone: str
-    width: float
     blocks: int
     output_stride: int
     stride_in_first: bool
@@ -37,18 +39,22 @@ class Encoder(nn.Module):
     aspp_kernel: int
     prelu: bool
     low_level: int
+    remat: bool
     axis_name: str | None
     dtype: jnp.dtype
 
     def setup(self):
         if self.backbone in resnet.DEPTHS:
             depths = resnet.DEPTHS[self.backbone]
-            self.body = resnet.ResNet(depths, self.stride_in_first, self.ceil_mode, self.axis_name, self.dtype)
+            self.body = resnet.ResNet(
+                depths, self.stride_in_first, self.ceil_mode, self.remat, self.axis_name, self.dtype
+            )
         elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.width, self.blocks, self.output_stride, self.dtype)
+            self.body = MobileNetV2(self.blocks, self.output_stride, self.remat, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
-        self.aspp = ASPP(
+        aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
+        self.aspp = aspp(
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
         )
         if self.low_level:
@@ -74,23 +80,23 @@ class COSNet(nn.Module):
 
     Attributes:
       backbone: resnet50, resnet101 or mobilenet_v2.
-      coattention: vanilla, symmetric, channelwise, or none (then a frame's prediction is the encoder's own).
-      head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, with separate weights per
-      branch).
-      channels: C, of the features V.
+      coattention: vanilla, symmetric, channelwise, or none (a frame's prediction is the encoder's own).
+      head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, separate weights per branch).
+      channels: C, the channels of the features V.
       head_features: channels inside the head.
       head_dropout: see `SegmentationHead`.
-      width, blocks, output_stride: of mobilenet_v2: channel multiplier, number of inverted residuals kept, 8 or 16.
-      stride_in_first, ceil_mode: of the ResNet.
-      aspp_depth, aspp_rates, aspp_kernel, prelu: of the ASPP.
-      low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0 leaves it out.
+      blocks, output_stride: see `MobileNetV2`; for mobilenet_v2 only.
+      stride_in_first, ceil_mode: see `ResNet`.
+      aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
+      low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
       gate_bias: whether Eq. 8 has its bias b_f.
-      reference_pooling: side of the squares of positions whose features a reference averages before others are
-        compared with it (the subsampling of Wang et al., Non-local Neural Networks, CVPR 2018); 1, as in the paper,
-        keeps every position.
+      reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
+        al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
+      remat: training computes the encoder's activations again for the gradient, block by block, instead of keeping
+        them: less memory, one more forward pass of the encoder.
       input_scaling: see `scale_input`.
-      affinity_budget: MiB of float32 that the affinity of a batch of frames with a reference may take; a larger one is
-        computed block by block, with the same result.
+      affinity_budget: largest affinity of a batch of frames with a reference, in MiB of float32. A larger one is
+        computed in blocks, with the same result.
       axis_name: the mapped axis over devices that batch normalisation shares its statistics over, or None.
       dtype: type of the computation; parameters, statistics, softmax and logits are float32.
     """
@@ -101,7 +107,6 @@ class COSNet(nn.Module):
     channels: int = 512
     head_features: int = 256
     head_dropout: float = 0.0
-    width: float = 1.0
     blocks: int = 17
     output_stride: int = 8
     stride_in_first: bool = False
@@ -113,6 +118,7 @@ class COSNet(nn.Module):
     low_level: int = 0
     gate_bias: bool = True
     reference_pooling: int = 1
+    remat: bool = False
     input_scaling: str = "imagenet"
     affinity_budget: float = 512
     axis_name: str | None = None
@@ -120,9 +126,9 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.width, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
+            self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
-            self.axis_name, self.dtype,
+            self.remat, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
@@ -138,7 +144,7 @@ class COSNet(nn.Module):
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
 
     def encode(self, images: Array, train: bool = False) -> Array:
-        """Features V of images.
+        """Computes the features V of images.
 
         Args:
           images: (n, h, w, 3) RGB, 0 to 255, uint8 or float.
@@ -149,8 +155,8 @@ class COSNet(nn.Module):
         """
         return self.encoder(scale_input(images, self.input_scaling).astype(self.dtype), train)
 
-    def side_logits(self, features: Array, size: tuple[int, int]) -> Array:
-        """The encoder's own prediction, without any other frame (N = 0).
+    def side_logits(self, features: Array, size: Sequence[int]) -> Array:
+        """Computes the encoder's own prediction, without any other frame (N = 0).
 
         Args:
           features: (n, h, w, c) from `encode`.
@@ -163,26 +169,26 @@ class COSNet(nn.Module):
         return resize_bilinear(logits, size)[..., 0]
 
     def values(self, features: Array) -> Array:
-        """What summaries are made of: a reference's features (n, h, w, c) to (n, j, c)."""
+        """Maps a reference's features (n, h, w, c) to the values (n, j, c) that summaries are means of."""
         if self.reference_pooling > 1:
             square = 2 * (self.reference_pooling,)
             features = nn.avg_pool(features, square, strides=square, padding="SAME", count_include_pad=False)
         return flatten(features)
 
     def keys(self, features: Array) -> Array:
-        """What a reference is compared by: (n, h, w, c) to (n, j, d), computed once a reference."""
+        """Maps a reference's features (n, h, w, c) to the keys (n, j, d) that queries are compared with."""
         return self.affinity.key(self.values(features))
 
     def attend(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
-        """The gated attention summary over N references (with N = 1, Eqs. 7-9).
+        """Computes the gated attention summary over N references (with N = 1, Eqs. 7-9).
 
         Args:
           features: (n, h, w, c) of the query frames.
           keys: (n, N, j, d) of each query's references, from `keys`.
-          values: (n, N, j, c): from `values`.
-          fusion: "summary" averages the references' gated summaries (Eq. 13). "group" has one softmax over the
-            positions of all references (the authors' group co-attention); "group_released" has it after a softmax over
-            the query's positions, as their file has by mistake.
+          values: (n, N, j, c) of the same references, from `values`.
+          fusion: "summary" averages the references' gated summaries (Eq. 13). "group" takes one softmax over the
+            positions of all references (the authors' group co-attention). "group_released" applies it after a softmax
+            over the query's positions, a mistake in the authors' file.
 
         Returns:
           Z (n, h, w, c).
@@ -190,22 +196,22 @@ class COSNet(nn.Module):
         return self.summaries(features, keys, values, fusion).mean(axis=1)
 
     def summaries(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
-        """As `attend`, before the mean: (n, N, h, w, c), for the other fusions (n, 1, h, w, c)."""
+        """Computes what `attend` averages: (n, N, h, w, c), for the group fusions (n, 1, h, w, c)."""
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
         n, *shape = features.shape
-        if fusion != "summary":  # (n, 1, N * j, ...): one reference with the positions of all
+        if fusion != "summary":  # to (n, 1, N * j, ...): one reference with the positions of all
             keys, values = (x.reshape(n, 1, -1, x.shape[-1]) for x in (keys, values))
         queries = self.affinity.query(flatten(features))
         summaries = coattention.attend_each(queries, keys, values, self.affinity_budget, fusion == "group_released")
         return self.gate(summaries.reshape(-1, *shape)).reshape(n, -1, *shape)
 
-    def decode(self, features: Array, summary: Array, size: tuple[int, int], train: bool = False) -> Array:
-        """The segmentation of query frames from X = [Z, V] (Eq. 10), by the head of branch a.
+    def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
+        """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
 
         Args:
           features: V (n, h, w, c) from `encode`.
-          summary: Z (n, h, w, c) from `attend`; or of several for each query in a row, (n * m, h, w, c).
+          summary: Z (n, h, w, c) from `attend`; or m for each query in a row, (n * m, h, w, c).
           size: (height, width) of the result.
           train: as in `encode`.
 
@@ -214,7 +220,7 @@ class COSNet(nn.Module):
         """
         return self._decode(self.head_a, features, summary, size, train)
 
-    def _decode(self, head, features: Array, summary: Array, size: tuple[int, int], train: bool) -> Array:
+    def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
         logits = head(summary, features, train)
         self.sow("intermediates", "logits", logits)
         return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
@@ -227,8 +233,8 @@ class COSNet(nn.Module):
           train: as in `encode`; the statistics are those of all 2n frames.
 
         Returns:
-          Logits of the co-attention, and those of the encoder alone, each (n, 2, h, w) float32. Without co-attention
-          the two are the same.
+          Logits of the co-attention and of the encoder alone, each (n, 2, h, w) float32. Without co-attention they are
+          the same.
         """
         n, _, *size, _ = pairs.shape
         features = self.encode(pairs.reshape(2 * n, *size, 3), train)
@@ -238,8 +244,8 @@ class COSNet(nn.Module):
         a, b = jnp.moveaxis(features.reshape(n, 2, *features.shape[1:]), 1, 0)
         return self.decode_pair(a, b, size, train), side
 
-    def decode_pair(self, a: Array, b: Array, size: tuple[int, int], train: bool = False) -> Array:
-        """The segmentation of two frames, each with the other as its reference and by the head of its own branch.
+    def decode_pair(self, a: Array, b: Array, size: Sequence[int], train: bool = False) -> Array:
+        """Segments two frames, each with the other as its reference and the head of its own branch.
 
         Args:
           a, b: features (n, h, w, c) from `encode`.
@@ -266,7 +272,7 @@ class COSNet(nn.Module):
         for name, value in (("summary_a", summary_a), ("summary_b", summary_b)):
             self.sow("intermediates", name, value)
         gated_a, gated_b = self.gate(summary_a), self.gate(summary_b)
-        if self.head == "paper":  # one head, and so the batch statistics of both branches together
+        if self.head == "paper":  # one head, so batch normalisation sees both branches together
             both, gated = jnp.concatenate([a, b]), jnp.concatenate([gated_a, gated_b])
             logits = self._decode(self.head_a, both, gated, size, train).reshape(2, -1, *size)
         else:
@@ -276,5 +282,5 @@ class COSNet(nn.Module):
 
 
 def flatten(features: Array) -> Array:
-    """(n, h, w, c) to (n, h * w, c)."""
+    """Reshapes (n, h, w, c) to (n, h * w, c)."""
     return features.reshape(features.shape[0], -1, features.shape[-1])

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv
 
 Array = jax.Array
 CONVOLUTIONS = {"paper": 2, "released": 1}
@@ -16,10 +17,10 @@ class SegmentationHead(nn.Module):
     """3x3 convolutions with batch normalisation and ReLU, then a 1x1 convolution to one logit (paper, section 3.3).
 
     Attributes:
-      convolutions: how many 3x3 convolutions: two in the paper, one in the release.
-      features: their channels.
-      dropout: share of the channels of V that are hidden wherever there is a random key "dropout", as in training, so
-        that the head learns to read Z too.
+      convolutions: number of 3x3 convolutions: two in the paper, one in the release.
+      features: channels of these convolutions.
+      dropout: share of the channels of V to hide when `apply` gets a random key "dropout", as in training. So the head
+        learns to use Z too.
       axis_name, dtype: as in `COSNet`.
     """
 
@@ -35,7 +36,7 @@ class SegmentationHead(nn.Module):
 
         Args:
           summary: Z (n, h, w, c).
-          features: V (n, h, w, c), or fewer that stand for several summaries in a row each.
+          features: V (n, h, w, c); or (n / m, h, w, c), each for m summaries in a row.
           train: as in `COSNet.encode`.
         """
         if self.dropout and self.has_rng("dropout"):

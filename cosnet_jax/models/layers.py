@@ -1,9 +1,9 @@
-"""The layers every part of the network is made of: convolution, batch normalisation, pooling, resizing.
+"""The layers that all parts of the network share: convolution, pooling, resizing.
 
-Convolutions keep the layout that XLA runs fastest, on CPUs above all: a 1x1 convolution is an einsum, a depthwise one
-is a sum of shifted products (XLA's grouped convolution is 7-10 times slower there), and one with a dilation that is
-wide for its input leaves out, on CPUs, the products with the zeros around it. All are proved equal to
-`lax.conv_general_dilated` in the tests.
+Convolutions are written in the form that XLA runs fastest, above all on CPUs. A 1x1 convolution is an einsum. A
+depthwise one is a sum of shifted products, which is 7-10 times faster than XLA's grouped convolution there. On CPUs,
+one with a large dilation for its input skips the products with the zeros around it. The tests compare all of them with
+`lax.conv_general_dilated`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 from jax import lax
 
 Array = jax.Array
-Padding = int | str  # pixels on every side (PyTorch), or "SAME" (TensorFlow: the odd pixel goes right and below)
+Padding = int | str  # pixels on every side (PyTorch), or "SAME" (TensorFlow: an odd pixel goes right and below)
 
 
 def explicit_padding(size: Sequence[int], kernel: int, stride: int, dilation: int, padding: Padding):
-    """Pixels to add before and after each spatial axis.
+    """Returns the pixels to add before and after each spatial axis.
 
     Args:
       size: (h, w) of the input.
-      kernel, stride, dilation: of the convolution, the same for both axes.
+      kernel, stride, dilation: the convolution's, the same for both axes.
       padding: pixels on every side, or "SAME".
 
     Returns:
@@ -55,8 +55,8 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int, padding:
     return _depthwise(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride, dilation)
 
 
-def _windows(x: Array, size: tuple[int, int], stride: int, dilation: int) -> list[list[Array]]:
-    """For each row and column of a filter of a size, the inputs (n, h', w', c) that it meets; x is padded already."""
+def _windows(x: Array, size: Sequence[int], stride: int, dilation: int) -> list[list[Array]]:
+    """Returns the inputs (n, h', w', c) of each row and column of a filter; x is padded already."""
     rows, columns = (range(0, length * dilation, dilation) for length in size)
     height, width = x.shape[1] - rows[-1], x.shape[2] - columns[-1]
     return [[x[:, row : row + height : stride, column : column + width : stride] for column in columns] for row in rows]
@@ -64,7 +64,7 @@ def _windows(x: Array, size: tuple[int, int], stride: int, dilation: int) -> lis
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
-    """The sum of shifted products. Its gradient is written out, for XLA's own takes several times as long on CPUs."""
+    """Sums shifted products. Its gradient is written by hand: on CPUs XLA's own takes several times as long."""
     rows = zip(_windows(x, kernel.shape[:2], stride, dilation), kernel, strict=True)
     return sum(window * weight[0] for windows, weights in rows for window, weight in zip(windows, weights, strict=True))
 
@@ -77,13 +77,13 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
     x, kernel = residuals
     size = kernel.shape[0]
     reach = (size - 1) * dilation
-    # To the input: the flipped filter over the gradient, spread out by the stride.
+    # To the input: the gradient, with zeros between for the stride, convolved with the flipped filter.
     unused = [x.shape[axis] - reach - 1 - (gradient.shape[axis] - 1) * stride for axis in (1, 2)]
     borders = [(0, 0, 0), *((reach, reach + rest, stride - 1) for rest in unused), (0, 0, 0)]
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), borders)
     to_x = _depthwise(spread, kernel[::-1, ::-1], 1, dilation)
 
-    # To the filter: products of the gradient with what each weight met, row by row so that the sums stay in the cache.
+    # To the filter: products of the gradient with each weight's inputs, row by row so that the sums stay in the cache.
     def add(totals, row):
         gradient_row = lax.dynamic_index_in_dim(gradient, row, 1)
         rows = [lax.dynamic_index_in_dim(x, row * stride + offset, 1) for offset in range(0, size * dilation, dilation)]
@@ -100,12 +100,12 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def wide_conv(x: Array, kernel: Array, dilation: int) -> Array:
-    """Convolves to the same size, a matrix product for each weight of the filter, over the inputs that it meets.
+    """Convolves to the same size by one matrix product for each weight of the filter, without the padding's zeros.
 
     Args:
       x: (n, h, w, c).
       kernel: (k, k, c, d), k odd.
-      dilation: of the filter.
+      dilation: dilation of the filter.
 
     Returns:
       (n, h, w, d).
@@ -120,7 +120,7 @@ def wide_conv(x: Array, kernel: Array, dilation: int) -> Array:
 
 
 def _meetings(length: int, size: int, dilation: int) -> Iterator[tuple[int, slice, slice]]:
-    """Along one axis, each weight of a filter that meets inputs: its number, the inputs, and the outputs they go to."""
+    """Yields, along one axis, (number of a weight of the filter, slice of its inputs, slice of their outputs)."""
     for number in range(size):
         offset = (number - size // 2) * dilation
         if abs(offset) < length:
@@ -129,7 +129,7 @@ def _meetings(length: int, size: int, dilation: int) -> Iterator[tuple[int, slic
 
 
 def _is_wide(size: Sequence[int], kernel_size: int, dilation: int) -> bool:
-    """Whether more than a tenth of a filter's products are with the zeros around an input of a size (h, w)."""
+    """Returns whether more than a tenth of a filter's products are with the zeros around an input of size (h, w)."""
     met = [sum(part.stop - part.start for _, part, _ in _meetings(length, kernel_size, dilation)) for length in size]
     return met[0] * met[1] < 0.9 * kernel_size**2 * size[0] * size[1]
 
@@ -137,16 +137,16 @@ def _is_wide(size: Sequence[int], kernel_size: int, dilation: int) -> bool:
 class Conv(nn.Module):
     """A 2-D convolution over (n, h, w, c); parameters `kernel` (k, k, c_in, c_out) and, if asked for, `bias` (c_out,).
 
-    Several inputs are convolved as if their channels were joined. One with a smaller batch stands for as many times the
-    same example in a row, and is convolved once.
+    Several inputs give the convolution of their concatenated channels. An input with an m times smaller batch is
+    convolved once, and each of its examples is used for m examples in a row of the others.
 
     Attributes:
-      features: output channels; for a depthwise convolution that of the input.
+      features: output channels; for a depthwise convolution the input's number.
       kernel_size: k, the same for both axes.
       stride, dilation: the same for both axes.
       padding: pixels on every side, or "SAME"; None keeps the size of a stride-1 convolution (dilation * (k - 1) / 2).
       depthwise: one filter a channel; the kernel is (k, k, 1, c).
-      use_bias: adds a bias.
+      use_bias: add a bias.
       kernel_init: initialiser of the kernel.
       dtype: type of the computation; parameters are float32.
     """
@@ -169,7 +169,7 @@ class Conv(nn.Module):
         kernels = jnp.split(kernel, np.cumsum(channels[:-1]), axis=2)
         outs = [self._convolve(x.astype(self.dtype), part) for x, part in zip(inputs, kernels, strict=True)]
         batch = max(len(out) for out in outs)
-        x = sum(jnp.repeat(out, batch // len(out), axis=0) for out in outs)
+        x = functools.reduce(jnp.add, (jnp.repeat(out, batch // len(out), axis=0) for out in outs))
         if self.use_bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return x
@@ -194,49 +194,6 @@ class Conv(nn.Module):
         )
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation with PyTorch's running statistics, computed in float32.
-
-    The batch is normalised with its biased variance; the running variance takes the unbiased one:
-    `running <- 0.9 running + 0.1 batch`. With `axis_name` the statistics are those of the whole batch over that axis.
-
-    Attributes:
-      axis_name: the mapped axis over devices to share statistics over, or None.
-      epsilon: added to the variance.
-      momentum: share of the new batch in the running statistics.
-    """
-
-    axis_name: str | None = None
-    epsilon: float = 1e-5
-    momentum: float = 0.1
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        channels = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        out_dtype, x = x.dtype, x.astype(jnp.float32)
-        if train and not self.is_initializing():
-            axis = self.axis_name
-            mean = x.mean((0, 1, 2))
-            count = x.size // x.shape[-1]
-            if axis is not None:
-                mean = lax.pmean(mean, axis)
-                count = count * lax.axis_size(axis)
-            var = jnp.square(x - mean).mean((0, 1, 2))
-            if axis is not None:
-                var = lax.pmean(var, axis)
-            keep = 1 - self.momentum
-            running_mean.value = keep * running_mean.value + self.momentum * mean
-            running_var.value = keep * running_var.value + self.momentum * var * (count / max(count - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return ((x - mean) * factor + bias).astype(out_dtype)
-
-
 def max_pool(x: Array, ceil_mode: bool) -> Array:
     """3x3 max pooling with stride 2 and a border of one, as after ResNet's stem.
 
@@ -252,6 +209,6 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
-def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
+def resize_bilinear(x: Array, size: Sequence[int]) -> Array:
     """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, with half-pixel centres and no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)

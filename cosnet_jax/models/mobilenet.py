@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., 2018) at output stride 8 or 16, batch normalisation folded into convolution and bias."""
+"""MobileNetV2 (Sandler et al., 2018) at output stride 8 or 16, with batch norm folded into kernels and biases."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cosnet_jax.models.layers import Conv
+from cosnet_jax.models.rematerialisation import rematerialise
 
 Array = jax.Array
 # (expansion, channels, blocks, stride) of each stage: Table 2 of the paper.
@@ -15,19 +16,13 @@ LOW_LEVEL_STRIDE = 8
 OUTPUT_STRIDES = (8, 16)
 
 
-def scaled_channels(channels: int, width: float) -> int:
-    """Channels of a layer at a width multiplier: a multiple of 8 that loses at most a tenth."""
-    scaled = max(8, int(channels * width + 4) // 8 * 8)
-    return scaled + 8 if scaled < 0.9 * channels * width else scaled
-
-
 class InvertedResidual(nn.Module):
-    """1x1 expansion -> 3x3 depthwise -> 1x1 projection, with a shortcut where the shape allows one.
+    """1x1 expansion -> 3x3 depthwise -> 1x1 projection, added to its input where the shapes agree.
 
     Attributes:
-      expansion: factor of the expansion; 1 leaves it out.
-      channels: of the output.
-      stride, dilation: of the depthwise convolution.
+      expansion: factor by which the channels grow inside the block; 1 leaves the expansion out.
+      channels: channels of the output.
+      stride, dilation: stride and dilation of the depthwise convolution.
       dtype: as in `COSNet`.
     """
 
@@ -52,19 +47,19 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """The convolution blocks of MobileNetV2, without its 1280-channel head and classifier.
 
-    A stride beyond the output stride becomes a dilation of the blocks that follow, so ImageNet weights keep their
-    meaning.
+    A stride that would exceed the output stride is replaced by a dilation of the blocks after it. ImageNet weights stay
+    valid.
 
     Attributes:
-      width: multiplier of all channels.
-      blocks: how many of the 17 inverted residuals are kept, at least 4 for output stride 8 and 7 for 16.
-      output_stride: pixels of the image from one feature to the next, 8 or 16.
+      blocks: number of inverted residuals to keep, up to 17; at least 4 for output stride 8 and 7 for 16.
+      output_stride: pixels of the image between neighbouring features, 8 or 16.
+      remat: the backward pass computes each block again from its input instead of keeping its activations.
       dtype: as in `COSNet`.
     """
 
-    width: float = 1.0
     blocks: int = 17
     output_stride: int = 8
+    remat: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -73,25 +68,25 @@ class MobileNetV2(nn.Module):
 
         Args:
           x: the images.
-          train: changes nothing.
+          train: ignored; there is no batch normalisation.
 
         Returns:
-          The last block's features (n, ceil(h/s), ceil(w/s), c) at output stride s, c = 320 with all blocks, and the
-          last ones at stride 8: (n, ceil(h/8), ceil(w/8), 32) for output stride 16, the same for output stride 8.
+          The last block's features (n, ceil(h/s), ceil(w/s), c) at output stride s, where c = 320 with all blocks; and
+          the last features at stride 8: (n, ceil(h/8), ceil(w/8), 32) for output stride 16, the same array for 8.
         """
         del train
-        x = Conv(scaled_channels(32, self.width), 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
+        x = Conv(32, 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
         x = nn.relu6(x)
         self.sow("intermediates", "stem", x)
+        residual = rematerialise(InvertedResidual) if self.remat else InvertedResidual
         index, reduced, dilation = 0, 2, 1
         for expansion, channels, repeats, stage_stride in STAGES:
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
                 dilate = reduced * stride > self.output_stride
-                channels_out = scaled_channels(channels, self.width)
-                x = InvertedResidual(
-                    expansion, channels_out, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}"
-                )(x)
+                x = residual(expansion, channels, 1 if dilate else stride, dilation, self.dtype, name=f"block{index}")(
+                    x
+                )
                 index += 1
                 if dilate:
                     dilation *= stride

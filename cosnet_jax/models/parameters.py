@@ -1,4 +1,4 @@
-"""Names of parameters: the path of an array in a tree."""
+"""Names of parameters: paths of arrays in a tree."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import jax
 
 
 def parameter_name(path: tuple) -> str:
-    """The name that patterns are matched against, e.g. "encoder/aspp/join_conv/kernel"."""
+    """Returns the name of an array at a path, e.g. "encoder/aspp/join_conv/kernel"; patterns match against it."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by name, e.g. "params/affinity/weight"."""
+    """Returns the leaves of a tree by name, e.g. "params/affinity/weight"."""
     return {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

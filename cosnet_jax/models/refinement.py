@@ -1,4 +1,4 @@
-"""Finer features after the ASPP, for backbones at output stride 16."""
+"""Brings features at output stride 16 back to stride 8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv, resize_bilinear
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv, resize_bilinear
 
 Array = jax.Array
 
@@ -15,8 +16,8 @@ class Refinement(nn.Module):
     """Joins coarse features with low-level ones of higher resolution: the decoder of DeepLabv3+ (Chen et al., 2018).
 
     Attributes:
-      channels: of the output.
-      low_level: channels that the low-level features are reduced to.
+      channels: channels of the output.
+      low_level: number of channels to reduce the low-level features to.
       axis_name, dtype: as in `COSNet`.
     """
 

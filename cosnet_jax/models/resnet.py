@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models.layers import BatchNorm, Conv, max_pool
+from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.layers import Conv, max_pool
+from cosnet_jax.models.rematerialisation import rematerialise
 
 Array = jax.Array
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -14,14 +16,14 @@ LOW_LEVEL_LAYER = 2
 
 
 class Bottleneck(nn.Module):
-    """1x1 -> 3x3 -> 1x1 convolutions with a shortcut, which is projected where the shape changes.
+    """1x1 -> 3x3 -> 1x1 convolutions, added to a shortcut. A 1x1 convolution projects the shortcut on request.
 
     Attributes:
       width: channels of the two inner convolutions; the output has four times as many.
-      stride: of the block.
-      dilation: of the 3x3 convolution.
-      stride_in_first: puts the stride in the first 1x1 convolution (the release) and not in the 3x3 one (torchvision).
-      project: whether the shortcut has a 1x1 convolution.
+      stride: stride of the block.
+      dilation: dilation of the 3x3 convolution.
+      stride_in_first: put the stride in the first 1x1 convolution (the release) instead of the 3x3 one (torchvision).
+      project: put a 1x1 convolution on the shortcut, as a stage's first block needs.
       axis_name, dtype: as in `COSNet`.
     """
 
@@ -54,32 +56,34 @@ class ResNet(nn.Module):
 
     Attributes:
       depths: number of bottlenecks of layers 1-4.
-      stride_in_first: see `Bottleneck`; it also tells the two ways to dilate apart: with True every block of layers 3
-      and 4
-        has the layer's dilation (the release), with False the first block still has the previous one (torchvision).
-      ceil_mode: of the max pooling after the stem.
+      stride_in_first: see `Bottleneck`. It also decides the dilation of the first block of layers 3 and 4: with True
+        it is the layer's (the release), with False the previous layer's (torchvision).
+      ceil_mode: whether the max pooling after the stem keeps a last, partial window.
+      remat: the backward pass computes each bottleneck again from its input instead of keeping its activations.
       axis_name, dtype: as in `COSNet`.
     """
 
     depths: tuple[int, int, int, int]
     stride_in_first: bool = False
     ceil_mode: bool = False
+    remat: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
-        """Maps normalised images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048), and layer 2's (n, ~h/8, ~w/8, 512)."""
+        """Maps scaled images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048) and layer 2's (n, ~h/8, ~w/8, 512)."""
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
         x = max_pool(x, self.ceil_mode)
         self.sow("intermediates", "stem", x)
+        bottleneck = rematerialise(Bottleneck, train=2) if self.remat else Bottleneck
         previous = 1
         layers = zip((64, 128, 256, 512), self.depths, (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
         for layer, (width, depth, stride, dilation) in enumerate(layers, 1):
             for block in range(depth):
                 first = block == 0
-                x = Bottleneck(
+                x = bottleneck(
                     width,
                     stride=stride if first else 1,
                     dilation=previous if first and not self.stride_in_first else dilation,

@@ -1,4 +1,4 @@
-"""How RGB values of 0-255 become the numbers a pretrained backbone was trained on."""
+"""Scales RGB values of 0-255 to the range that a pretrained backbone expects."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ def scale_input(images: Array, scheme: str) -> Array:
 
     Args:
       images: (..., 3) RGB, 0 to 255, uint8 or float.
-      scheme: "imagenet" (torchvision: RGB in units of ImageNet's standard deviation), "bgr" (the release: BGR minus a
-      mean)
-        or "unit" (MobileNet: RGB in [-1, 1]).
+      scheme: "imagenet" (torchvision: RGB minus ImageNet's mean, over its standard deviation), "bgr" (the release: BGR
+        minus a mean) or "unit" (MobileNet: RGB in [-1, 1]).
 
     Returns:
       (..., 3) float32.

@@ -8,7 +8,6 @@ from jax import lax
 
 from cosnet_jax.models import layers
 from cosnet_jax.models.layers import (
-    BatchNorm,
     Conv,
     depthwise_conv,
     explicit_padding,
@@ -150,42 +149,6 @@ def test_max_pool_is_pytorchs(size, ceil_mode):
     np.testing.assert_array_equal(max_pool(jnp.array(x), ceil_mode), from_torch(expected))
 
 
-@needs_torch
-def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
-    theirs = torch.nn.BatchNorm2d(3)
-    layer = BatchNorm()
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, 2, 2, 3)), False)
-    variables["params"] = {"scale": jnp.array([1.0, 0.5, -2.0]), "bias": jnp.array([0.0, 1.0, 2.0])}
-    with torch.no_grad():
-        theirs.weight.copy_(torch.tensor([1.0, 0.5, -2.0]))
-        theirs.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
-    for step in range(3):
-        x = 3 + 2 * normal(step, 2, 4, 5, 3)
-        given, updated = layer.apply(variables, x, True, mutable=["batch_stats"])
-        np.testing.assert_allclose(given, from_torch(theirs(to_torch(x))), atol=1e-5)
-        variables = {**variables, **updated}
-    np.testing.assert_allclose(updated["batch_stats"]["mean"], theirs.running_mean, atol=1e-5)
-    np.testing.assert_allclose(updated["batch_stats"]["var"], theirs.running_var, atol=1e-5)  # the unbiased variance
-    theirs.eval()
-    np.testing.assert_allclose(layer.apply(variables, x, False), from_torch(theirs(to_torch(x))), atol=1e-5)
-
-
-def test_batch_norm_shares_its_statistics_over_an_axis():
-    x = normal(0, 8, 3, 3, 2)
-    whole, single = BatchNorm(), BatchNorm(axis_name="batch")
-    variables = whole.init(jax.random.key(0), x, False)
-    expected, expected_stats = whole.apply(variables, x, True, mutable=["batch_stats"])
-
-    def shard(x):
-        return single.apply(variables, x, True, mutable=["batch_stats"])
-
-    given, stats = jax.vmap(shard, axis_name="batch")(x.reshape(4, 2, 3, 3, 2))
-    np.testing.assert_allclose(given.reshape(x.shape), expected, atol=1e-5)
-    for name in ("mean", "var"):
-        np.testing.assert_allclose(stats["batch_stats"][name][0], expected_stats["batch_stats"][name], atol=1e-6)
-
-
-@needs_torch
 @pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7)])
 def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)

@@ -19,7 +19,7 @@ BATCH = 8
 @pytest.fixture(scope="module")
 def config():
     config = synthetic.get_config()
-    config.model.update({"width": 0.35, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
     config.model.aspp_rates = (2,)
     config.optimizer.update({"name": "sgd", "learning_rate": 0.05, "warmup_steps": 0})
     config.loss.orthogonal = 0.1
