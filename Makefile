@@ -1,11 +1,17 @@
-# make demo    trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
-# make test    the tests
-# make lint    ruff
+# make demo         trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
+# make test         the tests
+# make lint         ruff, the direction of the imports, types
+# make test-matrix  the tests on every Python of PYTHONS, and with the lowest versions that requirements/ admits
 PYTHON ?= python3
-VENV := .venv
+PYTHONS ?= python3.11 python3.12 python3.13
+VENV ?= .venv
 BIN := $(VENV)/bin
+REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
+# LOWEST=1 installs the lowest versions.
+CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint test-matrix clean
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
@@ -16,17 +22,27 @@ test: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test-matrix:
+	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python; done
+	$(MAKE) test PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# Each line `name>=version,...` becomes `name==version`.
+$(VENV)/lowest.txt: requirements/base.txt requirements/train.txt requirements/crf.txt | $(VENV)/bin/python
+	sed -n 's/^\([A-Za-z0-9_-]*\)>=\([0-9.]*\).*/\1==\2/p' $^ > $@
+
+$(VENV)/installed: $(REQUIREMENTS) pyproject.toml $(if $(LOWEST),$(VENV)/lowest.txt) | $(VENV)/bin/python
+	$(PIP) --editable . --requirement requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --requirement requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf .venv .venv-* out

@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
     config.model.prelu = True  # after the ASPP; False: ReLU. Chosen, as the release has it
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
-    config.model.reference_pooling = 1  # a reference is compared with by the means of squares of so many positions
+    config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     # Type of the computation: float32 | bfloat16. Parameters, their gradients, batch statistics, softmax and losses are
@@ -102,7 +102,6 @@ def get_config() -> ConfigDict:
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
-    config.data.max_gap = 0  # largest distance of the frames of a pair; 0: any two frames of the sequence
     config.data.threads = 4  # that decode and augment
     for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
@@ -133,6 +132,7 @@ def get_config() -> ConfigDict:
     config.inference.crf.bilateral_srgb = 7.0  # grey levels
     config.inference.crf.bilateral_compat = 9.0  # its weight
     config.inference.crf.iterations = 5
+    config.inference.crf.backend = "jax"  # jax | pydensecrf
     config.inference.crf.normalise = True  # stretch each frame's probabilities to [0, 1] first
 
     config.evaluation = ConfigDict()

@@ -15,8 +15,8 @@ MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the only value that today's code can stand for.
-REMOVED = {"model.width": 1.0, "data.max_gap": 0}
-IGNORED = "model.affinity_budget"  # any value gives the same result
+REMOVED = {"model.width": 1.0, "data.max_gap": 0, "loss.orthogonal": 1e-4, "loss.orthogonal_matrix": "P"}
+IGNORED = ("model.affinity_budget", "model.remat")  # any value gives the same result
 
 
 def run(main: Callable[[ConfigDict], None]) -> None:
@@ -75,7 +75,7 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
     """Returns the settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in config.items():
         nested = isinstance(value, ConfigDict)
         flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
@@ -122,7 +122,7 @@ def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[o
 
     Args:
       before: the stored configuration.
-      after: the present one. Keys that only it has do not count, nor does `model.affinity_budget`.
+      after: the present one. Keys that only it has do not count, nor do the keys in `IGNORED`.
 
     Returns:
       Dotted key -> (value before, value after) of every setting that differs; None where `after` lacks the key.

@@ -1,9 +1,10 @@
-"""Writes files that are either complete or not there."""
+"""Files: writing them atomically, output folders, and the order of names."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cosnet_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary name beside `path` and renames it to `path` when the block ends without an exception.
 
     Args:
@@ -37,7 +38,7 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def report_write_errors(path: str | Path) -> Iterator[None]:
+def report_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -65,3 +66,18 @@ def writable_folder(path: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
     return path
+
+
+def natural_key(path: str | Path) -> tuple[list[str | int], str]:
+    """Returns a sort key that compares numbers by their value: frame2 comes before frame10.
+
+    Args:
+      path: a path or a name.
+
+    Returns:
+      Its parts, text and numbers in turn, then the whole text, which decides between "01" and "1".
+    """
+    text = str(path)
+    parts: list[str | int] = re.split(r"([0-9]+)", text)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text

@@ -49,7 +49,7 @@ def start(settings: ConfigDict) -> None:
     if None in (address, count, number):
         detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
         address, count, number, device_ids = detect(address, count, number, None, None, settings.timeout)
-    if None in (address, count, number):
+    if address is None or count is None or number is None:
         raise InputError(
             "config.distributed.enabled: no cluster was detected (SLURM, Open MPI, Kubernetes, Cloud TPU); expected "
             "config.distributed.{coordinator_address,num_processes,process_id} or JAX_COORDINATOR_ADDRESS, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 import tqdm
@@ -28,7 +28,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None, sil
     if silent:
         yield from iterable
         return
-    if total is None and hasattr(iterable, "__len__"):
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():
         yield from tqdm.tqdm(iterable, desc=description, total=total, dynamic_ncols=True)

@@ -39,9 +39,10 @@ def wait_for_all(address: str, num_processes: int, process_id: int, timeout: flo
     if process_id == 0:
         missing = _gather(int(port), num_processes, deadline)
     else:
-        missing = _report(host.strip("[]"), int(port), process_id, deadline + GRACE_SECONDS)
-        if missing is None:
+        answer = _report(host.strip("[]"), int(port), process_id, deadline + GRACE_SECONDS)
+        if answer is None:
             raise InputError(f"process 0 did not answer at {address} within {timeout:.0f} s; is it running?")
+        missing = answer
     if missing:
         names = ", ".join(map(str, missing))
         raise InputError(f"of {num_processes} processes these did not start within {timeout:.0f} s: {names}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
@@ -41,3 +42,11 @@ def folder(tmp_path, frames):
     for number, image in enumerate(frames, 8):
         Image.fromarray(image).save(path / f"frame{number}.png")
     return path
+
+
+@pytest.fixture
+def default_sigint():
+    """Lets the children of a test react to SIGINT, even where the shell that started the tests ignores it (`nohup`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

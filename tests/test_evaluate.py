@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_network import write_checkpoint
+from tiny_network import make_tiny, write_checkpoint
 
 import evaluate
 from configs import davis16, fbms, youtube_objects
@@ -27,9 +27,7 @@ def tiny(module, source: Path):
     """A configuration with a network that takes seconds, for one of the datasets."""
     config = module.get_config("smoke")
     config.size = (33, 41)
-    config.model.backbone = "mobilenet_v2"
-    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config)
     config.data.data_dir = str(source.parent / "prepared")
     config.data[config.data.eval_dataset].source = str(source)
     return config

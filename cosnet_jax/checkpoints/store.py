@@ -7,6 +7,7 @@ complete.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class CheckpointFolder:
         self._manager.close()
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     """The folder of one checkpoint.
 
     Args:
@@ -109,7 +110,7 @@ def find_checkpoint(path: str | Path) -> Path:
     raise InputError(f"checkpoint: {path} holds no checkpoint; expected {LATEST}/<step>/ or <step>/ with a state in it")
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:
     """Reads what inference needs from a checkpoint.
 
     Args:

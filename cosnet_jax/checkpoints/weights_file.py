@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def export_weights(path: str | Path, variables: dict[str, Any], config: ConfigDi
         if not (np.abs(array) <= np.finfo(np.float16).max).all():
             raise InputError(f"{path}: {name} has values that float16 cannot hold")
     config = ConfigDict(config.to_dict())
-    config.init = config.data.data_dir = ""
-    for setting in config.data.values():
-        if isinstance(setting, ConfigDict) and "source" in setting:
-            setting.source = ""
+    if "data" in config:  # converted checkpoints have no settings of training
+        config.init = config.data.data_dir = ""
+        for setting in config.data.values():
+            if isinstance(setting, ConfigDict) and "source" in setting:
+                setting.source = ""
     halves = {name: array.astype(np.float16) for name, array in arrays.items()}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **{CONFIG: json.dumps(config.to_dict())}, **halves)
@@ -57,7 +59,7 @@ def is_weights_file(path: str | Path) -> bool:
         return False
 
 
-def read_weights_file(path: str | Path) -> tuple[dict[str, Any], ConfigDict]:
+def read_weights_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:
     """Reads a weights file; the file need not be trusted.
 
     Args:

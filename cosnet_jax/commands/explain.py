@@ -83,7 +83,7 @@ def explain(
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
     segmenter = Segmenter.from_config(config, variables, size=size, sampling=sampling)
     params = crf.params_from_config(config.inference.get("crf"))
-    crf.check_installed()
+    crf.check_installed(params)
     writable_folder(Path(output).expanduser().parent)
 
     options = segmenter.options

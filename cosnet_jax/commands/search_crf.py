@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
+from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cosnet_jax.evaluation.protocols import get_protocol, protocol_of
 from cosnet_jax.evaluation.results_file import write_results
-from cosnet_jax.evaluation.score import check_scoring, read_truths
+from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.crf import RELEASE_SETTINGS
@@ -53,7 +53,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     """Scores the release's settings of the CRF by mean J, and the maps before it.
 
     The frames are those of validation during training: `config.validate_frames` evenly spaced ones of each of the
-    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only those that count are taken.
+    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only evaluated frames are taken.
 
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
@@ -65,11 +65,11 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       The table, in Markdown, and the best setting as flags.
 
     Raises:
-      InputError: if the data or the checkpoint do not fit, or pydensecrf2 is not installed.
+      InputError: if the data or the checkpoint do not fit, or the backend of the CRF is not installed.
     """
     check_config(config)
     base = crf.params_from_config(config.inference.crf)
-    crf.check_installed()
+    crf.check_installed(base)
     workdir = writable_folder(workdir)
     variables = load_checkpoint_for(config, checkpoint)
     segmenter = Segmenter.from_config(config, variables)
@@ -81,13 +81,15 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     chosen = [choose_frames(sequence, protocol, config.validate_frames) for sequence in sequences]
     settings = [dataclasses.replace(base, **{key: getattr(line, key) for key in VARIED}) for line in RELEASE_SETTINGS]
     examples = track(segmented(segmenter, sequences, chosen), "searching", sum(map(len, chosen)))
-    scores = crf.score_settings(examples, [None, *settings])  # of the maps as they are first, (10, frames)
+    scores = crf.score_settings(examples, [None, *settings])  # (sequence, frame) -> J without CRF, J of each setting
 
-    starts = np.cumsum([0, *map(len, chosen)])
-    per_sequence = [[row[start:stop].mean() for start, stop in itertools.pairwise(starts)] for row in scores]
+    per_sequence = [
+        [float(np.mean(row)) for row in zip(*(scores[sequence.name, index] for index in indices), strict=True)]
+        for sequence, indices in zip(sequences, chosen, strict=True)
+    ]
     without, *with_crf = [
-        {"J": float(np.mean(row)), "per_sequence": {s.name: float(J) for s, J in zip(sequences, row, strict=True)}}
-        for row in per_sequence
+        {"J": float(np.mean(row)), "per_sequence": {s.name: J for s, J in zip(sequences, row, strict=True)}}
+        for row in zip(*per_sequence, strict=True)
     ]
     results = {
         "dataset": dataset,
@@ -100,29 +102,29 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     return f"{describe(results)}\n{workdir / RESULTS_FILE}"
 
 
-def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
-    """Evenly spaced frames of those that count.
+def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]:
+    """Chooses evenly spaced frames of the evaluated ones.
 
     Args:
-      sequence: see `data.sequences.Sequence`.
+      sequence: its ground truth.
       protocol: see `get_protocol`.
       count: how many at most; 0: all.
 
     Returns:
-      Their positions, ascending.
+      Their indices, ascending.
     """
-    _, counted = read_truths(sequence, get_protocol(protocol))
-    places = np.linspace(0, len(counted) - 1, min(count or len(counted), len(counted))).round().astype(int)
-    return [counted[place] for place in places]
+    _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
+    places = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
+    return [evaluated[place] for place in places]
 
 
 def segmented(
     segmenter: Segmenter, sequences: Sequence, chosen: Sequence[Sequence[int]]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields image, probability and truth of the chosen frames of each sequence."""
+) -> Iterator[tuple[tuple[str, int], np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields (sequence name, frame number), image, probability and ground truth of the chosen frames."""
     for sequence, indices in zip(sequences, chosen, strict=True):
         for index, frame, (probability,) in segmenter.segment(sequence, queries=indices):
-            yield frame, probability, sequence.mask(index)
+            yield (sequence.name, index), frame, probability, sequence.mask(index)
 
 
 def describe(results: dict) -> str:
@@ -139,4 +141,4 @@ def describe(results: dict) -> str:
     table = Table(("bilateral_sxy", "bilateral_compat", "J", "gain"), rows, caption=caption)
     flags = " ".join(f"--config.inference.crf.{key}={best[key]:g}" for key in VARIED)
     advice = f"best: {flags}" if best["J"] > alone else "no setting is better than no CRF"
-    return f"{table.markdown()}\n{advice}"
+    return f"{table.to_markdown()}\n{advice}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampling", help="choice of the references: uniform, random or consecutive")
     parser.add_argument("--fusion", help="fusion of the references: summary, prediction or group")
     parser.add_argument("--seed", type=int, help="seed of random sampling")
-    parser.add_argument("--crf", action="store_true", help="sharpen the outlines by a fully connected CRF (slow)")
+    parser.add_argument("--crf", action="store_true", help="sharpen the outlines by a fully connected CRF")
+    parser.add_argument("--crf-backend", help="implementation of the CRF: jax or pydensecrf")
     parser.add_argument("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
     parser.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
     parser.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
@@ -52,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.inputs, arguments.output, arguments.checkpoint,
         size=tuple(arguments.size) if arguments.size else None, num_references=arguments.num_references,
         sampling=arguments.sampling, fusion=arguments.fusion, seed=arguments.seed, refine=arguments.crf,
-        threshold=arguments.threshold, save_overlay=arguments.overlay, save_probabilities=arguments.save_probabilities,
+        crf_backend=arguments.crf_backend, threshold=arguments.threshold, save_overlay=arguments.overlay,
+        save_probabilities=arguments.save_probabilities,
     )  # fmt: skip
     for folder in folders:
         print(folder)
@@ -65,6 +68,7 @@ def segment(
     checkpoint: str | Path = SHIPPED_MODEL,
     *,
     refine: bool = False,
+    crf_backend: str | None = None,
     threshold: float = 0.5,
     save_overlay: bool = True,
     save_probabilities: bool = False,
@@ -80,6 +84,7 @@ def segment(
       output: folder for the results; of several inputs each has a folder of its name in it.
       checkpoint: see `Segmenter.from_pretrained`.
       refine: whether a CRF sharpens the probabilities, with the parameters of the checkpoint's configuration.
+      crf_backend: see `CRFParams`; None takes the configuration's.
       threshold: a pixel is foreground where its probability is above this, in [0, 1).
       save_overlay, save_probabilities: whether to write them.
       **options: size, num_references, sampling, fusion and seed as in `Segmenter.from_pretrained`.
@@ -92,13 +97,15 @@ def segment(
     """
     if not 0 <= threshold < 1:
         raise InputError(f"--threshold is {threshold}; expected at least 0 and below 1")
-    if refine:
-        crf.check_installed()
     videos = [open_video(path) for path in inputs]
     folders = output_folders(videos, Path(output).expanduser())
     variables, config = load_checkpoint(checkpoint)
     segmenter = Segmenter.from_config(config, variables, **options)
     params = crf.params_from_config(config.inference.get("crf")) if refine else None
+    if params and crf_backend:
+        params = dataclasses.replace(params, backend=crf_backend)
+    if params:
+        crf.check_installed(params)
     for folder in folders:
         writable_folder(folder)
     for video, folder in zip(videos, folders, strict=True):
@@ -115,7 +122,7 @@ def segment(
 
 def frames_and_maps(
     segmented: Iterable[Segmented], params: crf.CRFParams | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[tuple[np.ndarray, np.ndarray]]:
     """Yields each frame with its probability map; with `params` a CRF sharpens the maps, a few frames ahead."""
     if params is None:
         yield from ((frame, maps[0]) for _, frame, maps in segmented)

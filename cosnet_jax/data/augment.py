@@ -1,4 +1,4 @@
-"""Random crop, scale, flip and colour of an image with its mask, on the host."""
+"""Augments an image and its mask on the host: random crop, zoom, flip and colour."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
-PASTE_SCALE = (0.4, 1.0)
+PASTE_SCALE = (0.4, 1.0)  # zoom of a still image whose object is pasted into a frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How strongly images are varied.
+    """The strength of the augmentation.
 
     Attributes:
-      crop: smallest share of each side that a crop keeps, in (0, 1].
-      scale: smallest and largest zoom; below 1 the image shrinks and is padded, above 1 the crop is narrower.
+      crop: smallest fraction of each side that a crop keeps, in (0, 1].
+      scale: smallest and largest zoom; a zoom below 1 shrinks and pads the image, above 1 it narrows the crop.
       flip: probability of a horizontal flip.
-      colour: largest relative change of brightness, contrast, saturation and (a third as strong) each channel.
+      colour: largest relative change of brightness, contrast and saturation; each channel changes by up to a third
+        of it.
     """
 
     crop: float = 1.0
@@ -35,7 +36,7 @@ class Augmentation:
         return cls(config.crop, tuple(config.scale), config.flip, config.colour)
 
     def smaller(self) -> Augmentation:
-        """The same with zooms of `PASTE_SCALE`: the object of a still image, which fills it, as part of a scene."""
+        """Returns the same with zooms of `PASTE_SCALE`. The object of a still image fills it, but not a whole scene."""
         return dataclasses.replace(self, scale=PASTE_SCALE)
 
 
@@ -46,15 +47,15 @@ def augment(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one variation of an image and applies it to image and mask alike.
+    """Draws one variation and applies it to both image and mask.
 
-    The aspect ratio is not kept: the crop becomes `size`, as whole frames do at inference.
+    The crop is resized to `size` without keeping the aspect ratio, as whole frames are at inference.
 
     Args:
       image: uint8 RGB (H, W, 3).
       mask: bool or {0, 1} (H, W).
       size: (height, width) of the output.
-      augmentation: how strongly to vary.
+      augmentation: strength of the variation.
       rng: source of randomness.
 
     Returns:
@@ -77,12 +78,12 @@ def augment(
 def paste(
     image: np.ndarray, mask: np.ndarray, donor: np.ndarray, donor_mask: np.ndarray, foreground: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the object of another image over an image (Ghiasi et al., 2021).
+    """Pastes the object of a donor image into an image (Ghiasi et al., Simple Copy-Paste, CVPR 2021).
 
     Args:
       image, donor: uint8 RGB (h, w, 3).
       mask, donor_mask: uint8 {0, 1} (h, w).
-      foreground: whether the pasted object counts as such.
+      foreground: whether the pasted object is foreground; otherwise it becomes background.
 
     Returns:
       image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
@@ -92,13 +93,13 @@ def paste(
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:
-    """Start and length, in pixels, of a window over a side; a share above 1 reaches beyond the image."""
+    """Returns start and length, in pixels, of a window over a side; a share above 1 reaches beyond the image."""
     length = max(1, round(side * share))
     return round((side - length) * at), length
 
 
 def _cut(image: np.ndarray, window: list[tuple[int, int]], size: tuple[int, int], padding: tuple) -> np.ndarray:
-    """Resizes what lies in the window to `size`; what lies outside the image is padded."""
+    """Cuts a window and resizes it to `size`; pads the part outside the image."""
     inside, target = [], []
     for (start, length), side, out in zip(window, image.shape[:2], size, strict=True):
         first, last = max(start, 0), min(start + length, side)
@@ -114,7 +115,7 @@ def _cut(image: np.ndarray, window: list[tuple[int, int]], size: tuple[int, int]
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes with antialiasing: each axis by area averages where it shrinks, linearly where it grows.
+    """Resizes with antialiasing: an axis that shrinks is averaged over areas, one that grows is interpolated linearly.
 
     Args:
       image: uint8 (H, W) or (H, W, C).
@@ -133,7 +134,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Draws brightness, contrast, saturation and channel gains, and applies them as one affine map of the colours.
+    """Changes brightness, contrast, saturation and channel gains at random, as one affine map of the colours.
 
     Args:
       image: uint8 RGB (h, w, 3).

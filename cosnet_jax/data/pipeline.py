@@ -1,121 +1,142 @@
-"""Endless batches for training: deterministic, shared out among processes, resumable at any batch."""
+"""Endless batches for training: deterministic, divided among processes, resumable at any batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence as PySequence
 from typing import Any
 
 import grain
 import numpy as np
 
 from cosnet_jax.data.augment import Augmentation, augment, paste
-from cosnet_jax.data.pairs import draw_partner
 from cosnet_jax.data.sequences import Sequence, open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 
-STILL_STREAM, VIDEO_STREAM, PAIR_STREAM, DONOR_STREAM = range(4)
+STILL_STREAM, VIDEO_STREAM, PAIR_STREAM, DONOR_STREAM = range(4)  # independent streams of random numbers
 BATCHES_AHEAD = 2
 
 
 def still_batches(
     config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> grain.DatasetIterator:
-    """Endless batches of augmented still images with their masks.
+    """Makes endless batches of augmented still images with their masks.
 
-    Each set is gone through in an order of its own, another one every time; the sets are interleaved in proportion to
-    weight x number of images. Batch k depends on the seed, on k and on the data alone.
+    Each set is shuffled again in every epoch. The sets are interleaved in proportion to weight x number of images.
+    Batch k depends only on the seed, on k and on the data.
 
     Args:
       config: the `data` section of the configuration.
       size: (height, width) of the images.
       batch_size: examples in a batch over all processes.
-      seed: of order and augmentation.
-      process_index: which of the processes this is.
-      process_count: how many processes share a batch.
+      seed: seed of order and augmentation.
+      process_index: index of this process.
+      process_count: number of processes that share a batch.
 
     Returns:
       An iterator over {"image": uint8 (n, h, w, 3), "mask": uint8 {0, 1} (n, h, w)}, n = batch_size / process_count,
       with `get_state` and `set_state`.
 
     Raises:
-      InputError: where a set cannot be opened, a weight is wrong or the batch cannot be shared out evenly.
+      InputError: a set cannot be opened, a weight is wrong, or `batch_size` is not a multiple of `process_count`.
     """
     augmentation = Augmentation.from_config(config.augment)
 
     def load(index: int, element: tuple[Sequence, int]) -> dict[str, np.ndarray]:
         still_set, i = element
         rng = np.random.default_rng((seed, STILL_STREAM, index))
-        image, mask = augment(*still_set.read(i), size, augmentation, rng)
+        image, mask = augment(*still_set.frame_and_mask(i), size, augmentation, rng)
         return {"image": image, "mask": mask}
 
-    return _batches(
-        _stills(config, seed, STILL_STREAM).map_with_index(load),
-        batch_size,
-        process_index,
-        process_count,
-        config.threads,
-    )
+    examples = _stills(config, seed, STILL_STREAM).map_with_index(load)
+    return _batches(examples, batch_size, process_index, process_count, config.threads)
 
 
 def video_batches(
     config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> grain.DatasetIterator:
-    """Endless batches of pairs of frames of one sequence, each frame augmented on its own.
+    """Makes endless batches of pairs of frames of one sequence, each frame augmented separately.
 
-    In an epoch every annotated frame of `config.train_videos` is once the first of a pair; the second is drawn. Of all
-    pairs a share `config.still_pairs` is two variations of one image of `config.train_stills` instead. Into a share
-    `config.copy_paste` of all pairs the object of a still image is pasted into both frames and counts as foreground;
-    into a share `config.distractors` into one of the frames, and as it does not recur it is background.
+    In an epoch every annotated frame of `config.train_videos` is the first of a pair once; the second is drawn. These
+    shares of all pairs differ:
+      `config.still_pairs`: the pair is two variations of one image of `config.train_stills`.
+      `config.copy_paste`: the object of a still image is pasted into both frames and counts as foreground.
+      `config.distractors`: it is pasted into one frame and counts as background, because it does not recur.
 
     Args:
       config: the `data` section of the configuration.
       size: (height, width) of the images.
       batch_size: pairs in a batch over all processes.
-      seed: of order, pairs and augmentation.
-      process_index: which of the processes this is.
-      process_count: how many processes share a batch.
+      seed: seed of order, pairs and augmentation.
+      process_index: index of this process.
+      process_count: number of processes that share a batch.
 
     Returns:
       An iterator over {"image": uint8 (n, 2, h, w, 3), "mask": uint8 {0, 1} (n, 2, h, w)},
       n = batch_size / process_count, with `get_state` and `set_state`.
 
     Raises:
-      InputError: where the dataset cannot be opened or the batch cannot be shared out evenly.
+      InputError: the dataset cannot be opened, a share is wrong, or `batch_size` is not a multiple of `process_count`.
     """
     augmentation = Augmentation.from_config(config.augment)
-    max_gap = config.max_gap
+    _check_shares(config)
+    donors = _stills(config, seed, DONOR_STREAM) if config.copy_paste or config.distractors else None
+
+    def load(index: int, element: tuple[Sequence, PySequence[int], int]) -> dict[str, np.ndarray]:
+        sequence, annotated, position = element
+        rng = np.random.default_rng((seed, VIDEO_STREAM, index))
+        pair = annotated[position], draw_partner(annotated, position, rng)
+        frames = [augment(*sequence.frame_and_mask(i), size, augmentation, rng) for i in pair]
+        drawn = rng.uniform()
+        if drawn < config.copy_paste + config.distractors:
+            donor_set, i = donors[index]
+            (donor, donor_mask), recurs = donor_set.frame_and_mask(i), drawn < config.copy_paste
+            for number in (0, 1) if recurs else rng.permutation(2)[:1]:
+                pasted = augment(donor, donor_mask, size, augmentation.smaller(), rng)
+                frames[number] = paste(*frames[number], *pasted, foreground=recurs)
+        return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
+
+    return _batches(_pairs(config, seed).map_with_index(load), batch_size, process_index, process_count, config.threads)
+
+
+def draw_partner(annotated: PySequence[int], position: int, rng: np.random.Generator) -> int:
+    """Draws the second frame of a pair: any other annotated frame of the sequence, all equally likely.
+
+    Args:
+      annotated: indices of the sequence's annotated frames.
+      position: position in `annotated` of the pair's first frame.
+      rng: source of randomness.
+
+    Returns:
+      The index of the second frame. It is the first frame itself if no other is annotated.
+    """
+    if len(annotated) == 1:
+        return annotated[0]
+    drawn = int(rng.integers(0, len(annotated) - 1))
+    return annotated[drawn + (drawn >= position)]  # skips the first frame
+
+
+def _check_shares(config: Any) -> None:
     if not 0 <= config.still_pairs < 1:
         raise InputError(f"config.data.still_pairs is {config.still_pairs}: expected a share, at least 0 and below 1")
     shares = config.copy_paste, config.distractors
     if min(shares) < 0 or sum(shares) > 1:
         raise InputError(f"config.data.copy_paste and .distractors are {shares}: expected shares of together 1 or less")
-    donors = _stills(config, seed, DONOR_STREAM) if any(shares) else None
+
+
+def _pairs(config: Any, seed: int) -> grain.MapDataset:
+    """Returns endless (sequence, annotated frames, position of the pair's first frame among them)."""
     sequences = open_train_sequences(config)
-    anchors = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
-
-    def load(index: int, element: tuple[Sequence, tuple[int, ...], int]) -> dict[str, np.ndarray]:
-        sequence, annotated, position = element
-        rng = np.random.default_rng((seed, VIDEO_STREAM, index))
-        pair = annotated[position], draw_partner(annotated, position, max_gap, rng)
-        frames = [augment(*sequence.read(i), size, augmentation, rng) for i in pair]
-        drawn = rng.uniform()
-        if drawn < config.copy_paste + config.distractors:
-            donor_set, i = donors[index]
-            donor, recurs = donor_set.read(i), drawn < config.copy_paste
-            for number in (0, 1) if recurs else rng.permutation(2)[:1]:
-                pasted = augment(*donor, size, augmentation.smaller(), rng)
-                frames[number] = paste(*frames[number], *pasted, foreground=recurs)
-        return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
-
-    order = grain.MapDataset.range(len(anchors)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()
-    pairs = order.map(lambda anchor: (anchors[anchor][0], anchors[anchor][0].annotated, anchors[anchor][1]))
+    firsts = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
+    order = grain.MapDataset.range(len(firsts)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()
+    pairs = order.map(lambda i: (firsts[i][0], firsts[i][0].annotated, firsts[i][1]))
     if config.still_pairs:
         stills = _stills(config, seed, PAIR_STREAM).map(lambda element: (element[0], (element[1],), 0))
         pairs = grain.MapDataset.mix([pairs, stills], [1 - config.still_pairs, config.still_pairs])
-    return _batches(pairs.map_with_index(load), batch_size, process_index, process_count, config.threads)
+    return pairs
 
 
 def _stills(config: Any, seed: int, stream: int) -> grain.MapDataset:
-    """(set, number of the image) for ever: the sets interleaved by weight x size, each in an order of its own."""
+    """Returns endless (set, index of the image): the sets are interleaved by weight x size and shuffled separately."""
     sets = open_stills(config)
     weights = still_weights(config.still_weights, [still_set.name for still_set in sets])
     orders, proportions = [], []
@@ -130,17 +151,17 @@ def _stills(config: Any, seed: int, stream: int) -> grain.MapDataset:
 
 
 def still_weights(text: str, names: list[str]) -> dict[str, float]:
-    """Reads the sampling weights of the sets of still images.
+    """Parses the sampling weights of the sets of still images.
 
     Args:
-      text: e.g. "duts=2,ccp_persons=0.5"; sets that are not named have weight 1.
-      names: the sets there are.
+      text: for example "duts=2,ccp_persons=0.5"; sets that are not named have weight 1.
+      names: names of all sets.
 
     Returns:
       The weight of every set.
 
     Raises:
-      InputError: for a name that is no set, and for a weight that is not a number >= 0.
+      InputError: a name is not in `names`, or a weight is not a number >= 0.
     """
     weights = dict.fromkeys(names, 1.0)
     for item in filter(None, (item.strip() for item in text.split(","))):
@@ -157,14 +178,17 @@ def still_weights(text: str, names: list[str]) -> dict[str, float]:
 
 
 def _derive(*numbers: int) -> int:
-    """A 32-bit seed from several numbers, so that no two orders are related."""
+    """Derives a 32-bit seed from several numbers, so that no two orders are related."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _batches(
     examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, threads: int
 ) -> grain.DatasetIterator:
-    """This process's share of every global batch; each thread makes whole batches, so the state is a batch number."""
+    """Returns this process's share of every global batch.
+
+    Each thread makes whole batches, so the state of the iterator is a batch number.
+    """
     if batch_size % process_count:
         raise InputError(f"batch size {batch_size} cannot be shared by {process_count} processes: expected a multiple")
     share = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)

@@ -1,4 +1,4 @@
-"""Turns a raw dataset folder into a prepared set: check everything, then write, then put in place."""
+"""Prepares a raw dataset: checks all its files, then writes the records and puts them in place."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
+from cosnet_jax.data.builders.base import FramesBuilder, Scan, map_in_threads
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
 from cosnet_jax.data.builders.fbms import Fbms
-from cosnet_jax.data.builders.frames import FramesBuilder, Scan, map_in_threads
 from cosnet_jax.data.builders.msra10k import Msra10k
 from cosnet_jax.data.builders.stills import Stills, find_sets
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
@@ -38,42 +38,42 @@ PROBLEMS_SHOWN = 3
 
 
 def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
-    """Gives the folders of a prepared dataset, and prepares it first where that is needed.
+    """Returns the folders of a prepared dataset; prepares it first if needed.
 
-    With a source, the set is prepared unless it was prepared from exactly these files before (relative paths, sizes and
-    modification times). Without one, what is prepared is used as it is. An interrupted preparation leaves nothing that
-    looks prepared.
+    With a source, the dataset is prepared unless it was prepared before from the same files (equal relative paths,
+    sizes and modification times). Without a source, the prepared dataset is used as it is. An interrupted preparation
+    leaves nothing that looks prepared.
 
     Args:
       dataset: one of `BUILDERS`.
       source: folder of the raw dataset, or "" to use the prepared one.
-      data_dir: folder that holds the prepared sets, or "" for `~/.cache/cosnet_jax`.
+      data_dir: folder of the prepared datasets, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
       The folders with the prepared records: one, or one for each set of `stills`.
 
     Raises:
-      InputError: for an unknown dataset, for a source that is not laid out as it should be or holds damaged files, and
-        where there is neither a source nor a prepared set.
+      InputError: the dataset is unknown, the source has another layout or damaged files, or there is neither a source
+        nor a prepared dataset.
     """
     if dataset not in BUILDERS:
         raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
     root = Path(data_dir or DEFAULT_DATA_DIR).expanduser().absolute()
     if not source:
         return _find_prepared(dataset, root)
-    if dataset == "stills":  # each set is prepared by itself, so that another one can be added
+    if dataset == "stills":  # each set is prepared separately, so that sets can be added
         return [_prepare_folder(dataset, name, folder, root) for name, folder in find_sets(source).items()]
     return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
 
 
-def summarise(folder: Path) -> list[str]:
-    """Tells what a prepared set holds.
+def describe_prepared(folder: Path) -> list[str]:
+    """Counts the sequences and frames of a prepared dataset.
 
     Args:
-      folder: one that `prepare` returned.
+      folder: a folder from `prepare`.
 
     Returns:
-      A line for each split: sequences (of videos), frames and annotated frames.
+      One line per split with the numbers of sequences, frames and annotated frames.
     """
     lines = []
     for split, index in tfds.builder_from_directory(folder).info.metadata["sequences"].items():
@@ -120,7 +120,7 @@ def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
 
 
 def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
-    """Reads every file of the source; raises an InputError where one is not as it should be or the disk is too full."""
+    """Reads every file of the source; raises an InputError if one is damaged or the disk is too full."""
     frames = scan.frames()
     for problems in track(map_in_threads(builder.check_frame, frames), f"checking {name}", total=len(frames)):
         scan.problems.extend(problems)
@@ -135,7 +135,7 @@ def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
 
 
 def _remove_outdated(target: Path) -> None:
-    """Removes an earlier version, in one step as far as readers can see, and what interrupted preparations left."""
+    """Removes an earlier version, which disappears for readers in one step, and remains of interrupted preparations."""
     if target.exists():
         target.rename(target.with_name(f"{target.name}.incomplete_outdated"))
     for leftover in target.parent.glob(f"{target.name}.incomplete*"):
@@ -143,7 +143,7 @@ def _remove_outdated(target: Path) -> None:
 
 
 def _write(builder: FramesBuilder, source: Path) -> None:
-    """Writes the records; TFDS does so in a temporary folder, which takes its final name when it is complete."""
+    """Writes the records. TFDS writes to a temporary folder and renames it when it is complete."""
     with _quiet_tfds():
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
 
@@ -154,7 +154,7 @@ def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder
 
 
 def _report(name: str, scan: Scan, root: Path) -> None:
-    """Raises the InputError that tells what is wrong, with the full list in a file where it is long."""
+    """Raises an InputError with the problems of a scan; a long list goes to a file that the error names."""
     problems = scan.problems
     if len(problems) == 1:
         raise InputError(problems[0])
@@ -172,7 +172,7 @@ def _report(name: str, scan: Scan, root: Path) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
-    """Lets one process prepare a dataset while the others wait."""
+    """Makes other processes that prepare the same dataset wait."""
     lock = root / f".{dataset}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Hides TFDS's own bars and messages: the builders show how far they are."""
+    """Hides the progress bars and messages of TFDS; the builders show their own progress."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)
     tfds.disable_progress_bar()

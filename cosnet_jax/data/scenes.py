@@ -1,4 +1,4 @@
-"""Draws what procedural videos show: objects of one kind, one of them in every frame, over a moving background."""
+"""Draws the scenes of procedural videos: similar objects over a moving background, one of them in every frame."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-EMPTY = (0.0, 0.25)  # share of the time that each of the two lanes of distractors is empty
-STAY = (0.1, 0.2)  # shortest and longest stay of a distractor, as a share of the video
-HUES = 12  # at least; every object of a video has its own
-SPREAD = 0.23  # distance of the three parts of the frame that objects move in from its middle, as a share of its sides
-RADIUS = (0.16, 0.25)  # of an object, as a share of the frame's smaller side
+EMPTY = (0.0, 0.25)  # fraction of the time that each of the two lanes of distractors is empty
+STAY = (0.1, 0.2)  # shortest and longest stay of a distractor, as a fraction of the video
+HUES = 12  # smallest number of different hues; every object of a video has its own
+SPREAD = 0.23  # objects move in three regions; distance of these from the centre, as a fraction of the frame's sides
+RADIUS = (0.16, 0.25)  # radius of an object, as a fraction of the frame's smaller side
 TEXTURES = 5
-LOBES = 6
-ANGLES = 256  # at which outlines are tabulated
+LOBES = 6  # harmonics of an outline
+ANGLES = 256  # angles at which outlines are tabulated
 
 
 class Objects(NamedTuple):
-    """The objects of a video, drawn independently of each other and of what they are; one row each."""
+    """The objects of a video, one row each. Their distribution is the same for primary object and distractors."""
 
-    hue: np.ndarray  # 1 is once around
+    hue: np.ndarray  # (n,) 1 is a full turn of the colour wheel
     colour: np.ndarray  # (n, 2) saturation and value
-    shade: np.ndarray  # the texture's second colour, relative to the first
-    texture: np.ndarray  # which family
-    frequency: np.ndarray  # of the texture, cycles over the object
-    angle: np.ndarray  # of the texture
+    shade: np.ndarray  # (n,) second colour of the texture, relative to the first
+    texture: np.ndarray  # (n,) texture family, see `_texture`
+    frequency: np.ndarray  # (n,) cycles of the texture over the object
+    angle: np.ndarray  # (n,) orientation of the texture, radians
     outline: np.ndarray  # (n, 2, LOBES) amplitude and phase of the outline's harmonics
-    stretch: np.ndarray  # (n, 2) along the object's own axes
-    radius: np.ndarray  # share of the frame's smaller side
-    centre: np.ndarray  # (n, 2) y, x in [0, 1]: around it the object moves
+    stretch: np.ndarray  # (n, 2) scale along the object's own axes
+    radius: np.ndarray  # (n,) fraction of the frame's smaller side
+    centre: np.ndarray  # (n, 2) y, x in [0, 1]; the object moves around it
     swing: np.ndarray  # (n, 2) amplitude of that motion
     pace: np.ndarray  # (n, 6) cycles over the video of y, x, rotation, scale, brightness, tint
-    phase: np.ndarray  # (n, 6)
-    turn: np.ndarray  # radians of rotation to and fro
-    depth: np.ndarray  # the larger, the nearer
+    phase: np.ndarray  # (n, 6) phases of these six
+    turn: np.ndarray  # (n,) amplitude of the rotation, radians
+    depth: np.ndarray  # (n,) larger is nearer
 
 
 class Scene(NamedTuple):
-    """A video: its objects (row 0 is the primary), which of them each frame shows, and its background."""
+    """A video: its objects (row 0 is the primary object), their presence in each frame, and its background."""
 
     objects: Objects
-    shown: tuple[tuple[int, ...], ...]  # for each frame the rows of the objects in it, farthest first
-    coarse: np.ndarray  # uint8 (g, g, 3), the background's colours
-    fine: np.ndarray  # uint8 (h, w, 3), its grain
+    shown: tuple[tuple[int, ...], ...]  # rows of the objects in each frame, farthest first
+    coarse: np.ndarray  # uint8 (g, g, 3), colours of the background
+    fine: np.ndarray  # uint8 (h, w, 3), grain of the background
     camera: np.ndarray  # (4, 2) amplitude and phase of the camera's y, x, rotation, zoom
 
 
 @functools.lru_cache(maxsize=256)
 def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
-    """Draws a video.
+    """Draws the scene of a video.
 
     Args:
-      stream: which stream of random numbers.
-      number: of the video within the stream.
-      num_frames: its length.
+      stream: random stream.
+      number: number of the video within the stream.
+      num_frames: length of the video.
 
     Returns:
-      The video; the same for the same numbers.
+      The scene; equal arguments give equal scenes.
     """
     rng = np.random.default_rng((stream, number))
     lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
@@ -77,15 +77,15 @@ def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
 
 
 def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[int]:
-    """Draws which distractor of a lane is there at each time.
+    """Draws the distractors of one lane. A lane shows one distractor after the other.
 
     Args:
       num_frames: length of the video.
-      empty: probability that nobody follows a distractor for the length of a stay.
+      empty: probability that a stay in the lane is empty.
       rng: source of randomness.
 
     Returns:
-      For each frame the number of the distractor in it, counted from 0, or -1 for none.
+      For each frame the number of its distractor, counted from 0, or -1 for none.
     """
     lane: list[int] = []
     number = 0
@@ -101,11 +101,11 @@ def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[i
 
 
 def draw_objects(places: np.ndarray, rng: np.random.Generator) -> Objects:
-    """Draws objects that each have a hue of their own.
+    """Draws objects, each with a different hue.
 
     Args:
-      places: (n,) in which of three parts of the frame each object moves; which part that is, is drawn as well, so that
-        the number means nothing.
+      places: (n,) region 0, 1 or 2 of the frame in which each object moves. The positions of the regions are drawn
+        too, so the number does not reveal one.
       rng: source of randomness.
 
     Returns:
@@ -134,15 +134,15 @@ def draw_objects(places: np.ndarray, rng: np.random.Generator) -> Objects:
 
 
 def render(scene: Scene, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a frame.
+    """Renders a frame.
 
     Args:
-      scene: the video.
-      frame: which of its frames.
+      scene: scene of the video.
+      frame: index of the frame.
       size: (height, width).
 
     Returns:
-      image uint8 RGB (h, w, 3), and the row of the object that each pixel shows, -1 for the background: int8 (h, w).
+      The image, uint8 RGB (h, w, 3), and for each pixel the row of its object or -1 for background, int8 (h, w).
     """
     time = frame / max(len(scene.shown), 2)
     image = _background(scene, time, size)
@@ -158,7 +158,7 @@ def _background(scene: Scene, time: float, size: tuple[int, int]) -> np.ndarray:
     y, x, turn, zoom = amplitude * np.sin(2 * np.pi * (time + phase))
     image = np.empty((height, width, 3), np.uint8)
     for texture, weight in ((scene.coarse, 0.8), (scene.fine, 0.5)):
-        # From frame to texture pixels: the frame covers about two thirds of the texture, wherever the camera looks.
+        # Maps frame pixels to texture pixels: the frame covers about two thirds of the texture.
         scale = (texture.shape[0] - 1) / max(height, width) * (0.68 + 0.07 * zoom)
         cos, sin = scale * np.cos(0.15 * turn), scale * np.sin(0.15 * turn)
         middle = (texture.shape[0] - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
@@ -171,7 +171,7 @@ def _background(scene: Scene, time: float, size: tuple[int, int]) -> np.ndarray:
 
 
 def _paint(image: np.ndarray, owner: np.ndarray, objects: Objects, row: int, time: float) -> None:
-    """Paints one object over what is there."""
+    """Paints one object over the image."""
     height, width = owner.shape
     short = min(height, width)
     wave = np.sin(2 * np.pi * (objects.pace[row] * time + objects.phase[row]))
@@ -211,7 +211,7 @@ def _rotate(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 
 def _texture(family: int, y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
-    """How much of the first colour a texture has at points of an object, in [0, 1]."""
+    """Returns the share of the first colour at points of an object, in [0, 1]."""
     wave_x, wave_y = np.sin(np.pi * frequency * x), np.sin(np.pi * frequency * y)
     if family == 0:  # plain, shaded
         return 0.75 + 0.25 * x
@@ -225,6 +225,6 @@ def _texture(family: int, y: np.ndarray, x: np.ndarray, frequency: float) -> np.
 
 
 def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
-    """HSV in [0, 1] to RGB in [0, 255]."""
+    """Converts HSV in [0, 1] to RGB in [0, 255]."""
     ramp = np.clip(np.abs((hue % 1 * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return 255 * value * (1 - saturation + saturation * ramp)

@@ -1,9 +1,10 @@
-"""Sequences of frames with their masks, opened by dataset and split; nothing is read before it is asked for."""
+"""Opens datasets as sequences: videos with masks. Frames are read only when they are asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence as PySequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,42 +14,46 @@ from cosnet_jax.data import synthetic
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.errors import InputError
 from cosnet_jax.video import images as image_files
+from cosnet_jax.video.video import FrameByFrame, Video, check_index
 
 
-class Sequence(Protocol):
-    """The frames of one video in order, or the images of one set of still images.
+class Sequence(Video, Protocol):
+    """A video with masks, or the images of one set of still images (whose sizes can differ) with masks.
 
     Attributes:
       name: unique among the sequences of a split.
-      frames: frame names without suffix, in order.
-      annotated: positions of the frames that have a mask, ascending.
+      frame_names: frame names without suffix, in order.
+      annotated: indices of the frames that have a mask, ascending.
     """
 
-    name: str
-    frames: tuple[str, ...]
-    annotated: tuple[int, ...]
+    @property
+    def name(self) -> str: ...
 
-    def __len__(self) -> int: ...
+    @property
+    def frame_names(self) -> tuple[str, ...]: ...
 
-    def image(self, i: int) -> np.ndarray:
-        """Frame `i`: uint8 RGB (H, W, 3)."""
+    @property
+    def annotated(self) -> tuple[int, ...]: ...
+
+    def read(self, indices: PySequence[int]) -> list[np.ndarray]:
+        """Reads some frames: uint8 RGB (H, W, 3) each, in the order of `indices`."""
 
     def mask(self, i: int) -> np.ndarray | None:
-        """The mask of frame `i`: bool (H, W), or None where the frame has no annotation."""
+        """Reads the mask of frame `i`: bool (H, W), or None if the frame has no annotation."""
 
-    def read(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image and mask of frame `i`, for less than one after the other."""
+    def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads frame `i` and its mask, faster than one after the other."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordSequence:
-    """A sequence in a prepared dataset. It holds names only, so it is cheap to send to another process.
+class RecordSequence(FrameByFrame):
+    """A sequence of a prepared dataset. It holds only names, so it is cheap to send to another process.
 
     Attributes:
-      folder: the prepared dataset's folder.
-      fingerprint: of the source the records were made from.
-      split: the split the sequence belongs to.
-      start: position of the first frame among the records of the split.
+      folder: folder of the prepared dataset.
+      fingerprint: fingerprint of the raw dataset from which the records were made.
+      split: split that the sequence belongs to.
+      start: index of the first frame among the records of the split.
     """
 
     folder: str
@@ -56,25 +61,29 @@ class RecordSequence:
     split: str
     start: int
     name: str
-    frames: tuple[str, ...]
+    frame_names: tuple[str, ...]
     annotated: tuple[int, ...]
 
-    def __len__(self) -> int:
-        return len(self.frames)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the first frame."""
+        return self._frame(0).shape[:2]
 
-    def image(self, i: int) -> np.ndarray:
-        return image_files.decode_image(self._record(i)["image"])
+    def __len__(self) -> int:
+        return len(self.frame_names)
 
     def mask(self, i: int) -> np.ndarray | None:
         return self._decode_mask(self._record(i))
 
-    def read(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         record = self._record(i)
         return image_files.decode_image(record["image"]), self._decode_mask(record)
 
+    def _frame(self, i: int) -> np.ndarray:
+        return image_files.decode_image(self._record(i)["image"])
+
     def _record(self, i: int) -> dict[str, Any]:
-        if not 0 <= i < len(self.frames):
-            raise IndexError(f"sequence {self.name!r} has {len(self.frames)} frames, not {i + 1}")
+        check_index(i, len(self))
         return _records(self.folder, self.fingerprint, self.split)[self.start + i]
 
     @staticmethod
@@ -82,8 +91,63 @@ class RecordSequence:
         return image_files.decode_mask(record["mask"], threshold=127) if record["annotated"] else None
 
 
+def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
+    """Chooses evenly spaced frames of a sequence, the first and the last among them.
+
+    Args:
+      sequence: the whole sequence.
+      count: number of frames; 0, or more than there are: all.
+
+    Returns:
+      A sequence of the chosen frames.
+    """
+    total = len(sequence)
+    if count == 0 or count >= total:
+        return sequence
+    return _Subset(sequence, tuple(np.linspace(0, total - 1, count).round().astype(int).tolist()))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subset(FrameByFrame):
+    """Some frames of a sequence, `indices`, as a sequence."""
+
+    whole: Sequence
+    indices: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.whole.size
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        return tuple(self.whole.frame_names[i] for i in self.indices)
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        known = set(self.whole.annotated)
+        return tuple(i for i, index in enumerate(self.indices) if index in known)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def mask(self, i: int) -> np.ndarray | None:
+        check_index(i, len(self))
+        return self.whole.mask(self.indices[i])
+
+    def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        check_index(i, len(self))
+        return self.whole.frame_and_mask(self.indices[i])
+
+    def _frame(self, i: int) -> np.ndarray:
+        return self.whole.read([self.indices[i]])[0]
+
+
 def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
-    """Opens the sequences of a split, and prepares the dataset first where its source is given and has changed.
+    """Opens the sequences of a split. Prepares the dataset first if its source is given and has changed.
 
     Args:
       dataset: davis16, fbms, youtube_objects or synthetic.
@@ -94,45 +158,60 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
       The sequences in the dataset's order.
 
     Raises:
-      InputError: where the dataset or the split is unknown, or the dataset cannot be prepared.
+      InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
     """
     if dataset == "synthetic":
-        return synthetic.open_videos(split, config.synthetic)
+        return list(synthetic.open_videos(split, config.synthetic))
     (folder,) = prepare(dataset, _source(dataset, config), config.data_dir)
     return _open_folder(str(folder), split)
 
 
 def open_train_sequences(config: Any) -> list[Sequence]:
-    """Opens the sequences to train on: the train split without those that `config.hold_out` names.
+    """Opens the sequences to train on: the train split without the sequences that `config.hold_out` names.
 
-    Arguments and errors as `open_sequences`; an InputError too for a name that is not in the split, or all of them.
+    Args:
+      config: the `data` section of the configuration.
+
+    Returns:
+      The sequences in the dataset's order.
+
+    Raises:
+      InputError: as in `open_sequences`; also if `config.hold_out` names an unknown sequence, or all of them.
     """
-    sequences = open_sequences(config.train_videos, "train", config)
-    held = held_out(config, sequences)
-    kept = [sequence for sequence in sequences if sequence not in held]
-    if not kept:
+    training, _ = _split_held_out(config)
+    if not training:
         raise InputError("config.data.hold_out names all sequences: nothing is left to train on")
-    return kept
+    return training
 
 
 def open_validation_sequences(config: Any) -> list[Sequence]:
-    """Opens the sequences to validate on: those that `config.hold_out` names, or `config.eval_dataset`'s.
+    """Opens the sequences to validate on: those that `config.hold_out` names, or else those of `config.eval_dataset`.
 
-    Arguments and errors as `open_train_sequences`.
+    Args:
+      config: the `data` section of the configuration.
+
+    Returns:
+      The sequences in the dataset's order.
+
+    Raises:
+      InputError: as in `open_sequences`; also if `config.hold_out` names an unknown sequence.
     """
     if not config.hold_out:
         return open_sequences(config.eval_dataset, config.eval_split, config)
-    return held_out(config, open_sequences(config.train_videos, "train", config))
+    _, validation = _split_held_out(config)
+    return validation
 
 
-def held_out(config: Any, sequences: list[Sequence]) -> list[Sequence]:
-    """Those of the sequences that `config.hold_out` names; an InputError if there is no such one."""
-    names = [name.strip() for name in config.hold_out.split(",") if name.strip()]
+def _split_held_out(config: Any) -> tuple[list[Sequence], list[Sequence]]:
+    """Opens the train split; returns its sequences without those that `config.hold_out` names, and those it names."""
+    sequences = open_sequences(config.train_videos, "train", config)
+    held_out = [name.strip() for name in config.hold_out.split(",") if name.strip()]
     known = [sequence.name for sequence in sequences]
-    for name in names:
+    for name in held_out:
         if name not in known:
             raise InputError(f"config.data.hold_out names {name!r}: expected one of {', '.join(known)}")
-    return [sequence for sequence in sequences if sequence.name in names]
+    training = [sequence for sequence in sequences if sequence.name not in held_out]
+    return training, [sequence for sequence in sequences if sequence.name in held_out]
 
 
 def open_stills(config: Any) -> list[Sequence]:
@@ -142,10 +221,10 @@ def open_stills(config: Any) -> list[Sequence]:
       config: the `data` section of the configuration.
 
     Returns:
-      One sequence for each set, named after it (for `stills`, after each set's folder).
+      One sequence for each set, with the set's name (for `stills`, the name of each set's folder).
 
     Raises:
-      InputError: where a set is unknown, cannot be prepared or shares its name with another.
+      InputError: a set is unknown, cannot be prepared or has the same name as another.
     """
     sets: list[Sequence] = []
     for dataset in filter(None, (name.strip() for name in config.train_stills.split(","))):
@@ -180,7 +259,7 @@ def _open_folder(folder: str, split: str) -> list[Sequence]:
             split=split,
             start=entry["start"],
             name=entry["name"],
-            frames=tuple(entry["frames"]),
+            frame_names=tuple(entry["frames"]),
             annotated=tuple(range(len(entry["frames"])) if entry["annotated"] is None else entry["annotated"]),
         )
         for entry in index[split]
@@ -189,7 +268,10 @@ def _open_folder(folder: str, split: str) -> list[Sequence]:
 
 @functools.lru_cache(maxsize=32)
 def _records(folder: str, fingerprint: str, split: str) -> Any:
-    """The records of a split with images and masks still encoded; the fingerprint tells re-prepared records apart."""
+    """Opens the records of a split, with images and masks still encoded.
+
+    The fingerprint is part of the cache's key, so that records are opened again after they were prepared again.
+    """
     del fingerprint
     skip = tfds.decode.SkipDecoding()
     return tfds.builder_from_directory(folder).as_data_source(split, decoders={"image": skip, "mask": skip})

@@ -35,14 +35,14 @@ def attention_maps(
 
     features = jnp.concatenate([encode(frame) for frame in clip])
     count, height, width = len(clip) - 1, *features.shape[1:3]
-    queries = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
-    keys = model.apply(variables, features[1:], method="keys")
+    queries: Any = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
+    keys: Any = model.apply(variables, features[1:], method="keys")
     row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
     query = queries[0, row * width + column]
     affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
     shape = [-(-length // model.reference_pooling) for length in (height, width)]
     attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
-    values = model.apply(variables, features[1:], method="values")
+    values: Any = model.apply(variables, features[1:], method="values")
     _, sown = model.apply(variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"])
     gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
     return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

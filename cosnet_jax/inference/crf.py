@@ -1,18 +1,23 @@
-"""Sharpens probability maps with a fully connected CRF over the frame's pixels, as the released COSNet does."""
+"""Refines probability maps with a fully connected CRF over the pixels of a frame, as the released COSNet does."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
+from cosnet_jax.inference.thread_pool import map_in_threads
 from cosnet_jax.processes import map_in_processes
+
+Key = TypeVar("Key")
+BACKENDS = ("jax", "pydensecrf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +25,9 @@ class CRFParams:
     """Parameters of the CRF (Kraehenbuehl and Koltun, NIPS 2011); the defaults are the release's.
 
     The release tries three widths (10, 15, 20) and three weights (8, 9, 10) of the appearance kernel; the default is
-    the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight hardly mattered; the
-    narrowest kernel was best for outlines that are only coarse, the widest for blotchy maps. The command
-    `search-crf` finds what suits a model.
+    the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight made almost no difference;
+    the narrowest kernel was best for coarse outlines, the widest for blotchy maps. The command `search-crf` finds the
+    best values for a model.
 
     Attributes:
       gaussian_sxy: standard deviation of the smoothness kernel in pixels.
@@ -30,8 +35,9 @@ class CRFParams:
       bilateral_sxy: standard deviation of the appearance kernel in pixels.
       bilateral_srgb: standard deviation of the appearance kernel in grey levels (0-255).
       bilateral_compat: weight of the appearance kernel.
-      iterations: mean-field steps.
-      normalise: stretch each frame's probabilities to [0, 1] first.
+      iterations: number of mean-field steps.
+      normalise: whether each frame's probabilities are stretched to [0, 1] first.
+      backend: "jax" (`dense_crf`), or "pydensecrf", the reference, which needs the package pydensecrf2.
     """
 
     gaussian_sxy: float = 1.0
@@ -41,8 +47,11 @@ class CRFParams:
     bilateral_compat: float = 9.0
     iterations: int = 5
     normalise: bool = True
+    backend: str = "jax"
 
     def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise InputError(f"crf.backend is {self.backend!r}; expected {' or '.join(BACKENDS)}")
         for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
             if not getattr(self, name) > 0:
                 raise InputError(f"crf.{name} must be above 0, not {getattr(self, name)}")
@@ -51,20 +60,28 @@ class CRFParams:
                 raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
 
 
-def params_of(config: ConfigDict) -> CRFParams:
-    """The parameters of `config.inference.crf`; raises an InputError if one is out of range."""
-    return CRFParams(**{field.name: config[field.name] for field in dataclasses.fields(CRFParams)})
+def params_from_config(config: ConfigDict | None) -> CRFParams:
+    """Reads the parameters from `config.inference.crf`; a key that a stored configuration lacks keeps its default.
+
+    Raises:
+      InputError: a value is out of range.
+    """
+    names = [field.name for field in dataclasses.fields(CRFParams)]
+    return CRFParams(**{name: config[name] for name in names if config is not None and name in config})
 
 
 def configured(config: ConfigDict) -> CRFParams | None:
-    """As `params_of`, or None where the CRF is not enabled.
+    """Reads the parameters from `config.inference.crf`.
+
+    Returns:
+      The parameters, or None where the CRF is not enabled.
 
     Raises:
-      InputError: a value is out of range, or pydensecrf2 is not installed.
+      InputError: a value is out of range, or the backend is not installed.
     """
-    params = params_of(config)
+    params = params_from_config(config)
     if config.enabled:
-        check_installed()
+        check_installed(params)
     return params if config.enabled else None
 
 
@@ -76,34 +93,118 @@ RELEASE_SETTINGS = tuple(
 def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFParams()) -> np.ndarray:
     """Runs mean-field inference in a fully connected CRF with two labels.
 
-    The energy has the negative logarithm of the probabilities (at least 1e-5) as its unary, and two Potts terms with
-    symmetrically normalised kernels: a Gaussian of the pixels' places, and one of their places and colours (bilateral).
+    The unary energy is the negative logarithm of the probabilities (at least 1e-5). Two Potts terms with symmetrically
+    normalised kernels join it: a Gaussian over pixel positions (smoothness), and one over positions and colours
+    (appearance, bilateral).
 
     Args:
       image: uint8 RGB (H, W, 3).
-      probability: of the foreground, (H, W), in [0, 1].
+      probability: (H, W), probability of the foreground in [0, 1].
       params: the parameters.
 
     Returns:
-      The refined probability of the foreground, float32 (H, W).
+      float32 (H, W), the refined probability of the foreground.
 
     Raises:
-      InputError: the arrays do not fit together, the map is not finite, or pydensecrf2 is not installed.
+      InputError: the shapes differ, the map is not finite, the kernels are too narrow for a frame of this size, or the
+        backend is not installed.
     """
-    densecrf, utils = _pydensecrf()
+    return _refine_all(image, probability, [params])[0]
+
+
+def refine_stream(
+    items: Iterable[tuple[Key, np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
+) -> Generator[tuple[Key, np.ndarray]]:
+    """Refines a stream of frames in threads or processes, in order, while the caller makes the next ones.
+
+    Args:
+      items: a key, an image and a probability map per frame, the last two as `refine` takes them. The key is only
+        passed on. Items are taken up to `2 * workers` frames ahead.
+      params: the parameters.
+      workers: number of threads ("jax") or processes ("pydensecrf"); None or 0 for one per core.
+
+    Returns:
+      An iterator over the key and the refined map, float32 (H, W), of each frame. The workers end with the iterator.
+
+    Raises:
+      InputError: the backend is not installed; or, while iterating, as `refine`.
+    """
+    check_installed(params)
+    tasks = ((key, (image, probability)) for key, image, probability in items)
+    return _map(params.backend)(functools.partial(refine, params=params), tasks, workers)
+
+
+def score_settings(
+    examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
+    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
+    workers: int | None = None,
+) -> dict[Key, list[float]]:
+    """Scores parameter settings on frames with ground truth, for a search on a validation set.
+
+    Args:
+      examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
+        ground truth bool (H, W). No key occurs twice.
+      settings: the settings to compare, all of one backend, None for the maps without CRF; by default the release's
+        nine.
+      workers: as in `refine_stream`.
+
+    Returns:
+      For each key, in the order of the examples, the region similarity J of the map above 0.5 for each setting. Average
+      over the examples as the benchmark does (over a sequence's frames, then over sequences).
+
+    Raises:
+      InputError: the backend is not installed, or as `refine`.
+    """
+    present = [params for params in settings if params]
+    for params in present:
+        check_installed(params)
+    tasks = ((key, (*example, settings)) for key, *example in examples)
+    return dict(_map(present[0].backend if present else "jax")(_score, tasks, workers))
+
+
+def check_installed(params: CRFParams) -> None:
+    """Raises an InputError if the backend of the parameters is not installed."""
+    if params.backend == "pydensecrf":
+        _pydensecrf()
+
+
+def _score(
+    image: np.ndarray, probability: np.ndarray, truth: np.ndarray, settings: Sequence[CRFParams | None]
+) -> list[float]:
+    refined = iter(_refine_all(image, probability, [params for params in settings if params]))
+    return [jaccard((next(refined) if params else probability) > 0.5, truth) for params in settings]
+
+
+def _map(backend: str) -> Callable[..., Generator[tuple[Any, Any]]]:
+    """Returns what runs a backend in parallel: pydensecrf holds the GIL, the other releases it."""
+    return map_in_processes if backend == "pydensecrf" else map_in_threads
+
+
+def _refine_all(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> list[np.ndarray]:
+    """Refines a map with each of some settings; see `refine`."""
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8 or not image.size:
         given = f"{image.dtype} {image.shape} and {probability.shape}"
         raise InputError(f"the CRF needs a uint8 (H, W, 3) image and an (H, W) map, not {given}")
-    height, width = probability.shape
     foreground = np.asarray(probability, np.float32)
-    low, high = foreground.min(), foreground.max()
-    if not np.isfinite(low + high):
+    if not np.isfinite(foreground.min() + foreground.max()):
         raise InputError("the CRF needs finite probabilities")
+    if all(params.backend == "jax" for params in settings):
+        from cosnet_jax.inference import dense_crf  # imports Numba
+
+        return [np.asarray(refined) for refined in dense_crf.refine(image, foreground, settings)]
+    return [_refine_by_pydensecrf(image, foreground, params) for params in settings]
+
+
+def _refine_by_pydensecrf(image: np.ndarray, foreground: np.ndarray, params: CRFParams) -> np.ndarray:
+    densecrf, utils = _pydensecrf()
+    height, width = foreground.shape
+    low, high = foreground.min(), foreground.max()
     if params.normalise and low < high:  # a constant map has nothing to stretch
         foreground = (foreground - low) / (high - low)
     field = densecrf.DenseCRF2D(width, height, 2)
     field.setUnaryEnergy(utils.unary_from_softmax(np.stack([1 - foreground, foreground])))
-    # Features made by hand go in as (y, x); addPairwiseGaussian would take (x, y), and label 0.05% of pixels otherwise.
+    # create_pairwise_gaussian gives features in the order (y, x), as the release uses them. addPairwiseGaussian would
+    # use (x, y), which changes the label of 0.05% of the pixels.
     smoothness = utils.create_pairwise_gaussian([params.gaussian_sxy] * 2, (height, width))
     appearance = utils.create_pairwise_bilateral(
         [params.bilateral_sxy] * 2, [params.bilateral_srgb] * 3, image, chdim=2
@@ -116,61 +217,9 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
     return marginals[1].reshape(height, width)
 
 
-def refine_stream(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], params: CRFParams = CRFParams(), workers: int | None = None
-) -> Iterator[np.ndarray]:
-    """Refines a stream of frames in worker processes, in order, while the caller makes the next ones.
-
-    Args:
-      pairs: images and probability maps as `refine` takes them; taken up to `2 * workers` frames ahead.
-      params: the parameters.
-      workers: number of processes; None or 0 for one a core.
-
-    Returns:
-      An iterator over the refined maps, float32 (H, W). The processes end with it, or when it is closed.
-
-    Raises:
-      InputError: pydensecrf2 is not installed (said at once, not at the first frame).
-    """
-    _pydensecrf()
-    return map_in_processes(functools.partial(refine, params=params), pairs, workers)
-
-
-def score_settings(
-    examples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
-    workers: int | None = None,
-) -> np.ndarray:
-    """Scores parameter settings on frames with ground truth, for a search on a validation set.
-
-    Args:
-      examples: (image, probability, truth) triples: the first two as `refine` takes them, the truth bool (H, W).
-      settings: what is compared, None for the maps as they are; by default the release's nine.
-      workers: number of processes; None or 0 for one a core.
-
-    Returns:
-      float64 (len(settings), number of examples): the region similarity J of each refined map above 0.5. Average over
-      the examples as the benchmark does (over a sequence's frames, then over sequences).
-    """
-    _pydensecrf()
-    tasks = ((*example, params) for example in examples for params in settings)
-    scores = list(map_in_processes(_score, tasks, workers))
-    return np.array(scores, float).reshape(-1, len(settings)).T
-
-
-def check_installed() -> None:
-    """Raises an InputError if pydensecrf2 is not installed."""
-    _pydensecrf()
-
-
-def _score(image: np.ndarray, probability: np.ndarray, truth: np.ndarray, params: CRFParams | None) -> float:
-    refined = probability if params is None else refine(image, probability, params)
-    return jaccard(refined > 0.5, truth)
-
-
 def _pydensecrf():
     try:
         from pydensecrf import densecrf, utils
     except ImportError as error:
-        raise InputError("the CRF needs the package pydensecrf2: pip install pydensecrf2") from error
+        raise InputError("crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2") from error
     return densecrf, utils

@@ -89,7 +89,7 @@ def _read_each(video: Video, indices: Iterable[int]) -> Iterator[np.ndarray]:
         yield from video.read([index])
 
 
-def _encode(network: Network, variables: Any, images: Generator[tuple]) -> Iterator[tuple]:
+def _encode(network: Network, variables: Any, images: Generator[tuple]) -> Generator[tuple]:
     """Replaces the images of (index, frame, image) by what the encoder makes of them, in batches; None stays."""
     with contextlib.closing(images):
         while block := list(itertools.islice(images, network.batch_size)):

@@ -61,12 +61,9 @@ class InferenceOptions:
         Returns:
           The options.
         """
-        inference = config.inference
-        given = {"num_references": num_references, "sampling": sampling, "fusion": fusion, "seed": seed}
-        configured = {
-            "num_references": inference.num_references,
-            "sampling": inference.sampling,
-            "fusion": inference.fusion,
-            "seed": config.seed,
-        }
-        return cls(**{name: configured[name] if value is None else value for name, value in given.items()})
+        return cls(
+            num_references=config.inference.num_references if num_references is None else num_references,
+            sampling=config.inference.sampling if sampling is None else sampling,
+            fusion=config.inference.fusion if fusion is None else fusion,
+            seed=config.seed if seed is None else seed,
+        )

@@ -7,6 +7,7 @@ the main memory, where they go next.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import cv2
 import jax
@@ -65,7 +66,7 @@ def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
         if images.shape[axis] == length:
             continue
         pixels, weights = filter_taps(images.shape[axis], length)
-        total = 1 << (FRACTION_BITS - 1)  # one half
+        total: Any = 1 << (FRACTION_BITS - 1)  # one half
         for tap in range(pixels.shape[1]):
             shares = np.expand_dims(weights[:, tap], tuple(range(1, 4 - axis)))
             total = total + jnp.take(images, pixels[:, tap], axis=axis).astype(jnp.int32) * shares

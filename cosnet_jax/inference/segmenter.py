@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -24,19 +24,19 @@ from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.video.video import Video, as_video
 
-AnyVideo = Video | np.ndarray | Sequence[np.ndarray] | str | PathLike[str]
+AnyVideo: TypeAlias = Video | np.ndarray | Sequence[np.ndarray] | str | PathLike[str]
 
 
 class Segmented(NamedTuple):
     """A segmented frame.
 
     Attributes:
-      index: its number in the video.
+      number: its number in the video.
       frame: (H, W, 3) uint8 RGB.
       probabilities: for each way of segmenting, (H, W) float32, the probability of the primary object.
     """
 
-    index: int
+    number: int
     frame: np.ndarray
     probabilities: list[np.ndarray]
 
@@ -77,7 +77,7 @@ class Segmenter:
         """
         if len(size) != 2 or min(size) < MIN_SIZE:
             raise InputError(f"size is {tuple(size)}; expected (height, width) of at least {MIN_SIZE} pixels")
-        self.options, self.size = options or InferenceOptions(), tuple(size)
+        self.options, self.size = options or InferenceOptions(), (size[0], size[1])
         self._model, self._variables, self._batch_size = model, variables, batch_size
 
     @classmethod
@@ -160,7 +160,7 @@ class Segmenter:
         queries: Sequence[int] | None = None,
         references: Sequence[int] | None = None,
         variables: dict[str, Any] | None = None,
-    ) -> Iterator[Segmented]:
+    ) -> Generator[Segmented]:
         """Segments frames of a video in one or several ways, and encodes each frame once.
 
         Args:
@@ -199,7 +199,7 @@ class Segmenter:
         queries: Sequence[int],
         reference_indices: list[np.ndarray],
         variables: dict[str, Any],
-    ) -> Iterator[Segmented]:
+    ) -> Generator[Segmented]:
         network = get_network(self._model, match_orientation(self.size, video.size), self._batch_size)
         plan = plan_references(len(video), queries, reference_indices, network.batch_size)
         variables = network.replicate(variables)

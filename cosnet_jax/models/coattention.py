@@ -174,7 +174,9 @@ def attend_each(queries: Array, keys: Array, values: Array, budget: float, norma
       (n, N, i, c).
     """
     references = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
-    summaries = jax.lax.map(lambda reference: attend(queries, *reference, budget, normalise_queries), references)
+    summaries = jax.lax.map(
+        lambda reference: attend(queries, reference[0], reference[1], budget, normalise_queries), references
+    )
     return jnp.moveaxis(summaries, 0, 1)
 
 

@@ -6,6 +6,8 @@ the pair of frames that training needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -153,7 +155,7 @@ class COSNet(nn.Module):
         """
         return self.encoder(scale_input(images, self.input_scaling).astype(self.dtype), train)
 
-    def side_logits(self, features: Array, size: tuple[int, int]) -> Array:
+    def side_logits(self, features: Array, size: Sequence[int]) -> Array:
         """Computes the encoder's own prediction, without any other frame (N = 0).
 
         Args:
@@ -204,7 +206,7 @@ class COSNet(nn.Module):
         summaries = coattention.attend_each(queries, keys, values, self.affinity_budget, fusion == "group_released")
         return self.gate(summaries.reshape(-1, *shape)).reshape(n, -1, *shape)
 
-    def decode(self, features: Array, summary: Array, size: tuple[int, int], train: bool = False) -> Array:
+    def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
         """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
 
         Args:
@@ -218,7 +220,7 @@ class COSNet(nn.Module):
         """
         return self._decode(self.head_a, features, summary, size, train)
 
-    def _decode(self, head, features: Array, summary: Array, size: tuple[int, int], train: bool) -> Array:
+    def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
         logits = head(summary, features, train)
         self.sow("intermediates", "logits", logits)
         return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
@@ -242,7 +244,7 @@ class COSNet(nn.Module):
         a, b = jnp.moveaxis(features.reshape(n, 2, *features.shape[1:]), 1, 0)
         return self.decode_pair(a, b, size, train), side
 
-    def decode_pair(self, a: Array, b: Array, size: tuple[int, int], train: bool = False) -> Array:
+    def decode_pair(self, a: Array, b: Array, size: Sequence[int], train: bool = False) -> Array:
         """Segments two frames, each with the other as its reference and the head of its own branch.
 
         Args:

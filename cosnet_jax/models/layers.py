@@ -55,7 +55,7 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int, padding:
     return _depthwise(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride, dilation)
 
 
-def _windows(x: Array, size: tuple[int, int], stride: int, dilation: int) -> list[list[Array]]:
+def _windows(x: Array, size: Sequence[int], stride: int, dilation: int) -> list[list[Array]]:
     """Returns the inputs (n, h', w', c) of each row and column of a filter; x is padded already."""
     rows, columns = (range(0, length * dilation, dilation) for length in size)
     height, width = x.shape[1] - rows[-1], x.shape[2] - columns[-1]
@@ -169,7 +169,7 @@ class Conv(nn.Module):
         kernels = jnp.split(kernel, np.cumsum(channels[:-1]), axis=2)
         outs = [self._convolve(x.astype(self.dtype), part) for x, part in zip(inputs, kernels, strict=True)]
         batch = max(len(out) for out in outs)
-        x = sum(jnp.repeat(out, batch // len(out), axis=0) for out in outs)
+        x = functools.reduce(jnp.add, (jnp.repeat(out, batch // len(out), axis=0) for out in outs))
         if self.use_bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return x
@@ -209,6 +209,6 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
-def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
+def resize_bilinear(x: Array, size: Sequence[int]) -> Array:
     """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, with half-pixel centres and no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tensorboardX import SummaryWriter
 
@@ -24,7 +24,7 @@ class MetricLog:
           first_step: the step training (re)starts from.
           writes: whether this process writes; of several processes one does.
         """
-        self._file = self._board = None
+        self._file: TextIO | None = None
         if not writes:
             return
         path = workdir / METRICS_FILE

@@ -1,34 +1,62 @@
-"""Decodes video files with PyAV: the index of a file's frames, frames in order, frames as upright RGB."""
+"""Decodes video files with PyAV: scans a file for its frames, yields them in order, converts them to upright RGB."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
 from cosnet_jax.errors import InputError
 
-# Codecs with one shown frame a packet. Others may hide frames or pack two into one: they are decoded to be counted.
-FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1", "prores", "qtrle", "rawvideo", "gif"})
-DRAWN_OVER = frozenset({"gif", "qtrle"})  # a frame is drawn over the ones before it, whatever its packet says
-UNTIMED = frozenset({"avi"})  # keeps no times of display: FFmpeg's are wrong where frames are reordered
+# Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
+# frames are counted by decoding.
+ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1", "prores", "qtrle", "rawvideo", "gif"})
+# Codecs that draw each frame over the previous one. Decoding must start at the first frame, whatever the packets say.
+INCREMENTAL = frozenset({"gif", "qtrle"})
+UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
 GIF_TRAILER = b";"
 
+# Before PyAV 19, metadata that is not UTF-8 raises an error unless this option is set. PyAV 19 never raises and does
+# not know the option.
+METADATA_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 class Index(NamedTuple):
-    """Where the frames of a video file are; times are in units of `time_base` seconds."""
+    """The frames of a video file, as `scan` found them.
 
-    count: int
+    Attributes:
+      num_frames: number of frames.
+      size: (height, width) of the first frame, upright.
+      fps: frame rate that the file declares, in frames per second; None if it declares none.
+      time_base: unit of `pts` and `keys`, in seconds.
+      pts: presentation time of each frame, ascending; empty if the file does not tell.
+      keys: presentation times of the frames at which decoding can start, ascending; empty if it can only start at the
+        first frame.
+    """
+
+    num_frames: int
+    size: tuple[int, int]
+    fps: Fraction | None
     time_base: Fraction
-    fps: Fraction | None  # as the file declares it
-    pts: tuple[int, ...]  # of each frame in order of display; empty where the file does not tell
-    keys: tuple[int, ...]  # of the frames that decoding can start at; empty where it can only start at the first
+    pts: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Opens a video or image file; its metadata can have any encoding.
+
+    Raises:
+      av.FFmpegError, OSError: FFmpeg cannot open the file.
+    """
+    # FFmpeg cannot mistake an absolute path for a protocol ("concat:...").
+    return av.open(str(path.resolve()), **METADATA_OPTIONS)
 
 
 @contextlib.contextmanager
@@ -39,14 +67,13 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       path: the file.
 
     Yields:
-      The container and the stream, closed afterwards.
+      The container and the stream. Both are closed afterwards.
 
     Raises:
-      InputError: FFmpeg does not know the file as a video.
+      InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
-        # An absolute path cannot be taken for a protocol ("concat:...").
-        container = av.open(str(path.resolve()), metadata_errors="replace")
+        container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({error.strerror})") from error
     with container:
@@ -59,10 +86,11 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
 
 
 def scan(path: Path) -> Index:
-    """Counts the frames of a video file exactly and notes their times.
+    """Counts the frames of a video file exactly and collects their times.
 
-    Packets are read, which is hundreds of times faster than decoding; frames are decoded only where packets do not
-    tell: codecs that hide or pack frames, and streams cut so that their first frames may lack what they refer to.
+    The file is read once. Reading packets is hundreds of times faster than decoding, so frames are only decoded up to
+    the first one, which gives the size. All frames are decoded where packets do not tell their number: in codecs that
+    hide frames or put two into one packet, and in streams that were cut, whose first frames may refer to missing ones.
 
     Args:
       path: the file.
@@ -71,43 +99,80 @@ def scan(path: Path) -> Index:
       The index.
 
     Raises:
-      InputError: the file is damaged, truncated or no video.
+      InputError: the file is damaged, truncated, empty or not a video.
     """
-    pts, keys, end, last = [], [], 0.0, None
-    whole = False  # whether decoding can start at the first packet
     with opened(path) as (container, stream):
-        try:
-            for packet in container.demux():
-                if packet.pts is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream_index != stream.index or not packet.size:
-                    continue
-                if last is None:
-                    whole, first_pts = packet.is_keyframe, packet.pts
-                last = packet
-                if packet.is_keyframe:
-                    keys.append(packet.pts)
-                if not packet.is_discard:
-                    pts.append(packet.pts)
-        except (av.FFmpegError, OSError) as error:
-            raise _damaged(path, len(pts), error) from error
-        if (last is not None and last.is_corrupt) or end < _least_end(container) or _lacks_trailer(path, container):
-            raise InputError(f"{path}: the file is truncated after {len(pts)} frames")
-        metadata = stream.time_base, stream.average_rate or stream.guessed_rate
-        codec = stream.codec_context.name
-        timed = container.format.name not in UNTIMED and None not in pts and None not in keys
-    if codec not in FRAME_A_PACKET or not whole or (timed and min(pts, default=first_pts) < first_pts):
+        found = _read_packets(path, container, stream)
+        if found.is_corrupt or found.end < _least_end(container) or _lacks_trailer(path, container):
+            raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames")
+        codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
+        timed = container.format.name not in UNTIMED and None not in found.pts and None not in found.keys
+    pts = found.decoded_pts if found.decode_all else found.pts
+    if not found.decode_all and timed and min(pts, default=found.first_pts) < found.first_pts:
+        # Frames that precede the first key frame: they may refer to frames that were cut off.
         with opened(path) as (container, stream):
             pts = [frame.pts for frame in decoded(path, container, stream)]
-        timed = timed and None not in pts
-    order = sorted(set(pts)) if timed else []
-    if len(order) != len(pts):  # two frames claim one time
+    if found.size is None or not pts:
+        raise InputError(f"{path}: no frame can be decoded")
+    order = sorted(set(pts)) if timed and None not in pts else []
+    if len(order) != len(pts):  # two frames have the same time
         order = []
-    return Index(len(pts), *metadata, tuple(order), tuple(sorted(keys)) if order and codec not in DRAWN_OVER else ())
+    keys = sorted(found.keys) if order and codec not in INCREMENTAL else []
+    return Index(len(pts), found.size, fps, time_base, tuple(order), tuple(keys))
+
+
+@dataclasses.dataclass
+class _Packets:
+    """What `scan` collects from the packets of a file; `pts` are presentation times, None where a packet has none."""
+
+    decode_all: bool  # the frames are counted by decoding
+    size: tuple[int, int] | None = None  # of the first decoded frame
+    pts: list[int | None] = dataclasses.field(default_factory=list)  # of the packets with a visible frame
+    keys: list[int | None] = dataclasses.field(default_factory=list)  # of the key frames
+    decoded_pts: list[int | None] = dataclasses.field(default_factory=list)  # of the decoded frames
+    first_pts: int | None = None  # of the first packet
+    end: float = 0.0  # seconds at which the last packet of any stream ends
+    is_corrupt: bool = False  # the last packet is
+
+
+def _read_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
+    """Reads all packets of a file, and decodes those of `stream` up to the first frame, or all where that is needed."""
+    found = _Packets(decode_all=stream.codec_context.name not in ONE_FRAME_PER_PACKET)
+    is_first = True
+    try:
+        for packet in container.demux():
+            if packet.pts is not None:
+                found.end = max(found.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != stream.index:
+                continue
+            if packet.size:  # the empty packet at the end only makes the decoder return its last frames
+                if is_first:
+                    found.first_pts = packet.pts
+                    found.decode_all |= not packet.is_keyframe
+                    is_first = False
+                found.is_corrupt = packet.is_corrupt
+                if packet.is_keyframe:
+                    found.keys.append(packet.pts)
+                if not packet.is_discard:
+                    found.pts.append(packet.pts)
+            if found.decode_all or found.size is None:
+                _decode_packet(path, packet, found)
+    except (av.FFmpegError, OSError) as error:
+        raise _damaged(path, len(found.pts), error) from error
+    return found
+
+
+def _decode_packet(path: Path, packet: av.Packet, found: _Packets) -> None:
+    try:
+        for frame in packet.decode():
+            found.size = found.size or to_rgb(frame).shape[:2]
+            found.decoded_pts.append(frame.pts)
+    except (av.FFmpegError, OSError) as error:
+        raise _damaged(path, len(found.decoded_pts), error) from error
 
 
 def _least_end(container: av.container.InputContainer) -> float:
-    """The time that some stream must reach, with 3% and a tenth of a second to spare, for a file to be whole."""
+    """Returns the time in seconds that some stream of a complete file reaches; 3% and 0.1 s are tolerated."""
     declares_duration = {"matroska", "mov"} & set(container.format.name.split(","))
     return 0.97 * (container.duration or 0) / av.time_base - 0.1 if declares_duration else 0.0
 
@@ -123,16 +188,16 @@ def _lacks_trailer(path: Path, container: av.container.InputContainer) -> bool:
 def decoded(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, from_key: bool = False
 ) -> Iterator[av.VideoFrame]:
-    """Decodes the frames from where the container stands.
+    """Decodes the frames from the container's current position.
 
     Args:
-      path: the file, for messages.
+      path: the file, for error messages.
       container: from `opened`.
       stream: from `opened`.
-      from_key: yield nothing where the first packet does not start a picture of its own (after a missed seek).
+      from_key: whether to yield nothing if the first packet is not a key frame, which happens after an inexact seek.
 
     Yields:
-      The frames in order of display.
+      The frames in presentation order.
 
     Raises:
       InputError: a packet cannot be decoded.
@@ -150,15 +215,15 @@ def decoded(
         raise _damaged(path, count, error) from error
 
 
-def _damaged(path: Path, count: int, error: Exception) -> InputError:
+def _damaged(path: Path, count: int, error: Any) -> InputError:
     return InputError(f"{path}: damaged or truncated after {count} frames ({error.strerror})")
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Converts a decoded frame to an upright picture.
+    """Converts a decoded frame to an upright image.
 
     Args:
-      frame: in any pixel format; what is transparent is composited over black.
+      frame: a frame in any pixel format; transparent pixels are composited over black.
 
     Returns:
       uint8 RGB (H, W, 3).
@@ -166,11 +231,12 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     if frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components):
         image = over_black(frame.to_ndarray(format="rgba", threads=1))
     else:
-        image = frame.to_ndarray(format="rgb24", threads=1)  # more convert some frames differently each time
+        # With several threads FFmpeg converts some frames differently each time.
+        image = frame.to_ndarray(format="rgb24", threads=1)
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
 def over_black(image: np.ndarray) -> np.ndarray:
-    """Composites uint8 RGBA (H, W, 4) over black into RGB (H, W, 3)."""
+    """Composites uint8 RGBA (H, W, 4) over black, and returns uint8 RGB (H, W, 3)."""
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Reads encoded images and masks, and tells whole files from damaged ones."""
+"""Decodes and encodes images and masks, and detects truncated files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
-# The next marker inside entropy-coded data: 0xff that is neither stuffed (00), a restart (d0-d7) nor fill (ff).
+# The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG ends before its last marker or chunk.
+    """Tells whether a JPEG or PNG ends before its last marker or chunk.
 
-    Decoders fill a truncated JPEG up with grey, some without a word, so the file's own structure is followed instead.
-    Other formats are left to the decoder.
+    Decoders fill the missing part of a JPEG with grey, some without an error, so this follows the structure of the
+    file. Other formats are never reported.
 
     Args:
       data: the file's bytes.
 
     Returns:
-      True where the end is missing.
+      Whether the end is missing.
     """
     if data.startswith(JPEG_START):
         return not _jpeg_reaches_its_end(data)
@@ -40,7 +40,7 @@ def _jpeg_reaches_its_end(data: bytes) -> bool:
         code, position = marker[1][0], marker.end()
         if code == 0xD9:  # end of image
             return True
-        if code != 0x01:  # every other marker here is followed by a segment: skip it, it may hold a thumbnail's markers
+        if code != 0x01:  # a segment follows every other marker: skip it, a thumbnail in it has markers too
             if position + 2 > len(data):
                 return False
             position += int.from_bytes(data[position : position + 2], "big")
@@ -58,13 +58,13 @@ def _png_reaches_its_end(data: bytes) -> bool:
 
 
 def decode_image(data: bytes) -> np.ndarray | None:
-    """Decodes an image as stored, without turning it by its EXIF orientation (mask tools do not turn either).
+    """Decodes an image as stored. The EXIF orientation is ignored, as tools that draw masks ignore it.
 
     Args:
       data: the file's bytes.
 
     Returns:
-      uint8 RGB (H, W, 3), or None where the bytes are not an image.
+      uint8 RGB (H, W, 3), or None if the bytes are not an image.
     """
     if not data:
         return None
@@ -78,10 +78,10 @@ def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:
 
     Args:
       data: the file's bytes.
-      threshold: a pixel is foreground where any colour channel is above it (0-255); alpha does not count.
+      threshold: a pixel is foreground if a colour channel is above it (0-255); alpha does not count.
 
     Returns:
-      bool (H, W), or None where the bytes are not an image.
+      bool (H, W), or None if the bytes are not an image.
     """
     if not data:
         return None
@@ -100,7 +100,7 @@ def encode_mask(mask: np.ndarray, one_bit: bool = False) -> bytes:
 
     Args:
       mask: bool or {0, 1}, (H, W).
-      one_bit: store one bit a pixel, which decodes to the same and does so fastest.
+      one_bit: store one bit per pixel; it decodes to the same mask, and fastest.
 
     Returns:
       The PNG file's bytes.

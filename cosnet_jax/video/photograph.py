@@ -1,4 +1,4 @@
-"""A clip to try things on without any data: the camera moves over a photograph."""
+"""A clip for trying the package without data: the camera moves over a photograph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from cosnet_jax.video.images import decode_image
 
-PHOTOGRAPH = "grace_hopper.jpg"  # a portrait in the public domain that matplotlib brings along
+PHOTOGRAPH = "grace_hopper.jpg"  # a portrait in the public domain, part of matplotlib
 
 
 def photograph_clip(num_frames: int = 12, size: tuple[int, int] = (400, 480)) -> np.ndarray:
-    """A slow zoom into, and pan over, a portrait.
+    """Zooms slowly into a portrait and pans over it.
 
     Args:
       num_frames: T.

@@ -1,4 +1,4 @@
-"""Reads any video file or folder of frames through one interface."""
+"""Opens a video file, a folder of images or one image as a `StoredVideo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import bisect
 import dataclasses
 import itertools
 import os
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -17,57 +16,59 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
+from cosnet_jax.files import natural_key
+from cosnet_jax.video.decoding import Index, decoded, open_container, opened, over_black, scan, to_rgb
 from cosnet_jax.video.images import IMAGE_SUFFIXES, JPEG_START, PNG_START, is_truncated
 
-DEFAULT_FPS = Fraction(24)  # where nothing says it, as in a folder of frames; DAVIS was filmed at 24
+DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no rate: the frame rate of DAVIS
 
 
 @dataclasses.dataclass(frozen=True)
-class Video:
-    """A video opened by `open_video`: facts about it, and its frames in order (iteration) or a few of them (`read`).
+class StoredVideo:
+    """A video that `open_video` opened: a `Video` (see video.py) with a name, frame names and times.
 
     Frames are (H, W, 3) uint8 RGB, upright (rotation metadata is applied). Grey is repeated over the channels, 16 bits
-    are scaled to 8, and what is transparent is composited over black. Each iteration starts at the first frame, and its
-    memory does not grow with the length. Files are opened when read, so a `Video` is cheap to pickle.
+    are scaled to 8, and transparent pixels are composited over black. Each iteration starts at the first frame, and its
+    memory does not grow with the length. Files are opened for each reading, so the object is cheap to pickle.
 
     Attributes:
       path: the video file or folder.
-      frames: one name a frame for the files made from it: the image's stem, or the frame's number padded with zeros.
+      frame_names: one name per frame, for the files made from it: the image's stem, or the frame's index padded with
+        zeros.
       size: (height, width) of every frame.
-      fps: frames a second; their mean where the rate varies.
-      timestamps: seconds from the first frame to each frame where the rate varies, else None.
+      fps: frames per second; the mean if the rate varies.
+      timestamps: seconds from the first frame to each frame if the rate varies, else None.
     """
 
     path: Path
-    frames: tuple[str, ...]
+    frame_names: tuple[str, ...]
     size: tuple[int, int]
     fps: Fraction
     timestamps: tuple[float, ...] | None
 
     @property
     def name(self) -> str:
-        """The folder's name, or the file's without its suffix."""
+        """The folder's name, or the file's name without its suffix."""
         path = Path(os.path.abspath(self.path))  # "." has a name too
         return path.name if path.is_dir() else path.stem
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.frame_names)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         raise NotImplementedError
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """Reads a few frames, such as the references.
+        """Reads some frames, such as the references.
 
         Args:
-          indices: frame numbers in [0, len(self)), in any order, repeats allowed.
+          indices: frame indices in [0, len(self)), in any order; repeats are allowed.
 
         Returns:
           uint8 RGB (len(indices), H, W, 3), in the order of `indices`.
 
         Raises:
-          IndexError: there is no such frame.
+          IndexError: an index is out of range.
           InputError: a frame cannot be decoded.
         """
         for index in indices:
@@ -77,23 +78,24 @@ class Video:
         return np.stack([found[index] for index in indices]) if found else np.empty((0, *self.size, 3), np.uint8)
 
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields index and frame for each of the ascending indices, in any order."""
         raise NotImplementedError
 
 
-def open_video(path: str | Path) -> Video:
+def open_video(path: str | Path) -> StoredVideo:
     """Opens a video file (whatever FFmpeg decodes), a folder of jpg or png frames, or one image.
 
-    The number of frames is exact: packets are counted, and frames are decoded where packets do not tell.
+    The number of frames is exact, see `scan`.
 
     Args:
-      path: the file or folder. The frames of a folder are taken in natural order (frame2 before frame10).
+      path: the file or folder. The frames of a folder are in natural order (frame2 before frame10).
 
     Returns:
       The video.
 
     Raises:
-      InputError: nothing is there, or it is empty, damaged, truncated or no video, or the frames of a folder differ in
-        size or share a name.
+      InputError: the path does not exist, or it is empty, damaged, truncated or not a video, or the frames of a folder
+        differ in size, or two of them have the same name without suffix.
     """
     path = Path(path).expanduser()
     try:
@@ -112,12 +114,13 @@ def open_video(path: str | Path) -> Video:
 
 
 @dataclasses.dataclass(frozen=True)
-class _ImageFolder(Video):
+class ImageFolder(StoredVideo):
+    """The images of a folder as a video. `files` are its images in order."""
+
     files: tuple[Path, ...]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for _, image in self._read_sorted(list(range(len(self)))):
-            yield image
+        return (image for _, image in self._read_sorted(list(range(len(self)))))
 
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index in indices:
@@ -130,10 +133,10 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
-def _open_images(path: Path, files: list[Path]) -> Video:
+def _open_images(path: Path, files: list[Path]) -> StoredVideo:
     if not files:
         raise InputError(f"{path}: no jpg or png frames in this folder")
-    files = sorted(files, key=lambda file: natural_key(file.name))
+    files = sorted(files, key=natural_key)
     by_name: dict[str, Path] = {}
     for file in files:
         if file.stem in by_name:
@@ -143,24 +146,17 @@ def _open_images(path: Path, files: list[Path]) -> Video:
     for file in files[1:]:
         _check_size(file, _stored_size(file), first, files[0].name)
     size = _read_image(files[0]).shape[:2]
-    return _ImageFolder(path, tuple(by_name), size, DEFAULT_FPS, None, tuple(files))
-
-
-def natural_key(name: str) -> tuple:
-    """Sort key of a file name that counts as people do: frame2 comes before frame10."""
-    parts: list[str | int] = re.split(r"([0-9]+)", name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
+    return ImageFolder(path, tuple(by_name), size, DEFAULT_FPS, None, tuple(files))
 
 
 def _stored_size(file: Path) -> tuple[int, int]:
-    """Reads (height, width) from an image's header alone: FFmpeg would decode a whole PNG for it."""
+    """Reads (height, width) from the header of an image. PNG has a case of its own: FFmpeg would decode all of it."""
     try:
         with open(file, "rb") as stream:
             header = stream.read(24)
         if header.startswith(PNG_START) and len(header) == 24:
             return struct.unpack(">II", header[16:])[::-1]
-        with av.open(str(file.resolve())) as container:
+        with open_container(file) as container:
             context = container.streams.video[0].codec_context
             size = context.height, context.width
     except (av.FFmpegError, OSError, IndexError) as error:
@@ -177,7 +173,7 @@ def _read_image(file: Path) -> np.ndarray:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     if is_truncated(data):
         raise InputError(f"{file}: the image is truncated")
-    # OpenCV turns a picture by its EXIF orientation only if it may change the channels, and only JPEGs carry one.
+    # IMREAD_UNCHANGED ignores the EXIF orientation, IMREAD_COLOR applies it. Only JPEG files have one.
     mode = cv2.IMREAD_COLOR if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED
     image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
     if image is None:
@@ -191,17 +187,20 @@ def _read_image(file: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _check_size(what: Path | str, size: tuple[int, int], expected: tuple[int, int], of: str) -> None:
+def _check_size(file: Path | str, size: tuple[int, int], expected: tuple[int, int], reference: str) -> None:
+    """Raises an InputError unless `size` is `expected`, the size of `reference`."""
     if size != expected:
         (height, width), (first_height, first_width) = size, expected
-        raise InputError(f"{what}: {width} x {height} pixels, but {of} has {first_width} x {first_height}")
+        raise InputError(f"{file}: {width} x {height} pixels, but {reference} has {first_width} x {first_height}")
 
 
 # Video files
 
 
 @dataclasses.dataclass(frozen=True)
-class _VideoFile(Video):
+class VideoFile(StoredVideo):
+    """A file that FFmpeg decodes. `index` is what `scan` found in it."""
+
     index: Index
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -215,34 +214,36 @@ class _VideoFile(Video):
 
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         missing = set(indices)
-        with opened(self.path) as (container, stream):
-            for index, frame in self._sought(container, stream, indices):
+        for find in (self._seek, self._search) if self.index.keys else (self._search,):
+            if not missing:
+                return
+            for index, frame in find(sorted(missing)):
                 missing.remove(index)
                 yield index, self._rgb(index, frame)
-        if not missing:
-            return
-        with opened(self.path) as (container, stream):
-            for index, frame in enumerate(decoded(self.path, container, stream)):
-                if index in missing:
-                    missing.remove(index)
-                    yield index, self._rgb(index, frame)
-                if not missing:
-                    return
-        raise InputError(f"{self.path}: frame {min(missing)} cannot be decoded, the file is damaged")
+        if missing:
+            raise InputError(f"{self.path}: frame {min(missing)} cannot be decoded, the file is damaged")
 
-    def _sought(self, container, stream, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yields the frames that seeking finds; it can miss in files without an index of their own (MPEG streams)."""
+    def _seek(self, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yields the frames that it finds from the key frame before each. In MPEG streams it can miss some."""
         keys, pts = self.index.keys, self.index.pts
-        if not keys:
-            return
-        for key, group in itertools.groupby(indices, lambda index: keys[max(bisect.bisect(keys, pts[index]) - 1, 0)]):
-            wanted = {pts[index]: index for index in group}
-            container.seek(key, stream=stream)
-            for frame in decoded(self.path, container, stream, from_key=True):
-                if frame.pts in wanted:
-                    yield wanted.pop(frame.pts), frame
-                if not wanted or frame.pts is None or frame.pts > max(wanted):
-                    break
+        groups = itertools.groupby(indices, lambda index: keys[max(bisect.bisect(keys, pts[index]) - 1, 0)])
+        with opened(self.path) as (container, stream):
+            for key, group in groups:
+                wanted = {pts[index]: index for index in group}
+                container.seek(key, stream=stream)
+                for frame in decoded(self.path, container, stream, from_key=True):
+                    if frame.pts in wanted:
+                        yield wanted.pop(frame.pts), frame
+                    if not wanted or frame.pts is None or frame.pts > max(wanted):
+                        break
+
+    def _search(self, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yields the frames by decoding from the first frame to the last one wanted."""
+        wanted, last = set(indices), indices[-1]
+        with opened(self.path) as (container, stream):
+            for index, frame in enumerate(itertools.islice(decoded(self.path, container, stream), last + 1)):
+                if index in wanted:
+                    yield index, frame
 
     def _rgb(self, index: int, frame: av.VideoFrame) -> np.ndarray:
         image = to_rgb(frame)
@@ -250,23 +251,20 @@ class _VideoFile(Video):
         return image
 
 
-def _open_file(path: Path) -> Video:
+def _open_file(path: Path) -> StoredVideo:
     index = scan(path)
-    with opened(path) as (container, stream):
-        first = next(decoded(path, container, stream), None)
-    if first is None or not index.count:
-        raise InputError(f"{path}: no frame can be decoded")
     times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
     fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
-    digits = max(5, len(str(index.count - 1)))
-    frames = tuple(f"{number:0{digits}d}" for number in range(index.count))
-    return _VideoFile(path, frames, to_rgb(first).shape[:2], fps, tuple(map(float, times)) if varies else None, index)
+    digits = max(5, len(str(index.num_frames - 1)))
+    names = tuple(f"{number:0{digits}d}" for number in range(index.num_frames))
+    return VideoFile(path, names, index.size, fps, tuple(map(float, times)) if varies else None, index)
 
 
 def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bool]:
-    """Returns the frame rate, and whether it varies: some frame is off its regular time by a quarter of its duration.
+    """Returns the frame rate, and whether it varies.
 
-    Less than that is the rounding of containers that count milliseconds (Matroska) or hundredths of a second (GIF).
+    It varies if a frame is off its regular time by more than a quarter of a frame's duration. Smaller deviations come
+    from containers that round times to milliseconds (Matroska) or hundredths of a second (GIF).
     """
     if len(times) < 2:
         return declared, False

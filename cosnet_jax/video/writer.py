@@ -14,22 +14,22 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, temporary_name
 
-CLOCK = Fraction(1, 90000)  # seconds; what MPEG counts in, fine enough for any frame rate
-BT709 = 1  # the number of this colour space, its primaries and its transfer in H.264
+CLOCK = Fraction(1, 90000)  # seconds; the time base of MPEG, fine enough for any frame rate
+BT709 = 1  # code of this colour space, its primaries and its transfer function in H.264
 LIMITED_RANGE = 1  # black is 16 and white 235
 
 
 class VideoWriter:
-    """Writes an H.264 mp4 (yuv420p, index first): used in a `with` block, whose end puts the file under its name.
+    """Writes an H.264 mp4 (yuv420p, index first). Use it in a `with` block; the file appears when the block ends.
 
-    A block left by an exception, Ctrl-C included, leaves nothing behind. Odd heights and widths, which H.264 in this
-    form does not have, are made even by repeating the last row or column.
+    If an exception (Ctrl-C included) ends the block, no file appears. H.264 with yuv420p has no odd sizes: an odd
+    height or width is made even by repeating the last row or column.
 
     Args:
-      path: the file; its folder exists.
+      path: the file; its folder must exist.
       size: (height, width) of the frames.
-      fps: frames a second.
-      timestamps: seconds of each frame from the first, where the rate varies; they increase.
+      fps: frames per second.
+      timestamps: seconds from the first frame to each frame if the rate varies; ascending.
 
     Raises:
       InputError: the file cannot be written, at once (read-only folder) or later (full disk).
@@ -46,16 +46,16 @@ class VideoWriter:
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
         with report_write_errors(path):
-            self._temporary.touch()  # FFmpeg would open it only for the first frame
+            self._temporary.touch()  # fail at once: FFmpeg opens the file only at the first frame
         url = str(self._temporary.resolve())
         self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
-        # Without B-frames packets come in order of display, so every frame's duration is kept, the last one's too.
+        # Without B-frames packets are in presentation order, so every frame keeps its duration, even the last.
         options = {"preset": "superfast", "crf": "20", "bf": "0"}
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)
         context = self._stream.codec_context
         context.height, context.width = (length + length % 2 for length in size)
         context.pix_fmt, context.time_base = "yuv420p", self._clock
-        # Unless they are told, players guess the colour space from the picture's size, each in its own way.
+        # Without these, players guess the colour space from the size of the picture, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
 
@@ -63,10 +63,10 @@ class VideoWriter:
         """Adds a frame.
 
         Args:
-          image: uint8 RGB (H, W, 3) of the size given at the start.
+          image: uint8 RGB (H, W, 3) of the size given to the constructor.
 
         Raises:
-          InputError: the frame has another size, there are more frames than timestamps, or the disk is full.
+          InputError: the frame has another size or type, there are more frames than timestamps, or the disk is full.
         """
         height, width = self._size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -112,7 +112,8 @@ class VideoWriter:
 
 
 def _ticks(seconds: Sequence[float]) -> list[int]:
+    """Converts ascending times to ticks of `CLOCK`, each at least one tick after the one before."""
     ticks: list[int] = []
-    for time in seconds:  # two frames cannot share a tick
+    for time in seconds:
         ticks.append(max(round(time / CLOCK), ticks[-1] + 1) if ticks else round(time / CLOCK))
     return ticks

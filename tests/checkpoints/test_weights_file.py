@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from tiny_network import make_tiny
 
 from configs import synthetic
 from cosnet_jax.checkpoints.initial import load_initial_weights
@@ -18,7 +19,7 @@ from cosnet_jax.models.build import build_model, init_variables
 @pytest.fixture(scope="module")
 def config():
     config = synthetic.get_config()
-    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
+    make_tiny(config)
     config.init = config.data.davis16.source = config.data.data_dir = "/home/somebody/data"
     return config
 

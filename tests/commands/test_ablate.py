@@ -82,29 +82,32 @@ class SparselyAnnotated:
 
     def __init__(self, config):
         (self._whole, *_) = open_sequences("synthetic", "val", config.data)
-        self.name, self.frames, self.annotated, self.read_frames = "a", self._whole.frames, (1, 4, 8), []
+        self.name, self.frame_names, self.size = "a", self._whole.frame_names, self._whole.size
+        self.annotated, self.read_frames = (1, 4, 8), []
 
     def __len__(self):
-        return len(self.frames)
+        return len(self.frame_names)
 
-    def image(self, i):
-        self.read_frames.append(i)
-        return self._whole.image(i)
+    def __iter__(self):
+        return iter(self.read(range(len(self))))
+
+    def read(self, indices):
+        self.read_frames += indices
+        return self._whole.read(indices)
 
     def mask(self, i):
         return self._whole.mask(i) & (i != 4) if i in self.annotated else None
 
 
 def test_only_frames_that_count_are_segmented(checkpoint):
-    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read,
-    and the first for its size."""
+    """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
     config, (variables, _) = tiny(), load_checkpoint(checkpoint)
     ways = [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)]
     sequence = SparselyAnnotated(config)
     segmenter = Segmenter(build_model(config.model), variables, config.size)
     given = score_ways(segmenter, [sequence], ways, get_protocol("fbms"))
     references = segmenter.references(9, ways[0])[[1, 8]]
-    assert set(sequence.read_frames) == {0, 1, 8, *references.ravel().tolist()}
+    assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
     segmented = list(segmenter.segment(sequence, ways))
     for number, way in enumerate(ways):
         expected = [jaccard(segmented[i].probabilities[number] > 0.5, sequence.mask(i)) for i in (1, 8)]

@@ -38,7 +38,6 @@ def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, 
 
 
 def test_a_picture_is_written(checkpoint, folder, tmp_path, capsys):
-    pytest.importorskip("pydensecrf")
     output = tmp_path / "new" / "why.png"
     arguments = ["--output", str(output), "--checkpoint", str(checkpoint)]
     assert cli.main(["explain", str(folder), "--frame", "5", *arguments, "--pixel", "10", "20"]) == 0

@@ -18,8 +18,6 @@ from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model
 
-pytest.importorskip("pydensecrf")
-
 
 def tiny(**data):
     """A network that takes seconds."""
@@ -125,6 +123,8 @@ def test_what_is_wrong_is_said_before_any_work(checkpoint, tmp_path, monkeypatch
     monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(InputError, match=r"hold_out names 'bear': expected one of"):
         search_crf(tiny(hold_out="bear"), tmp_path, checkpoint)
+    config = tiny()
+    config.inference.crf.backend = "pydensecrf"
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="pip install pydensecrf2"):
-        search_crf(tiny(), tmp_path, checkpoint)
+        search_crf(config, tmp_path, checkpoint)

@@ -40,7 +40,7 @@ def test_masks_are_named_after_the_frames_and_hold_0_and_255(tmp_path, video, pr
     write(tmp_path / "deep" / "out", video, probabilities, threshold=threshold)
     masks = tmp_path / "deep" / "out" / "masks"
     assert sorted(os.listdir(masks)) == sorted(f"frame{number}.png" for number in range(7, 12))
-    for name, probability in zip(video.frames, probabilities, strict=True):
+    for name, probability in zip(video.frame_names, probabilities, strict=True):
         with Image.open(masks / f"{name}.png") as image:
             assert image.mode == "L"
             np.testing.assert_array_equal(np.asarray(image), np.where(probability > threshold, 255, 0))
@@ -65,7 +65,7 @@ def test_probabilities_keep_16_bits_and_the_side_of_one_half(tmp_path, video):
     maps[0][0, :3] = 0.5, np.nextafter(np.float32(0.5), np.float32(1)), np.nextafter(np.float32(0.5), np.float32(0))
     maps[0][1, :2] = 0, 1
     write(tmp_path / "out", video, maps, save_probabilities=True)
-    for name, probability in zip(video.frames, maps, strict=True):
+    for name, probability in zip(video.frame_names, maps, strict=True):
         with Image.open(tmp_path / "out" / "probabilities" / f"{name}.png") as image:
             levels = np.asarray(image)
         assert levels.dtype == np.uint16

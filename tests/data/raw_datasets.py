@@ -1,4 +1,4 @@
-"""Raw datasets in their official layouts, made of a few small frames."""
+"""Writes raw datasets in their official layouts, with a few small frames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ HEIGHT, WIDTH = 40, 56
 
 
 def draw_image(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Smooth random colours, which JPEG keeps nearly as they are."""
+    """Draws smooth random colours, which JPEG hardly changes."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def draw_mask(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A rectangle: bool (height, width)."""
+    """Draws a rectangle: bool (height, width)."""
     top, left = np.random.default_rng(seed).integers(0, 12, 2)
     mask = np.zeros((height, width), bool)
     mask[top : top + 20, left : left + 30] = True
@@ -33,7 +33,7 @@ def save(path: Path, array: np.ndarray, **options) -> Path:
 
 
 def make_davis(root: Path, train: dict[str, int], val: dict[str, int]) -> Path:
-    """DAVIS-2016 at 480p: sequence name -> number of frames, for both lists."""
+    """Writes DAVIS-2016 at 480p. `train` and `val` map sequence names to numbers of frames."""
     for split, sequences in (("train", train), ("val", val)):
         lines = []
         for name, length in sequences.items():
@@ -50,14 +50,14 @@ def make_davis(root: Path, train: dict[str, int], val: dict[str, int]) -> Path:
 
 
 def make_stills(images: Path, masks: Path, count: int, start: int = 0) -> None:
-    """Still images `NNNN.jpg` and masks `NNNN.png`."""
+    """Writes still images `NNNN.jpg` and masks `NNNN.png`."""
     for i in range(start, start + count):
         save(images / f"{i:04d}.jpg", draw_image(i), quality=95)
         save(masks / f"{i:04d}.png", draw_mask(i).astype(np.uint8) * 255)
 
 
 def make_config(data_dir: Path, **changes) -> ConfigDict:
-    """A `config.data` with small synthetic videos and no augmentation."""
+    """Makes a `config.data` with small synthetic videos and no augmentation."""
     config = ConfigDict(
         {
             "data_dir": str(data_dir),
@@ -68,7 +68,6 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "copy_paste": 0.0,
             "distractors": 0.0,
             "hold_out": "",
-            "max_gap": 0,
             "threads": 2,
             "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},
             "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0},

@@ -16,12 +16,12 @@ MASK[10:30, 20:50] = True
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
-    """An image whose first channel is the row and whose second is the column of a pixel."""
+    """Makes an image whose first channel is the row and whose second channel is the column of each pixel."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows, columns, np.full_like(rows, 99)], axis=-1).astype(np.uint8)
 
 
-def test_nothing_to_vary_at_the_same_size_changes_nothing():
+def test_no_variation_at_the_same_size_changes_nothing():
     image, mask = augment(IMAGE, MASK, (48, 64), NONE, np.random.default_rng(0))
     assert np.array_equal(image, IMAGE) and np.array_equal(mask, MASK)
     assert image.dtype == mask.dtype == np.uint8
@@ -36,7 +36,7 @@ def test_shrinking_by_a_whole_factor_averages_blocks():
 
 
 def area_weights(before: int, after: int) -> np.ndarray:
-    """(after, before): the share of each input pixel in each output pixel, by how far they overlap."""
+    """Returns (after, before): the share of each input pixel in each output pixel, from their overlap."""
     weights = np.zeros((after, before))
     for out in range(after):
         low, high = out * before / after, (out + 1) * before / after
@@ -52,7 +52,7 @@ def test_an_axis_is_averaged_where_it_shrinks_and_interpolated_where_it_grows(si
     averaged = np.einsum("yh,hwc,xw->yxc", rows, IMAGE.astype(float), columns)
     averaged = Image.fromarray(averaged.round().astype(np.uint8))
     expected = np.asarray(averaged.resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
-    # Two roundings to whole numbers here and there, each by half at most, and fixed-point weights in the enlarging.
+    # Both sides round twice, by half a level at most, and the enlarging has fixed-point weights.
     assert np.abs(resize(IMAGE, size) - expected).max() <= 2
 
 
@@ -63,7 +63,7 @@ def test_shrinking_is_antialiased():
     assert set(np.unique(resize(stripes, (60, 15)))) <= {127, 128}
 
 
-def test_masks_stay_binary_and_sit_on_the_image():
+def test_masks_stay_binary_and_aligned_with_the_image():
     image = np.where(MASK, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
     strong = Augmentation(crop=0.5, scale=(0.7, 1.5), flip=0.5)
     for seed in range(50):
@@ -75,7 +75,7 @@ def test_masks_stay_binary_and_sit_on_the_image():
         assert not mask[inside].any()
 
 
-def test_flips_happen_as_often_as_asked():
+def test_flips_have_the_configured_frequency():
     image = coordinates(48, 64)
     flips = [
         augment(image, MASK, (48, 64), Augmentation(flip=0.25), np.random.default_rng(seed))[0][0, 0, 1] == 63
@@ -86,7 +86,7 @@ def test_flips_happen_as_often_as_asked():
     assert np.array_equal(flipped, image[:, ::-1]) and np.array_equal(mask, MASK[:, ::-1])
 
 
-def test_crops_keep_the_share_asked_for_and_reach_every_border():
+def test_crops_keep_the_configured_share_and_reach_every_border():
     image, share = coordinates(200, 100), 0.8
     windows = []
     for seed in range(300):
@@ -95,7 +95,7 @@ def test_crops_keep_the_share_asked_for_and_reach_every_border():
         )
         rows, columns = varied[:, 0, 0].astype(int), varied[0, :, 1].astype(int)
         assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
-        # The first and last output pixels average a stretch of the crop: allow for its half on both ends.
+        # The first and the last output pixel average part of the crop: tolerate half of it at both ends.
         windows.append((rows[0], rows[-1], columns[0], columns[-1]))
     top, bottom, left, right = np.array(windows).T
     assert (bottom - top).min() >= share * 200 - 6 and (right - left).min() >= share * 100 - 4
@@ -124,7 +124,7 @@ def test_zooming_out_pads_and_keeps_the_whole_image():
         assert (varied[varied_mask == 0] == PADDING).all() and (varied[varied_mask == 1] == 255).all()
 
 
-def test_colour_is_the_affine_map_it_says():
+def test_colour_changes_are_an_affine_map():
     strength = 0.4
     varied = vary_colour(IMAGE, strength, np.random.default_rng(5)).astype(float)
     rng = np.random.default_rng(5)
@@ -156,14 +156,14 @@ def test_tiny_and_odd_images():
             assert varied.shape == (5, 7, 3) and mask.shape == (5, 7)
 
 
-def test_variation_follows_from_the_seed_alone():
+def test_variation_depends_only_on_the_seed():
     strong = Augmentation(crop=0.5, scale=(0.7, 1.5), flip=0.5, colour=0.3)
     first, second, third = (augment(IMAGE, MASK, (33, 45), strong, np.random.default_rng(seed)) for seed in (4, 4, 5))
     assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
     assert not np.array_equal(first[0], third[0])
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_changed():
     image, mask = IMAGE.copy(), MASK.copy()
     augment(image, mask, (20, 20), Augmentation(0.5, (0.7, 1.3), 0.5, 0.3), np.random.default_rng(0))
     assert np.array_equal(image, IMAGE) and np.array_equal(mask, MASK)

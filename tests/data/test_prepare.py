@@ -1,4 +1,4 @@
-"""Preparing datasets: what is written, when it is written again, and what is said about damaged sources."""
+"""Preparing datasets: the records, when they are written again, and errors for damaged sources."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_stills, save
 
 from cosnet_jax.data import prepare as prepare_module
 from cosnet_jax.data.builders.davis16 import Davis16
-from cosnet_jax.data.prepare import prepare, summarise
+from cosnet_jax.data.prepare import describe_prepared, prepare
 from cosnet_jax.errors import InputError
 
 
 def prepared_files(root: Path) -> set[str]:
-    """All files below a data_dir that are part of a prepared set."""
+    """Lists the files of prepared sets in a data_dir."""
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-def test_records_read_by_tfds_alone_hold_the_frames_in_order(davis, tmp_path):
+def test_tfds_alone_reads_the_frames_in_order(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     records = list(tfds.builder_from_directory(folder).as_data_source("train"))
     assert [(r["sequence"], r["frame"], int(r["index"])) for r in records] == [
@@ -41,7 +41,7 @@ def test_records_read_by_tfds_alone_hold_the_frames_in_order(davis, tmp_path):
         assert np.array_equal(record["mask"][..., 0], mask) and record["annotated"]
 
 
-def test_the_images_bytes_are_kept(davis, tmp_path):
+def test_images_are_stored_unchanged(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     skip = {"image": tfds.decode.SkipDecoding()}
     record = tfds.builder_from_directory(folder).as_data_source("val", decoders=skip)[1]
@@ -49,7 +49,7 @@ def test_the_images_bytes_are_kept(davis, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["palette", "rgba", "rgb"])
-def test_masks_of_other_kinds_become_black_and_white(davis, tmp_path, kind):
+def test_masks_of_every_kind_are_stored_as_0_and_255(davis, tmp_path, kind):
     path = davis / "Annotations/480p/bear/00002.png"
     truth = np.asarray(Image.open(path)) > 0
     if kind == "palette":
@@ -83,7 +83,7 @@ def test_a_set_is_prepared_again_only_after_a_change(davis, tmp_path):
     assert prepare_and_stat() > third
 
 
-def test_a_moved_source_is_the_same_source(davis, tmp_path):
+def test_a_moved_source_is_not_prepared_again(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     written = (folder / "dataset_info.json").stat().st_mtime_ns
     moved = shutil.move(davis, tmp_path / "elsewhere")
@@ -97,27 +97,27 @@ def test_without_a_source_the_prepared_set_is_used(davis, tmp_path):
     assert prepare("davis16", "", str(tmp_path / "prepared")) == expected
 
 
-def test_without_a_source_and_a_prepared_set(tmp_path):
+def test_neither_source_nor_prepared_set_is_an_error(tmp_path):
     for dataset in ("davis16", "stills"):
         with pytest.raises(InputError, match=rf"config.data.{dataset}.source .*cosnet_jax prepare {dataset} --source"):
             prepare(dataset, "", str(tmp_path))
 
 
-def test_an_unknown_dataset_and_a_missing_folder(tmp_path):
+def test_an_unknown_dataset_or_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"'davis' is unknown: expected one of davis16, "):
         prepare("davis", "", str(tmp_path))
     with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16"):
         prepare("davis16", str(tmp_path / "nowhere"), str(tmp_path))
 
 
-def test_an_unwritable_data_dir(davis, tmp_path):
+def test_an_unwritable_data_dir_is_an_error(davis, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/prepared cannot be written"):
         prepare("davis16", str(davis), str(tmp_path / "file" / "prepared"))
 
 
 def damage(davis: Path, kind: str) -> str:
-    """Damages one frame; returns what the message must name."""
+    """Damages one frame; returns a pattern of the expected message."""
     image, mask = davis / "JPEGImages/480p/bear/00002.jpg", davis / "Annotations/480p/bear/00002.png"
     if kind == "truncated image":
         image.write_bytes(image.read_bytes()[:-200])
@@ -197,7 +197,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(davis, tm
     assert len(tfds.builder_from_directory(folder).as_data_source("train")) == 7
 
 
-def test_what_a_killed_preparation_left_is_removed(davis, tmp_path):
+def test_remains_of_a_killed_preparation_are_removed(davis, tmp_path):
     left = tmp_path / "prepared/davis16/1.0.0.incompleteABC"
     left.mkdir(parents=True)
     (left / "dataset_info.json").write_text("{}")
@@ -207,17 +207,19 @@ def test_what_a_killed_preparation_left_is_removed(davis, tmp_path):
     assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
 
 
-def test_a_full_disk_is_told_before_anything_is_written(davis, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_before_anything_is_written(davis, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(InputError, match=r"has 0 MB free: expected \d+ MB for davis16"):
         prepare("davis16", str(davis), str(tmp_path / "prepared"))
 
 
 def test_processes_that_start_together_share_one_preparation(davis, tmp_path):
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        arguments = ("davis16", str(davis), str(tmp_path / "prepared"))
-        results = [pool.apply_async(prepare, arguments) for _ in range(2)]
-        assert len({result.get(60)[0] for result in results}) == 1
+    arguments = ("davis16", str(davis), str(tmp_path / "prepared"))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        with pytest.raises(InputError, match="unknown"):
+            pool.apply(prepare, ("davis", "", ""))  # the process has imported everything
+        other = pool.apply_async(prepare, arguments)
+        assert prepare(*arguments) == other.get(60)
     assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
 
 
@@ -235,9 +237,9 @@ def test_sets_of_stills_are_prepared_one_by_one(tmp_path):
     assert prepare("stills", f"{source}/dogs", data_dir) == [dogs]
 
 
-def test_the_summary_counts_what_is_prepared(davis, tmp_path):
+def test_the_description_counts_sequences_and_frames(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    assert summarise(folder) == [
+    assert describe_prepared(folder) == [
         "train: 2 sequences, 7 frames, 7 of them annotated",
         "val: 1 sequences, 3 frames, 3 of them annotated",
     ]
@@ -259,11 +261,15 @@ def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
 def test_the_real_davis(tmp_path):
     source = Path(os.environ["COSNET_DATA"]) / "DAVIS"
     (folder,) = prepare("davis16", str(source), str(tmp_path / "prepared"))
-    assert summarise(folder)[0] == "train: 30 sequences, 2079 frames, 2079 of them annotated"
+    listed = (source / "ImageSets/480p/train.txt").read_text().split()[::2]
+    names = {Path(image).parent.name for image in listed}
+    assert len(names) == 30
+    count = f"{len(listed)} frames, {len(listed)} of them annotated"
+    assert describe_prepared(folder)[0] == f"train: 30 sequences, {count}"
     index = tfds.builder_from_directory(folder).info.metadata["sequences"]["train"]
     bear = next(entry for entry in index if entry["name"] == "bear")
-    record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + 77]
-    stored = Image.open(source / "Annotations/480p/bear/00077.png")  # the one that is stored with an alpha channel
+    record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + bear["frames"].index("00077")]
+    stored = Image.open(source / "Annotations/480p/bear/00077.png")  # the one mask with an alpha channel
     assert "A" in stored.getbands()
     assert np.array_equal(record["mask"][..., 0] > 0, np.asarray(stored.convert("L")) > 0)
     assert 0.01 < (record["mask"] > 0).mean() < 0.5

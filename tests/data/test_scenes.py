@@ -1,51 +1,44 @@
-"""Scenes: what recurs, what does not, and that a single frame does not tell which object is the primary one."""
+"""Scenes: which objects recur, and that a single frame does not reveal the primary object."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cosnet_jax.data.scenes import EMPTY, STAY, draw_lane, draw_scene, render
+from cosnet_jax.data.scenes import EMPTY, STAY, Scene, draw_lane, draw_scene, render
 
 SIZE = (48, 64)
 LENGTH = 20
 
 
-def observe(number: int) -> list[tuple[bool, dict[str, float]]]:
-    """What can be seen of each object in a random frame of a scene: (is it the primary, measurements)."""
-    rng = np.random.default_rng(number)
-    scene, frame = draw_scene(7, number, LENGTH), int(rng.integers(LENGTH))
-    image, owner = render(scene, frame, SIZE)
-    seen = []
-    for row in scene.shown[frame]:
-        mask = owner == row
-        alone = render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
-        if not mask.any():
-            continue
-        y, x = (axis.mean() for axis in np.nonzero(mask))
-        red, green, blue = image[mask].mean(axis=0)
-        measured = {"y": y, "x": x, "area": mask.sum(), "hidden": 1 - mask.sum() / alone.sum()}
-        measured |= {"from middle": np.hypot(y - 24, x - 32), "contrast": image[mask].std()}
-        measured |= {"red": red, "green": green, "blue": blue, "on top": float(row == scene.shown[frame][-1])}
-        seen.append((row == 0, measured))
-    return seen
+def measure(image: np.ndarray, owner: np.ndarray, scene: Scene, frame: int, row: int) -> dict[str, float]:
+    """Measures the visible part of an object in a frame."""
+    mask, on_top = owner == row, row == scene.shown[frame][-1]
+    alone = mask if on_top else render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
+    y, x = (axis.mean() for axis in np.nonzero(mask))
+    red, green, blue = image[mask].mean(axis=0)
+    measured = {"y": y, "x": x, "area": mask.sum(), "hidden": 1 - mask.sum() / alone.sum()}
+    measured |= {"from middle": np.hypot(y - 24, x - 32), "contrast": image[mask].std()}
+    return measured | {"red": red, "green": green, "blue": blue, "on top": float(on_top)}
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[tuple[dict[str, float], dict[str, float]]]:
-    """The primary and one of the distractors of 1500 scenes."""
+    """Measures the primary object and one distractor in a random frame of each of 1500 scenes."""
     found = []
     for number in range(1500):
-        seen = observe(number)
-        primary = [measured for is_primary, measured in seen if is_primary]
-        others = [measured for is_primary, measured in seen if not is_primary]
-        if primary and others:
-            found.append((primary[0], others[number % len(others)]))
+        scene, frame = draw_scene(7, number, LENGTH), int(np.random.default_rng(number).integers(LENGTH))
+        image, owner = render(scene, frame, SIZE)
+        visible = [row for row in scene.shown[frame] if (owner == row).any()]
+        others = [row for row in visible if row]
+        if 0 in visible and others:
+            rows = 0, others[number % len(others)]
+            found.append(tuple(measure(image, owner, scene, frame, row) for row in rows))
     return found
 
 
 def largest_gap(first: np.ndarray, second: np.ndarray) -> float:
-    """The Kolmogorov-Smirnov statistic: the largest difference between two empirical distribution functions."""
+    """Returns the Kolmogorov-Smirnov statistic: the largest difference of two empirical distribution functions."""
     values = np.concatenate([first, second])
     ranks = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (first, second)]
     return np.abs(ranks[0] - ranks[1]).max()
@@ -73,7 +66,7 @@ def test_no_measurement_picks_the_primary_from_a_pair(pairs):
         assert abs(larger - 0.5) < 4 * 0.5 / np.sqrt(len(pairs)), name  # four standard deviations of a fair coin
 
 
-def test_the_primary_is_always_there_and_distractors_come_and_go():
+def test_the_primary_is_in_every_frame_and_distractors_are_not():
     shares, counts = [], []
     for number in range(200):
         scene = draw_scene(3, number, LENGTH)
@@ -86,14 +79,14 @@ def test_the_primary_is_always_there_and_distractors_come_and_go():
     assert min(counts) == 1 and max(counts) == 2 and 1.6 < np.mean(counts) < 1.9
 
 
-def test_objects_of_a_video_have_hues_of_their_own():
+def test_objects_of_a_video_have_different_hues():
     for number in range(50):
         hue = np.sort(draw_scene(3, number, LENGTH).objects.hue)
         assert np.diff(np.append(hue, hue[0] + 1)).min() > 0.5 / len(hue)
 
 
 @pytest.mark.parametrize("empty", EMPTY)
-def test_a_lane_is_as_empty_as_asked(empty):
+def test_a_lane_has_the_given_probability_of_being_empty(empty):
     rng = np.random.default_rng(0)
     lanes = [draw_lane(LENGTH, empty, rng) for _ in range(500)]
     assert all(len(lane) == LENGTH for lane in lanes)
@@ -158,7 +151,7 @@ def test_motion_is_smooth_and_the_background_moves_too():
     assert max(steps) < 0.15 * 64 and np.median(spans) > 0.1 * 64
 
 
-def test_frames_follow_from_the_numbers_alone():
+def test_frames_depend_only_on_the_numbers():
     first = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 0), (1, 5), (0, 5))]
     draw_scene.cache_clear()
     again = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 5), (1, 5), (0, 0))][::-1]

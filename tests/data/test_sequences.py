@@ -10,27 +10,28 @@ import pytest
 from PIL import Image
 from raw_datasets import draw_image, draw_mask, make_config, make_stills, save
 
-from cosnet_jax.data.sequences import open_sequences, open_stills
+from cosnet_jax.data.sequences import RecordSequence, evenly_spaced, open_sequences, open_stills
 from cosnet_jax.errors import InputError
+from cosnet_jax.video.video import Video
 
 
 def test_sequences_of_davis(davis, tmp_path):
     config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
     bear, cows = open_sequences("davis16", "train", config)
-    assert (bear.name, len(bear), bear.frames) == ("bear", 4, ("00000", "00001", "00002", "00003"))
+    assert (bear.name, len(bear), bear.frame_names) == ("bear", 4, ("00000", "00001", "00002", "00003"))
     assert bear.annotated == (0, 1, 2, 3)
     assert (cows.name, len(cows)) == ("cows", 3)
     for i in range(3):
         expected = np.asarray(Image.open(davis / f"JPEGImages/480p/cows/{i:05d}.jpg")).astype(int)
-        image, mask = cows.image(i), cows.mask(i)
+        (image,), mask = cows.read([i]), cows.mask(i)
         assert image.dtype == np.uint8 and mask.dtype == bool
         # Two builds of the same JPEG library may round their inverse DCT differently.
         assert np.abs(image - expected).max() <= 3
         assert np.array_equal(mask, np.asarray(Image.open(davis / f"Annotations/480p/cows/{i:05d}.png")) > 0)
-        assert np.array_equal(cows.read(i)[0], image) and np.array_equal(cows.read(i)[1], mask)
+        assert all(map(np.array_equal, cows.frame_and_mask(i), (image, mask)))
     for i in (-1, 3):
-        with pytest.raises(IndexError, match=r"'cows' has 3 frames"):
-            cows.image(i)
+        with pytest.raises(IndexError, match=f"no frame {i} in a video of 3 frames"):
+            cows.read([0, i])
 
 
 def test_the_source_is_needed_only_once(davis, tmp_path):
@@ -38,23 +39,23 @@ def test_the_source_is_needed_only_once(davis, tmp_path):
     assert open_sequences("davis16", "val", make_config(tmp_path / "prepared")) == first
 
 
-def test_a_sequence_opened_before_a_change_is_not_mixed_up_with_one_after(davis, tmp_path):
+def test_a_sequence_opened_after_a_change_reads_the_new_records(davis, tmp_path):
     config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
-    before = open_sequences("davis16", "val", config)[0].image(0)
+    before = open_sequences("davis16", "val", config)[0].read([0])[0]
     save(davis / "JPEGImages/480p/camel/00000.jpg", draw_image(99), quality=95)
-    after = open_sequences("davis16", "val", config)[0].image(0)
+    after = open_sequences("davis16", "val", config)[0].read([0])[0]
     assert np.abs(after.astype(int) - draw_image(99)).mean() < 3 < np.abs(after.astype(int) - before).mean()
 
 
 @pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
-def test_sequences_are_cheap_to_send_and_read_the_same_there(davis, tmp_path, dataset):
+def test_sequences_are_small_when_pickled_and_read_the_same_afterwards(davis, tmp_path, dataset):
     config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
     sequence = open_sequences(dataset, "val", config)[0]
-    sequence.image(0)  # whatever this opens must not be sent along
+    sequence.read([0])  # the open files must not be pickled
     sent = pickle.dumps(sequence)
     assert len(sent) < 2000
     received = pickle.loads(sent)
-    assert received == sequence and np.array_equal(received.image(2), sequence.image(2))
+    assert received == sequence and np.array_equal(received.read([2]), sequence.read([2]))
 
 
 @pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
@@ -63,22 +64,65 @@ def test_threads_read_what_one_thread_reads(davis, tmp_path, dataset):
     sequences = open_sequences(dataset, "train", config)
     places = [(sequence, i) for sequence in sequences for i in range(len(sequence))] * 10
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda place: place[0].read(place[1]), places))
+        found = list(pool.map(lambda place: place[0].frame_and_mask(place[1]), places))
     for (sequence, i), (image, mask) in zip(places, found, strict=True):
-        assert np.array_equal(image, sequence.image(i)) and np.array_equal(mask, sequence.mask(i))
+        assert np.array_equal(image, sequence.read([i])[0]) and np.array_equal(mask, sequence.mask(i))
+
+
+def make_sparse(tmp_path, length: int, annotated: tuple[int, ...]) -> RecordSequence:
+    """Prepares a sequence of YouTube-Objects in which only some frames, counted from 0, have a mask."""
+    shot = tmp_path / "raw/cat/data/0001/shots/001"
+    for i in range(length):
+        save(shot / f"images/{i + 1:03d}.png", draw_image(i))
+    for i in annotated:
+        save(shot / f"labels/{i + 1:03d}.jpg", draw_mask(i).astype(np.uint8) * 255, quality=95)
+    config = make_config(tmp_path / "prepared", youtube_objects={"source": str(tmp_path / "raw")})
+    (sequence,) = open_sequences("youtube_objects", "test", config)
+    return sequence
 
 
 def test_frames_without_annotation_have_no_mask(tmp_path):
-    shot = tmp_path / "raw/cat/data/0001/shots/001"
-    for i in range(1, 5):
-        save(shot / f"images/{i:03d}.png", draw_image(i))
-    save(shot / "labels/003.jpg", draw_mask(3).astype(np.uint8) * 255, quality=95)
-    config = make_config(tmp_path / "prepared", youtube_objects={"source": str(tmp_path / "raw")})
-    (sequence,) = open_sequences("youtube_objects", "test", config)
-    assert sequence.annotated == (2,) and sequence.frames == ("001", "002", "003", "004")
+    sequence = make_sparse(tmp_path, 4, (2,))
+    assert sequence.annotated == (2,) and sequence.frame_names == ("001", "002", "003", "004")
     assert [sequence.mask(i) is None for i in range(4)] == [True, True, False, True]
-    assert all(np.array_equal(sequence.image(i), draw_image(i + 1)) for i in range(4))
-    assert sequence.read(0)[1] is None
+    np.testing.assert_array_equal(list(sequence), [draw_image(i) for i in range(4)])
+    assert sequence.frame_and_mask(0)[1] is None
+
+
+def test_every_sequence_is_a_video(davis, tmp_path):
+    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
+    for dataset in ("davis16", "synthetic"):
+        (sequence, *_) = open_sequences(dataset, "val", config)
+        for video in (sequence, evenly_spaced(sequence, 2)):
+            assert isinstance(video, Video)
+            frames = list(video)
+            assert len(frames) == len(video) == len(video.frame_names) and video.size == frames[0].shape[:2]
+            np.testing.assert_array_equal(video.read([1, 0, 1]), [frames[1], frames[0], frames[1]])
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (4, [0, 2, 4, 6]), (5, [0, 2, 3, 4, 6])]
+)
+def test_evenly_spaced_frames_are_a_sequence(tmp_path, count, chosen):
+    whole = make_sparse(tmp_path, 7, (0, 2, 5, 6))
+    part = evenly_spaced(whole, count)
+    assert (part.name, part.size, len(part)) == (whole.name, whole.size, count)
+    assert part.frame_names == tuple(f"{i + 1:03d}" for i in chosen)
+    assert part.annotated == tuple(position for position, i in enumerate(chosen) if i in (0, 2, 5, 6))
+    for position, i in enumerate(chosen):
+        image, mask = part.frame_and_mask(position)
+        np.testing.assert_array_equal(image, draw_image(i))
+        assert (mask is None) == (part.mask(position) is None) == (position not in part.annotated)
+        assert mask is None or np.array_equal(mask, whole.mask(i))
+    for read in (part.mask, part.frame_and_mask, lambda i: part.read([i])):
+        with pytest.raises(IndexError):
+            read(-1)
+
+
+@pytest.mark.parametrize("count", [0, 7, 8])
+def test_all_frames_are_evenly_spaced(tmp_path, count):
+    whole = make_sparse(tmp_path, 7, (0,))
+    assert evenly_spaced(whole, count) == whole
 
 
 def test_unknown_names(davis, tmp_path):

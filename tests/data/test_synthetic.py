@@ -17,13 +17,13 @@ def settings(**changes) -> ConfigDict:
     )
 
 
-def test_videos_have_the_numbers_asked_for():
+def test_videos_have_the_configured_numbers():
     train, val = open_videos("train", settings()), open_videos("val", settings())
     assert [video.name for video in train] == [f"train{n:04d}" for n in range(4)]
     assert [video.name for video in val] == [f"val{n:04d}" for n in range(3)]
     video = val[1]
-    assert len(video) == 6 and video.frames[5] == "00005" and video.annotated == tuple(range(6))
-    assert video.image(0).shape == (40, 56, 3) and video.image(0).dtype == np.uint8
+    assert len(video) == 6 and video.frame_names[5] == "00005" and video.annotated == tuple(range(6))
+    assert video.read([0])[0].shape == (40, 56, 3) and video.read([0])[0].dtype == np.uint8
     assert video.mask(0).shape == (40, 56) and video.mask(0).dtype == bool
 
 
@@ -43,15 +43,14 @@ def test_the_mask_is_the_visible_part_of_the_primary_object():
 
 def test_no_frame_is_in_both_splits():
     frames = [
-        {video.image(i).tobytes() for video in open_videos(split, settings()) for i in range(6)}
-        for split in ("train", "val")
+        {image.tobytes() for video in open_videos(split, settings()) for image in video} for split in ("train", "val")
     ]
     assert len(frames[0]) == 24 and len(frames[1]) == 18 and not frames[0] & frames[1]
 
 
 def test_longer_splits_start_with_shorter_ones():
     for few, many in zip(open_videos("val", settings()), open_videos("val", settings(num_val_videos=9)), strict=False):
-        assert np.array_equal(few.image(4), many.image(4))
+        assert np.array_equal(few.read([4]), many.read([4]))
 
 
 def test_stills_show_one_object():
@@ -59,9 +58,9 @@ def test_stills_show_one_object():
     assert stills.name == "synthetic" and len(stills) == 12
     seen = set()
     for i in range(12):
-        image, mask = stills.read(i)
+        image, mask = stills.frame_and_mask(i)
         assert image.shape == (40, 56, 3) and 0.01 < mask.mean() < 0.4
-        assert np.array_equal(stills.mask(i), mask) and np.array_equal(stills.image(i), image)
+        assert np.array_equal(stills.mask(i), mask) and np.array_equal(stills.read([i])[0], image)
         # Saturated colours on a greyer background: the object stands out.
         saturation = np.ptp(image.astype(int), axis=2)
         assert saturation[mask].mean() > 1.3 * saturation[~mask].mean()
@@ -69,19 +68,19 @@ def test_stills_show_one_object():
     assert len(seen) == 12
 
 
-def test_numbers_outside():
-    with pytest.raises(IndexError, match=r"'val0000' has 6 frames, not 7"):
-        open_videos("val", settings())[0].image(6)
-    with pytest.raises(IndexError, match=r"'synthetic' has 12 frames"):
-        open_stills(settings()).read(-1)
+def test_an_index_out_of_range_is_an_error():
+    with pytest.raises(IndexError, match="no frame 6 in a video of 6 frames"):
+        open_videos("val", settings())[0].read([6])
+    with pytest.raises(IndexError, match="no frame -1 in a video of 12 frames"):
+        open_stills(settings()).frame_and_mask(-1)
 
 
 @pytest.mark.parametrize("key", ["num_videos", "num_val_videos", "num_frames", "num_stills"])
-def test_nothing_to_draw(key):
+def test_a_number_of_0_is_an_error(key):
     with pytest.raises(InputError, match=rf"config.data.synthetic.{key} is 0: expected at least 1"):
         open_videos("train", settings(**{key: 0}))
 
 
-def test_too_small():
+def test_too_small_frames_are_an_error():
     with pytest.raises(InputError, match=r"synthetic.size is \(8, 96\): expected at least \(16, 16\)"):
         open_stills(settings(size=(8, 96)))

@@ -1,20 +1,31 @@
-"""The CRF against brute-force mean field, and against pydensecrf called as the release calls it."""
+"""Both implementations of the CRF against brute-force mean field, and pydensecrf as the release calls it."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
 
 import cv2
 import numpy as np
 import pytest
-from pydensecrf import densecrf, utils
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.crf import RELEASE_SETTINGS, CRFParams, refine, refine_stream, score_settings
 
+needs_pydensecrf = pytest.mark.skipif(
+    importlib.util.find_spec("pydensecrf") is None,
+    reason="pydensecrf2 is not installed (it does not build on Python 3.13)",
+)
+
 # Weak enough that the probabilities stay soft and show every parameter; the defaults drive nearly all to 0 or 1.
 SOFT = CRFParams(gaussian_compat=1.0, bilateral_compat=1.0)
+
+
+@pytest.fixture(params=["jax", pytest.param("pydensecrf", marks=needs_pydensecrf)])
+def backend(request):
+    """Runs a test with each implementation."""
+    return request.param
 
 
 def make_example(height=32, width=40, seed=0):
@@ -69,12 +80,12 @@ def brute_force(image, probability, params):
         {"normalise": False},
     ],
 )
-def test_refine_is_mean_field(change):
+def test_refine_is_mean_field(change, backend):
     image, probability, _ = make_example()
-    params = dataclasses.replace(SOFT, **change)
+    params = dataclasses.replace(SOFT, **change, backend=backend)
     refined = refine(image, probability, params)
     assert refined.dtype == np.float32 and refined.shape == probability.shape
-    # pydensecrf filters on a permutohedral lattice, whose Gaussian is piecewise linear: off by 2e-3 on average.
+    # Both filter on a permutohedral lattice, whose Gaussian is piecewise linear: off by 2e-3 on average.
     assert abs(refined - brute_force(image, probability, params)).mean() < 4e-3
 
 
@@ -97,15 +108,18 @@ def test_every_parameter_has_its_own_meaning(change):
     assert abs(refine(image, probability, SOFT) - changed).mean() > 4e-3
 
 
-def test_defaults_label_as_brute_force_does_and_mend_the_mask():
+def test_defaults_label_as_brute_force_does_and_mend_the_mask(backend):
     image, probability, truth = make_example()
-    refined = refine(image, probability) > 0.5
+    refined = refine(image, probability, CRFParams(backend=backend)) > 0.5
     # Strong weights amplify the lattice's error where two labels tie: single pixels.
     assert (refined != (brute_force(image, probability, CRFParams()) > 0.5)).mean() < 0.005
     assert (refined != truth).mean() < 0.01 < 0.05 < ((probability > 0.5) != truth).mean()
 
 
+@needs_pydensecrf
 def test_refine_is_pydensecrf_called_as_the_release_does():
+    from pydensecrf import densecrf, utils
+
     image, probability, _ = make_example(61, 83)
     stretched = (probability - probability.min()) / (probability.max() - probability.min())
     field = densecrf.DenseCRF2D(83, 61, 2)
@@ -115,14 +129,17 @@ def test_refine_is_pydensecrf_called_as_the_release_does():
     features = utils.create_pairwise_bilateral(sdims=(15, 15), schan=(7, 7, 7), img=image, chdim=2)
     field.addPairwiseEnergy(features, compat=9, kernel=densecrf.DIAG_KERNEL, normalization=densecrf.NORMALIZE_SYMMETRIC)
     expected = np.array(field.inference(5))[1].reshape(61, 83)
-    np.testing.assert_allclose(refine(image, probability), expected, atol=1e-6)  # float32 rounding of the unary
+    found = refine(image, probability, CRFParams(backend="pydensecrf"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # float32 rounding of the unary
 
 
-def test_normalisation_makes_scale_and_offset_irrelevant_but_spares_constant_maps():
+def test_normalisation_makes_scale_and_offset_irrelevant_but_spares_constant_maps(backend):
     image, probability, _ = make_example()
-    np.testing.assert_allclose(refine(image, probability * 0.25 + 0.5), refine(image, probability), atol=1e-2)
+    params = CRFParams(backend=backend)
+    expected = refine(image, probability, params)
+    np.testing.assert_allclose(refine(image, probability * 0.25 + 0.5, params), expected, atol=1e-2)
     for constant in (0.0, 0.3, 1.0):
-        refined = refine(image, np.full_like(probability, constant))
+        refined = refine(image, np.full_like(probability, constant), params)
         assert np.isfinite(refined).all() and ((refined > 0.5) == (constant > 0.5)).all()
 
 
@@ -133,24 +150,29 @@ def test_the_release_settings_are_the_nine_around_the_default():
     assert {params.bilateral_compat for params in RELEASE_SETTINGS} == {8, 9, 10}
 
 
-def test_a_stream_of_frames_of_several_sizes_comes_back_in_order():
-    examples = [make_example(20 + number, 30, seed=number)[:2] for number in range(6)]
-    refined = list(refine_stream(iter(examples), SOFT, workers=2))
-    assert len(refined) == 6
-    for result, (image, probability) in zip(refined, examples, strict=True):
-        np.testing.assert_array_equal(result, refine(image, probability, SOFT))
+def test_a_stream_of_frames_of_several_sizes_comes_back_in_order(backend):
+    examples = [make_example(20 + number % 2, 30, seed=number)[:2] for number in range(6)]
+    params = dataclasses.replace(SOFT, backend=backend)
+    keys = [object() for _ in examples]  # a copy that went through pickle would not be equal
+    items = ((key, *example) for key, example in zip(keys, examples, strict=True))
+    refined = list(refine_stream(items, params, workers=2))
+    assert [key for key, _ in refined] == keys
+    for (_, result), (image, probability) in zip(refined, examples, strict=True):
+        np.testing.assert_array_equal(result, refine(image, probability, params))
 
 
-def test_scores_are_the_region_similarity_of_each_setting_and_frame():
+def test_scores_are_the_region_similarity_of_each_setting_and_frame(backend):
     examples = [make_example(seed=seed) for seed in range(3)]
-    settings = (CRFParams(), CRFParams(gaussian_compat=0, bilateral_compat=0), SOFT)
-    scores = score_settings(iter(examples), settings, workers=1)
-    assert scores.shape == (3, 3)
-    for row, params in zip(scores, settings, strict=True):
-        for score, (image, probability, truth) in zip(row, examples, strict=True):
-            mask = refine(image, probability, params) > 0.5
+    settings = (CRFParams(), CRFParams(gaussian_compat=0, bilateral_compat=0), SOFT, CRFParams(bilateral_sxy=10))
+    settings = (*(dataclasses.replace(params, backend=backend) for params in settings), None)
+    scores = score_settings(((number, *example) for number, example in enumerate(examples)), settings, workers=1)
+    assert list(scores) == [0, 1, 2]
+    for number, (image, probability, truth) in enumerate(examples):
+        for score, params in zip(scores[number], settings, strict=True):
+            mask = (refine(image, probability, params) if params else probability) > 0.5
             assert score == pytest.approx((mask & truth).sum() / (mask | truth).sum(), abs=1e-12)
-    assert scores.mean(1).argmax() == 0  # the CRF mends these masks; the second setting does nothing
+    means = np.mean(list(scores.values()), axis=0)
+    assert means[0] > max(means[1], means[-1])  # the CRF improves these masks; setting 1 has no kernel
 
 
 @pytest.mark.parametrize(
@@ -167,9 +189,10 @@ def test_wrong_arrays_are_refused(image, probability, message):
         refine(image, probability)
 
 
-def test_an_error_in_a_worker_stays_an_input_error():
+def test_an_error_in_a_worker_stays_an_input_error(backend):
+    items = [("a", np.zeros((4, 5, 3), np.uint8), np.full((4, 5), np.nan))]
     with pytest.raises(InputError, match="finite"):
-        list(refine_stream([(np.zeros((4, 5, 3), np.uint8), np.full((4, 5), np.nan))], workers=1))
+        list(refine_stream(items, CRFParams(backend=backend), workers=1))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +201,7 @@ def test_an_error_in_a_worker_stays_an_input_error():
         ({"bilateral_sxy": 0}, r"crf\.bilateral_sxy must be above 0, not 0"),
         ({"bilateral_srgb": float("nan")}, "bilateral_srgb"),
         ({"iterations": -1}, r"crf\.iterations must not be below 0, not -1"),
+        ({"backend": "numpy"}, "crf.backend is 'numpy'; expected jax or pydensecrf"),
     ],
 )
 def test_wrong_parameters_are_refused(change, message):
@@ -187,7 +211,9 @@ def test_wrong_parameters_are_refused(change, message):
 
 def test_a_missing_package_is_said_before_any_frame_is_made(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    reference = CRFParams(backend="pydensecrf")
     with pytest.raises(InputError, match="pip install pydensecrf2"):
-        refine_stream(iter(()))
+        refine_stream(iter(()), reference)
     with pytest.raises(InputError, match="pip install pydensecrf2"):
-        score_settings(iter(()))
+        score_settings(iter(()), [reference])
+    assert list(refine_stream(iter(()))) == []  # the default does not need it

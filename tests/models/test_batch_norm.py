@@ -4,10 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jax import lax
 
 from cosnet_jax.models.batch_norm import BatchNorm
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 
 EPSILON = 1e-5
 
@@ -24,6 +30,8 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+@needs_torch
+@needs_torch
 def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
     theirs = torch.nn.BatchNorm2d(3)
     layer = BatchNorm()

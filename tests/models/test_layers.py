@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jax import lax
 
 from cosnet_jax.models import layers
@@ -17,6 +16,12 @@ from cosnet_jax.models.layers import (
     wide_conv,
 )
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
 
 
@@ -116,6 +121,7 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
     assert shapes == jax.tree.map(jnp.shape, variables)
 
 
+@needs_torch
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 6)])
 def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
@@ -134,6 +140,7 @@ def test_same_padding_puts_the_odd_pixel_after():
     assert explicit_padding((8, 9), 3, 1, 2, "SAME") == ((2, 2), (2, 2))
 
 
+@needs_torch
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("size", [(9, 8), (4, 5), (237, 118), (1, 2)])
 def test_max_pool_is_pytorchs(size, ceil_mode):

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from ml_collections import ConfigDict
 
 from configs import base
@@ -12,6 +11,12 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.parameters import named_leaves
 from cosnet_jax.training.optimizer import decay_factors, group_factors, make_optimizer
+
+try:
+    import torch
+except ImportError:
+    torch = None
+needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
 GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0))
 
@@ -35,6 +40,7 @@ def parameters():
     }  # fmt: skip
 
 
+@needs_torch
 def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
     params = parameters()
     optimizer = make_optimizer(config(), params, total_steps=10)

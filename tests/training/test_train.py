@@ -129,7 +129,6 @@ def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
 
 
 def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
-    pytest.importorskip("pydensecrf")
     config = tiny()
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
     evaluate.evaluate(config, tmp_path, str(trained), None)

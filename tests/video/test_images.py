@@ -21,7 +21,7 @@ def encode(array: np.ndarray | Image.Image, kind: str, **options) -> bytes:
 
 
 def jpeg_with_thumbnail() -> bytes:
-    """A JPEG whose EXIF segment holds a whole JPEG, end marker included."""
+    """Makes a JPEG whose EXIF segment contains a whole JPEG with its end marker."""
     thumbnail = encode(NOISE[:8, :8], "JPEG")
     payload = b"Exif\0\0" + thumbnail
     whole = encode(NOISE, "JPEG")
@@ -49,7 +49,7 @@ def test_every_truncation_is_noticed(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_follows_the_end_does_not_matter(name):
+def test_bytes_after_the_end_do_not_matter(name):
     assert not image_files.is_truncated(FILES[name] + b"\0\0\xff\xd8 trailing")
 
 
@@ -57,20 +57,20 @@ def test_an_image_is_decoded_as_pillow_does():
     assert np.array_equal(image_files.decode_image(FILES["png"]), NOISE)
     ours = image_files.decode_image(FILES["baseline"]).astype(int)
     theirs = np.asarray(Image.open(io.BytesIO(FILES["baseline"]))).astype(int)
-    # The same library; the decoders may differ in their inverse DCT by a rounding.
+    # The rounding of the inverse DCT may differ.
     assert np.abs(ours - theirs).max() <= 3
     grey = image_files.decode_image(FILES["grey"])
     assert grey.shape == NOISE.shape and np.array_equal(grey[..., 0], grey[..., 2])
 
 
-def test_the_exif_orientation_is_left_alone():
+def test_the_exif_orientation_is_ignored():
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees for display
     assert image_files.decode_image(encode(NOISE, "JPEG", exif=exif)).shape == NOISE.shape
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", FILES["png"][:20]])
-def test_what_is_no_image_gives_none(data):
+def test_other_bytes_give_none(data):
     assert image_files.decode_image(data) is None
     assert image_files.decode_mask(data, 0) is None
 

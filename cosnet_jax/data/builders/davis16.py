@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 
 RESOLUTION = "480p"
 SPLITS = ("train", "val")
@@ -14,11 +14,11 @@ class Davis16(FramesBuilder):
     """DAVIS-2016 at 480p (Perazzi et al., A Benchmark Dataset and Evaluation Methodology for VOS, CVPR 2016).
 
     Obtained from https://davischallenge.org/davis2016/code.html ("DAVIS 2016, 480p"); the source is the unpacked folder
-    `DAVIS` with `JPEGImages/480p`, `Annotations/480p` and `ImageSets/480p/{train,val}.txt`. Whatever the two lists
-    name is what is prepared. Licence: CC BY-NC 4.0 (non-commercial research).
+    `DAVIS` with `JPEGImages/480p`, `Annotations/480p` and `ImageSets/480p/{train,val}.txt`. The frames that the two
+    lists name are prepared. Licence: CC BY-NC 4.0 (non-commercial research).
     """
 
-    MASK_THRESHOLD = 0  # any colour: some distributions store palette masks, and one official mask is RGBA
+    MASK_THRESHOLD = 0  # any colour: some distributions store palette masks, and one official mask has an alpha channel
 
     @classmethod
     def scan(cls, source: Path) -> Scan:

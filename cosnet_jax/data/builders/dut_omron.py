@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cosnet_jax.data.builders.still_images import StillImages
+from cosnet_jax.data.builders.image_mask_pairs import ImageMaskPairs
 
 
-class DutOmron(StillImages):
+class DutOmron(ImageMaskPairs):
     """DUT-OMRON (Yang et al., Saliency Detection via Graph-Based Manifold Ranking, CVPR 2013).
 
     Obtained from http://saliencydetection.net/dut-omron/ (images and "pixel-wise ground truth"); the source is the

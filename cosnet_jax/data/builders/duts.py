@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cosnet_jax.data.builders.still_images import StillImages
+from cosnet_jax.data.builders.image_mask_pairs import ImageMaskPairs
 
 
-class Duts(StillImages):
+class Duts(ImageMaskPairs):
     """DUTS-TR, the training part of DUTS (Wang et al., CVPR 2017).
 
     Obtained from http://saliencydetection.net/duts/ ("DUTS-TR"); the source is the folder that holds `DUTS-TR`, or

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan, natural_order
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
+from cosnet_jax.files import natural_key
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
@@ -43,7 +44,10 @@ class Fbms(FramesBuilder):
 
     @classmethod
     def read_mask(cls, path: Path) -> np.ndarray | None:
-        """Everything but the background: region 0 of the definition file, else black in .pgm and white in .ppm."""
+        """Reads a mask: every pixel that is not background is foreground.
+
+        The background is region 0 of the definition file. Without that file it is black in .pgm and white in .ppm.
+        """
         labels = _read_labels(path)
         if labels is None:
             return None
@@ -55,14 +59,14 @@ class Fbms(FramesBuilder):
 
 
 class Definition(NamedTuple):
-    """What a `.dat` file says."""
+    """The contents of a `.dat` file."""
 
     background: int | None  # label of region 0
-    annotations: list[tuple[int, str, str]]  # number of the frame, name of its ground truth, name of its image
+    annotations: list[tuple[int, str, str]]  # frame index, file name of the ground truth, file name of the image
 
 
 def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
-    images = sorted((p for p in sequence.glob("*.jpg") if not p.name.startswith(".")), key=natural_order)
+    images = sorted((p for p in sequence.glob("*.jpg") if not p.name.startswith(".")), key=natural_key)
     truth = sequence / "GroundTruth"
     if not images:
         scan.problems.append(f"{sequence} holds no frames: expected *.jpg")
@@ -82,7 +86,7 @@ def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
 
 
 def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[Path, Path]:
-    """Which image each ground truth of the definition file belongs to: by the image's name, else by its number."""
+    """Maps images to the ground truth that the definition file lists: by the image's name, else by its index."""
     by_stem = {image.stem: image for image in images}
     masks = {}
     for number, truth_name, image_name in _read_definition(definition).annotations:
@@ -105,11 +109,11 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
 
 
 def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path]:
-    """Which image each ground truth belongs to without a definition file: by equal names, else by equal numbers."""
+    """Maps images to ground truth if there is no definition file: by equal names, else by equal numbers."""
     by_stem = {image.stem: image for image in images}
     by_number = {_last_number(image.stem): image for image in images}
     masks = {}
-    for path in sorted((*truth.glob("*.pgm"), *truth.glob("*_gt.ppm")), key=natural_order):
+    for path in sorted((*truth.glob("*.pgm"), *truth.glob("*_gt.ppm")), key=natural_key):
         if "PROB" in path.name or path.name.startswith("."):
             continue
         stem = path.stem.removesuffix("_gt")
@@ -131,7 +135,7 @@ def _find_definition(truth: Path) -> Path | None:
 
 
 def _read_definition(path: Path) -> Definition:
-    """Reads the lines "Something:" that are each followed by a value."""
+    """Reads a definition file: lines "Title:", each followed by a line with the value."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
     background = None
     annotations = []
@@ -150,7 +154,7 @@ def _read_definition(path: Path) -> Definition:
 
 
 def _read_labels(path: Path) -> np.ndarray | None:
-    """The label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
+    """Reads the label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
     stored = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim == 2:
         return stored

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cosnet_jax.data.builders.still_images import StillImages
+from cosnet_jax.data.builders.image_mask_pairs import ImageMaskPairs
 
 
-class Msra10k(StillImages):
+class Msra10k(ImageMaskPairs):
     """MSRA10K (Cheng et al., Global Contrast based Salient Region Detection, TPAMI 2015).
 
     Obtained from https://mmcheng.net/msra10k/ ("MSRA10K_Imgs_GT.zip"); the source is the folder that holds

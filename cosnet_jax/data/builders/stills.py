@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.still_images import StillImages, find_layout
+from cosnet_jax.data.builders.image_mask_pairs import ImageMaskPairs, find_layout
 from cosnet_jax.errors import InputError
 
 
-class Stills(StillImages):
-    """A set of still images of the user's own: `images/*` and `masks/*` or `saliencymaps/*` with equal stems.
+class Stills(ImageMaskPairs):
+    """A set of the user's own still images: `images/*` and `masks/*` or `saliencymaps/*` with equal stems.
 
-    The layout with `saliencymaps` is the one that the authors' released code expects of MSRA10K and DUT-OMRON.
+    The authors' released code expects the layout with `saliencymaps` for MSRA10K and DUT-OMRON.
     """
 
     LAYOUTS = (("images", "masks"), ("images", "saliencymaps"))
@@ -25,13 +25,13 @@ def find_sets(source: str) -> dict[str, Path]:
     """Finds the sets that a source names.
 
     Args:
-      source: a folder that is a set, a folder that holds several, or several of either separated by commas.
+      source: one or more folders separated by commas; each is a set or contains sets.
 
     Returns:
-      The folder of each set, by its name: the folder's name.
+      Folder of each set by name; the name is the folder's.
 
     Raises:
-      InputError: where a folder is missing or holds no set, and where two sets have the same name.
+      InputError: a folder is missing or contains no set, or two sets have the same name.
     """
     sets: dict[str, Path] = {}
     for part in filter(None, (part.strip() for part in source.split(","))):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan, natural_order
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
+from cosnet_jax.files import natural_key
 from cosnet_jax.video.images import IMAGE_SUFFIXES
 
 CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
@@ -28,7 +29,7 @@ class YoutubeObjects(FramesBuilder):
         elif missing:
             scan.notes.append(f"{source} lacks the categories {', '.join(missing)}")
         for category in CATEGORIES:
-            shots = sorted((source / category / "data").glob("*/shots/*"), key=natural_order)
+            shots = sorted((source / category / "data").glob("*/shots/*"), key=natural_key)
             for shot in shots:
                 if (shot / "images").is_dir() or (shot / "labels").is_dir():
                     frames += _scan_shot(f"{category}_{shot.parent.parent.name}_{shot.name}", shot, scan)
@@ -53,4 +54,4 @@ def _scan_shot(name: str, shot: Path, scan: Scan) -> list[Frame]:
 def _by_stem(folder: Path) -> dict[str, Path]:
     paths = folder.iterdir() if folder.is_dir() else ()
     files = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
-    return {path.stem: path for path in sorted(files, key=natural_order)}
+    return {path.stem: path for path in sorted(files, key=natural_key)}

@@ -1,4 +1,4 @@
-"""The layout of DAVIS-2016: what is read, and what is said about a folder that is not as it should be."""
+"""The layout of DAVIS-2016, and the problems found in other folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cosnet_jax.data.builders.davis16 import Davis16
 
 
-def test_the_lists_say_what_there_is(davis):
+def test_only_listed_frames_are_found(davis):
     shutil.copytree(davis / "JPEGImages/480p/bear", davis / "JPEGImages/480p/unlisted")
     scan = Davis16.scan(davis)
     assert scan.problems == []
@@ -23,7 +23,7 @@ def test_the_lists_say_what_there_is(davis):
     assert frame.mask == davis / "Annotations/480p/camel/00001.png"
 
 
-def test_an_empty_list_is_no_split(davis):
+def test_an_empty_list_gives_no_split(davis):
     (davis / "ImageSets/480p/val.txt").write_text("\n")
     scan = Davis16.scan(davis)
     assert scan.problems == [] and list(scan.splits) == ["train"]
@@ -49,7 +49,7 @@ def test_empty_lists(davis):
     assert "lists no frames" in problem
 
 
-def test_a_listed_sequence_that_is_missing_is_told_once(davis):
+def test_a_missing_sequence_is_one_problem(davis):
     shutil.rmtree(davis / "JPEGImages/480p/cows")
     (problem,) = Davis16.scan(davis).problems
     assert "JPEGImages/480p/cows not found" in problem and "train.txt" in problem
@@ -64,7 +64,7 @@ def test_a_frame_without_image_and_one_without_mask(davis):
 
 
 @pytest.mark.parametrize("line", ["bear", "/JPEGImages/480p/bear/00000.jpg", "/a/bear/00000.jpg /b/camel/00000.png"])
-def test_a_line_that_is_no_frame(davis, line):
+def test_a_line_that_does_not_name_a_frame(davis, line):
     listing = davis / "ImageSets/480p/train.txt"
     listing.write_text(listing.read_text() + line + "\n")
     (problem,) = Davis16.scan(davis).problems

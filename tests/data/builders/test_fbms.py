@@ -15,7 +15,7 @@ MAGENTA, ORANGE, WHITE = (255, 0, 255), (255, 128, 0), (255, 255, 255)
 
 
 def definition(labels: list[int], annotated: list[tuple[int, str, str]]) -> str:
-    """A definition file as the dataset has them."""
+    """Makes a definition file in the format of the dataset."""
     lines = ["Ground truth definition file; do not change!", "", "Total number of regions:", str(len(labels)), ""]
     for region, label in enumerate(labels):
         lines += [f"Scale of region {region}:", str(label), ""]
@@ -28,7 +28,7 @@ def definition(labels: list[int], annotated: list[tuple[int, str, str]]) -> str:
 
 
 def make_color_sequence(folder: Path) -> Path:
-    """Six frames; the first and the fifth have a colour ground truth with two objects, one missing in the .dat."""
+    """Makes six frames. The first and the fifth have a colour ground truth with two objects; one is not in the .dat."""
     name = folder.name
     for i in range(1, 7):
         save(folder / f"{name}_{i:04d}.jpg", draw_image(i))
@@ -45,7 +45,7 @@ def make_color_sequence(folder: Path) -> Path:
 
 
 def make_grey_sequence(folder: Path, with_definition: bool) -> Path:
-    """Eleven frames; frames 1 and 10 have a grey ground truth, background 0."""
+    """Makes eleven frames. Frames 1 and 10 have a grey ground truth with background 0."""
     name = folder.name
     for i in range(1, 12):
         save(folder / f"{name}_{i:02d}.jpg", draw_image(i))
@@ -91,14 +91,14 @@ def test_region_0_is_the_background_whatever_its_label(source):
     assert np.array_equal(Fbms.read_mask(truth / "cars1_01.pgm"), ~draw_mask(1))
 
 
-def test_a_frame_is_found_by_number_where_its_name_is_another(source):
+def test_a_frame_is_found_by_its_index_if_its_name_differs(source):
     truth = source / "Testset/cars1/GroundTruth"
     (truth / "cars1Def.dat").write_text(definition([0, 85], [(9, "cars1_10.pgm", "shot_0010.ppm")]))
     frames = Fbms.scan(source).splits["test"]
     assert [frame.name for frame in frames if frame.mask and frame.sequence == "cars1"] == ["cars1_10"]
 
 
-def test_without_definition_names_may_differ_where_numbers_agree(source):
+def test_without_definition_frames_are_found_by_number(source):
     truth = source / "Trainingset/cars2/GroundTruth"
     (truth / "cars2_10.pgm").rename(truth / "truth10.pgm")
     frames = Fbms.scan(source).splits["train"]
@@ -111,7 +111,7 @@ def test_one_of_the_two_folders_is_enough(source):
     assert scan.problems == [] and list(scan.splits) == ["test"]
 
 
-def test_what_is_missing_is_told(source):
+def test_every_missing_file_is_a_problem(source):
     (source / "Testset/camel01/GroundTruth/camel01_0005_gt.ppm").unlink()
     shutil.rmtree(source / "Testset/cars1/GroundTruth")
     for image in (source / "Trainingset/cars2").glob("*.jpg"):
@@ -122,7 +122,7 @@ def test_what_is_missing_is_told(source):
     assert "cars2 holds no frames" in problems
 
 
-def test_ground_truth_of_no_frame(source):
+def test_ground_truth_without_frame_is_a_problem(source):
     (source / "Trainingset/cars2/GroundTruth/cars2_77.pgm").write_bytes(b"")
     definition_file = source / "Testset/cars1/GroundTruth/cars1Def.dat"
     definition_file.write_text(definition([0, 85], [(40, "cars1_41.pgm", "cars1_41.ppm")]))

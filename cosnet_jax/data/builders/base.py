@@ -1,11 +1,10 @@
-"""What all builders share: one example per annotated frame, written by TFDS as array_record without TensorFlow."""
+"""The base class of all dataset builders: TFDS writes one example per frame as array_record, without TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,7 +20,7 @@ MAX_THREADS = 8
 
 
 class Frame(NamedTuple):
-    """One frame of the raw dataset: where it belongs and the files it is made of."""
+    """One frame of the raw dataset: its sequence, its name and its files."""
 
     sequence: str
     name: str
@@ -31,13 +30,13 @@ class Frame(NamedTuple):
 
 @dataclasses.dataclass
 class Scan:
-    """What a raw dataset folder holds, from its listings and file names alone.
+    """The contents of a raw dataset folder, known from its listings and file names.
 
     Attributes:
-      splits: the frames of each split, sequence after sequence, in order.
-      listings: files other than the frames that decide what the dataset is.
-      problems: one line for everything that is not as the layout says; empty means nothing is missing.
-      notes: one line for everything that is odd but does no harm.
+      splits: the frames of each split in order; the frames of a sequence are consecutive.
+      listings: other files that decide what the dataset contains.
+      problems: one line for each deviation from the layout; empty if nothing is missing.
+      notes: one line for each harmless oddity.
     """
 
     splits: dict[str, list[Frame]] = dataclasses.field(default_factory=dict)
@@ -46,14 +45,14 @@ class Scan:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def frames(self) -> list[Frame]:
-        """All frames of all splits."""
+        """Returns all frames of all splits."""
         return [frame for frames in self.splits.values() for frame in frames]
 
     def fingerprint(self, source: Path) -> str:
-        """Digests the relative paths, sizes and modification times of all files of the dataset.
+        """Hashes the relative paths, sizes and modification times of all files of the dataset.
 
         Args:
-          source: the folder that the paths are relative to.
+          source: folder of the raw dataset; paths are taken relative to it.
 
         Returns:
           64 hexadecimal digits.
@@ -66,19 +65,19 @@ class Scan:
         return digest.hexdigest()
 
 
-class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder whose dataset is read from the folder given as `DownloadConfig.manual_dir`.
+class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A builder that reads a raw dataset from the folder `DownloadConfig.manual_dir`.
 
-    A subclass says how the folder is laid out (`scan`); everything else is here. The metadata hold the fingerprint of
-    the source and, for each split, the sequences in order: {"name", "start", "frames", "annotated"}.
+    A subclass implements `scan` for its folder layout. The metadata contain the fingerprint of the source and, for each
+    split, the sequences in order, see `sequence_index`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The description says where the dataset is obtained; unpack it and name its folder."
     MASK_THRESHOLD: ClassVar[int] = 127
 
-    # TFDS looks beside the code for the checksums of downloads, by way of a package that it does not install. Here
-    # nothing is downloaded.
+    # Without this, TFDS would search next to the code for checksums of downloads, with a package that it does not
+    # install. These builders download nothing.
     code_path = None
 
     def __init__(self, **kwargs: Any):
@@ -86,13 +85,13 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
-        """Lists what a raw dataset holds, without opening images.
+        """Lists the frames of a raw dataset without opening images.
 
         Args:
-          source: its folder.
+          source: folder of the raw dataset.
 
         Returns:
-          The frames, and what is wrong.
+          The frames and the problems found.
         """
         raise NotImplementedError
 
@@ -101,22 +100,22 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Reads a mask of the raw dataset.
 
         Args:
-          path: its file.
+          path: the mask's file.
 
         Returns:
-          bool (H, W), or None where the file is no image.
+          bool (H, W), or None if the file is not an image.
         """
         return image_files.decode_mask(path.read_bytes(), cls.MASK_THRESHOLD)
 
     @classmethod
     def check_frame(cls, frame: Frame) -> list[str]:
-        """Decodes a frame's files.
+        """Checks that the files of a frame can be decoded.
 
         Args:
-          frame: one that `scan` listed.
+          frame: a frame from `scan`.
 
         Returns:
-          One line for each thing wrong: truncated or unreadable files, a mask of another size than the image.
+          One line per problem: a truncated or unreadable file, or a mask that differs in size from the image.
         """
         problems = []
         shapes = {}
@@ -150,7 +149,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             description=type(self).__doc__,
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(None, None, 3)),  # as the source has it, mostly JPEG
+                    "image": tfds.features.Image(shape=(None, None, 3)),  # stored as in the source, mostly JPEG
                     "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
                     "sequence": tfds.features.Text(),
                     "frame": tfds.features.Text(),
@@ -190,13 +189,14 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
-    """The sequences of a split: name, position of the first frame, frame names, positions of annotated frames.
+    """Describes the sequences of a split.
 
     Args:
-      frames: the frames of the split, in order, those of a sequence next to each other.
+      frames: the frames of the split in order; the frames of a sequence are consecutive.
 
     Returns:
-      One {"name", "start", "frames", "annotated"} for each sequence; "annotated" is None where all frames are.
+      For each sequence {"name", "start": index of its first frame in the split, "frames": frame names, "annotated":
+      indices of its annotated frames within the sequence, or None if all are annotated}.
     """
     index: list[dict[str, Any]] = []
     for position, frame in enumerate(frames):
@@ -212,11 +212,11 @@ def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
 
 
 def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]:
-    """Applies a function to items in a few threads that work ahead by a few results.
+    """Applies a function to items in a few threads, a few results ahead of their use.
 
     Args:
-      function: safe to call from several threads.
-      items: its arguments.
+      function: a function that several threads can call at once.
+      items: the arguments.
 
     Yields:
       `function(item)` for each item, in order.
@@ -227,16 +227,3 @@ def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]
         yield from results
     finally:
         results.close()
-
-
-def natural_order(path: Path) -> list[tuple[bool, int, str]]:
-    """A sorting key for paths that puts frame 9 before frame 10.
-
-    Args:
-      path: any path.
-
-    Returns:
-      Its text and its numbers, in turn.
-    """
-    parts = re.split(r"(\d+)", str(path))
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

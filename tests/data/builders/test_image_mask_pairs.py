@@ -90,7 +90,7 @@ def test_sources_are_sets_or_folders_of_sets(tmp_path):
     }
 
 
-def test_sources_that_are_no_sets(tmp_path):
+def test_sources_without_sets_are_errors(tmp_path):
     with pytest.raises(InputError, match=r"missing is not a folder"):
         find_sets(str(tmp_path / "missing"))
     with pytest.raises(InputError, match=r"holds no set: expected images \+ masks"):

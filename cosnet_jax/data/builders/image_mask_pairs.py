@@ -1,25 +1,25 @@
-"""What the builders of still images share: a folder of images and a folder of masks with equal stems."""
+"""The base class of the builders of still images: a folder of images and a folder of masks with equal stems."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
-from cosnet_jax.data.builders.frames import Frame, FramesBuilder, Scan
+from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 from cosnet_jax.video.images import IMAGE_SUFFIXES
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
-class StillImages(FramesBuilder, skip_registration=True):
-    """A set of still images as one sequence in the split "train"; masks can be soft: foreground is above 127."""
+class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Builds one sequence in the split "train" from a set of still images; foreground is a mask value above 127."""
 
-    # Folders of images and masks that the source can have, relative to it; where both are one, masks are the PNG files.
+    # Possible folders of images and masks, relative to the source. If both are the same, the masks are its PNG files.
     LAYOUTS: ClassVar[tuple[tuple[str, str], ...]]
 
     @classmethod
     def sequence_name(cls, source: Path) -> str:
-        """What the set is called."""
+        """Returns the name of the set."""
         del source
         return cls.name
 
@@ -48,10 +48,10 @@ def find_layout(source: Path, layouts: tuple[tuple[str, str], ...]) -> tuple[Pat
 
     Args:
       source: folder of the raw dataset.
-      layouts: pairs of folders (images, masks) that it can have.
+      layouts: possible pairs of folders (images, masks) in it.
 
     Returns:
-      The first pair that there is, or None.
+      The first pair that exists, or None.
     """
     for images, masks in layouts:
         if (source / images).is_dir() and (source / masks).is_dir():

@@ -1,0 +1,173 @@
+"""Mean-field inference in a fully connected CRF with two labels (Kraehenbuehl and Koltun, NIPS 2011), in JAX.
+
+The energy, the kernels and their approximation are those of pydensecrf, so the labels agree with it. Two labels need
+one value per pixel. Let x be the log-odds of the foreground; the probabilities of the two labels differ by
+s = tanh(x / 2), and a mean-field step is
+
+    x <- u + sum_k w_k n_k F_k(n_k s)
+
+where u are the log-odds of the unary term, F_k is the filter of kernel k, w_k is its weight (Potts model), and
+n_k = F_k(1)^(-1/2) normalises it symmetrically.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cosnet_jax.inference.permutohedral import Lattice, apply_filter, build_lattice
+
+if TYPE_CHECKING:
+    from cosnet_jax.inference.crf import CRFParams
+
+MIN_PROBABILITY = 1e-5  # of either label in the unary term
+
+
+class Kernel(NamedTuple):
+    """A Gaussian kernel between all pairs of N pixels, symmetrically normalised.
+
+    Attributes:
+      lattice: lattice of the pixels' features.
+      norm: float32 (N,), factor of the filter's input and of its output.
+    """
+
+    lattice: Lattice
+    norm: jax.Array
+
+
+def refine(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> list[jax.Array]:
+    """Refines a probability map with each of some settings; they share the lattices that do not differ.
+
+    Args:
+      image: uint8 RGB (H, W, 3).
+      probability: float32 (H, W), probability of the foreground in [0, 1].
+      settings: the parameters of the CRF.
+
+    Returns:
+      For each setting the refined probability of the foreground, float32 (H, W), on the default device. It may still be
+      being computed.
+
+    Raises:
+      InputError: the kernels are too narrow for a frame of this size.
+    """
+    lattices = {
+        widths: jax.device_put(appearance_lattice(image, *widths))
+        for widths in {(params.bilateral_sxy, params.bilateral_srgb) for params in settings}
+    }
+    return [
+        _refine(
+            probability, smoothness_kernel(*probability.shape, params.gaussian_sxy),
+            lattices[params.bilateral_sxy, params.bilateral_srgb], params.gaussian_compat, params.bilateral_compat,
+            iterations=params.iterations, stretch=params.normalise,
+        )
+        for params in settings
+    ]  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4)
+def smoothness_kernel(height: int, width: int, sxy: float) -> Kernel:
+    """Returns the kernel between pixels that are close; it depends on the frame's size alone and is kept.
+
+    Args:
+      height: height of the frame.
+      width: width of the frame.
+      sxy: standard deviation in pixels.
+
+    Returns:
+      The kernel, on the default device.
+    """
+    features = np.empty((2, height, width), np.float32)
+    _fill_positions(features, sxy)
+    return normalised(jax.device_put(build_lattice(features.reshape(2, -1))))
+
+
+def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
+    """Builds the lattice of the kernel between pixels that are close and have similar colours.
+
+    It depends on the image alone, so it can be built while the network segments.
+
+    Args:
+      image: uint8 RGB (H, W, 3).
+      sxy: standard deviation in pixels.
+      srgb: standard deviation in grey levels.
+
+    Returns:
+      The lattice, of NumPy arrays.
+    """
+    features = np.empty((5, *image.shape[:2]), np.float32)
+    _fill_positions(features, sxy)
+    np.divide(np.moveaxis(image, -1, 0), np.float32(srgb), out=features[2:])
+    return build_lattice(features.reshape(5, -1))
+
+
+@jax.jit
+def normalised(lattice: Lattice) -> Kernel:
+    """Returns the filter of a lattice as a symmetrically normalised kernel."""
+    sums = apply_filter(lattice, jnp.ones_like(lattice.weights[0]))
+    return Kernel(lattice, jax.lax.rsqrt(sums + 1e-20))
+
+
+def log_odds(probability: jax.Array, stretch: bool) -> jax.Array:
+    """Computes the unary term: log-odds of the foreground, where either label has a probability of at least 1e-5.
+
+    Args:
+      probability: float32, probability of the foreground in [0, 1].
+      stretch: whether the smallest and the largest value become 0 and 1 first. A constant map stays as it is.
+
+    Returns:
+      float32 of the same shape.
+    """
+    if stretch:
+        low, high = probability.min(), probability.max()
+        scale = jnp.where(low < high, high - low, 1)
+        probability = jnp.where(low < high, (probability - low) / scale, probability)
+    foreground = jnp.clip(probability, MIN_PROBABILITY, 1)
+    background = jnp.clip(1 - probability, MIN_PROBABILITY, 1)
+    return jnp.log(foreground) - jnp.log(background)
+
+
+def mean_field(
+    unary: jax.Array, kernels: Sequence[Kernel], weights: Sequence[float | jax.Array], iterations: int
+) -> jax.Array:
+    """Runs mean-field steps. A pure function of fixed shapes, differentiable in `unary` and `weights`.
+
+    It can be mapped over frames of one size whose lattices have the same capacity.
+
+    Args:
+      unary: float32 (N,), log-odds of the foreground.
+      kernels: kernels between the N pixels.
+      weights: the weight of each kernel.
+      iterations: number of steps.
+
+    Returns:
+      float32 (N,), the probability of the foreground.
+    """
+
+    def step(_, odds):
+        difference = jnp.tanh(odds / 2)
+        messages = (
+            weight * kernel.norm * apply_filter(kernel.lattice, kernel.norm * difference)
+            for kernel, weight in zip(kernels, weights, strict=True)
+        )
+        return unary + sum(messages)
+
+    return jax.nn.sigmoid(jax.lax.fori_loop(0, iterations, step, unary))
+
+
+@functools.partial(jax.jit, static_argnames=("iterations", "stretch"))
+def _refine(probability, smoothness, lattice, gaussian_compat, bilateral_compat, *, iterations, stretch):
+    unary = log_odds(probability, stretch).reshape(-1)
+    kernels, weights = (smoothness, normalised(lattice)), (gaussian_compat, bilateral_compat)
+    return mean_field(unary, kernels, weights, iterations).reshape(probability.shape)
+
+
+def _fill_positions(features: np.ndarray, sxy: float) -> None:
+    """Fills in the pixels' positions, rows first, as the first two of the features (d, H, W)."""
+    _, height, width = features.shape
+    features[0] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+    features[1] = np.arange(width, dtype=np.float32) / np.float32(sxy)

@@ -1,0 +1,253 @@
+"""High-dimensional Gaussian filtering on the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010).
+
+The filter computes `out[p] = sum_q exp(-|f[p] - f[q]|^2 / 2) in[q]` approximately, in time linear in the number of
+points. Each point's value goes to the d + 1 vertices of the lattice simplex around its feature f (splat), the vertices
+are blurred along d + 1 axes, and each point reads its d + 1 vertices (slice).
+
+The lattice depends on the features alone. `build_lattice` makes it on the host, in compiled code that releases the GIL;
+`apply_filter` is a pure JAX function of the lattice and the values: it can be jitted, differentiated, and mapped over
+lattices of the same capacity.
+
+A vertex is an integer vector of d + 1 coordinates, where vectors that differ by a multiple of (1, ..., 1) are the same
+vertex. A step along an axis of the blur changes one coordinate by one. A vertex is stored as one integer, its key: its
+d differences of successive coordinates in a mixed radix. So a step along an axis adds a constant to the key.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numba import njit
+
+from cosnet_jax.errors import InputError
+
+_BLOCK = 256  # points that are embedded at a time; their arrays stay in the cache
+_CAPACITY_STEPS = 4  # capacities are multiples of a quarter of the points: few shapes to compile for
+
+
+class Lattice(NamedTuple):
+    """The sparse lattice around N points of d features; vertex 0 stands for absent ones, and its value is always 0.
+
+    Attributes:
+      vertices: int32 (d + 1, N), the vertices of each point's simplex.
+      weights: float32 (d + 1, N), the point's barycentric coordinates; they add up to 1.
+      previous: int32 (d + 1, capacity), each vertex's neighbour one step down along each axis, or 0.
+      next: int32 (d + 1, capacity), its neighbour one step up, or 0.
+    """
+
+    vertices: jax.Array | np.ndarray
+    weights: jax.Array | np.ndarray
+    previous: jax.Array | np.ndarray
+    next: jax.Array | np.ndarray
+
+
+def build_lattice(features: np.ndarray, capacity: int | None = None) -> Lattice:
+    """Builds the lattice around points.
+
+    Args:
+      features: float32 (d, N), in units of the filter's standard deviation.
+      capacity: number of vertices to leave room for, vertex 0 included; None takes what is needed, rounded up.
+
+    Returns:
+      The lattice, of NumPy arrays.
+
+    Raises:
+      InputError: the features extend too far for vertices to be numbered in 62 bits.
+      ValueError: the lattice has more vertices than `capacity`.
+    """
+    dimensions, count = features.shape
+    scale, steps, origin = _coordinates(features)
+    vertices = np.empty((dimensions + 1, count), np.int32)
+    weights = np.empty((dimensions + 1, count), np.float32)
+    bits = max(10, math.ceil(math.log2(4 * count)))
+    while True:
+        keys = np.empty(3 << (bits - 2), np.int64)
+        table = np.zeros((1 << bits, 2), np.int64)
+        found = _embed(features, scale, steps, origin, table, keys, vertices, weights)
+        if found:
+            break
+        bits += 1  # the table is three quarters full
+    if capacity is None:
+        unit = -(-count // _CAPACITY_STEPS)
+        capacity = -(-found // unit) * unit
+    if found > capacity:
+        raise ValueError(f"the lattice has {found} vertices; expected at most {capacity}")
+    neighbours = np.zeros((2, dimensions + 1, capacity), np.int32)
+    _link(keys[:found], steps, table, *neighbours)
+    return Lattice(vertices, weights, *neighbours)
+
+
+def apply_filter(lattice: Lattice, values: jax.Array) -> jax.Array:
+    """Filters one value a point with the Gaussian of standard deviation 1 in the lattice's features.
+
+    Args:
+      lattice: from `build_lattice`.
+      values: float32 (N,).
+
+    Returns:
+      The weighted sums, float32 (N,). The weights are those of the Gaussian up to a common factor.
+    """
+    total = jnp.zeros(lattice.previous.shape[1], values.dtype)
+    for vertex, weight in zip(lattice.vertices, lattice.weights, strict=True):
+        total = total.at[vertex].add(weight * values, mode="promise_in_bounds")
+
+    def blur(total, neighbours):
+        previous, following = neighbours
+        return total + 0.5 * (_take(total, previous) + _take(total, following)), None
+
+    # A loop in XLA: it would recompute earlier axes for each neighbour of later ones if it could fuse them.
+    total, _ = jax.lax.scan(blur, total, (lattice.previous, lattice.next))
+    corners = zip(lattice.vertices, lattice.weights, strict=True)
+    return sum(weight * _take(total, vertex) for vertex, weight in corners) / (1 + 2.0 ** (1 - len(lattice.weights)))
+
+
+def _take(values: jax.Array, indices: jax.Array) -> jax.Array:
+    return values.at[indices].get(mode="promise_in_bounds")
+
+
+def _coordinates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns the features' scales, what a step along each axis adds to a key, and the key of vertex (0, ..., 0)."""
+    d = len(features)
+    index = np.arange(d)
+    # The blur's variance makes the lattice's edge this much shorter than the filter's (Adams et al., p. 6); the
+    # division by d + 1 lets the vertices have integer coordinates.
+    scale = (math.sqrt(2 / 3) / np.sqrt((index + 1) * (index + 2))).astype(np.float32)
+    low, high = features.min(axis=1).astype(float) * scale, features.max(axis=1).astype(float) * scale
+    # Coordinate j minus coordinate j + 1 is (j + 2) times scaled feature j minus j times scaled feature j - 1.
+    before_low, before_high = np.append(0, low[:-1]), np.append(0, high[:-1])
+    margin = 3  # a vertex's coordinates differ from its point's by less than 1, and a neighbour's by 1 more
+    smallest = np.floor((index + 2) * low - index * before_high).astype(int) - margin
+    largest = np.ceil((index + 2) * high - index * before_low).astype(int) + margin
+    sizes = [int(size) for size in largest - smallest + 1]
+    if math.prod(sizes) >= 2**62:
+        raise InputError(f"the kernel is too narrow: the points extend over {math.prod(sizes):.1e} lattice vertices")
+    strides = np.array([math.prod(sizes[j + 1 :]) for j in range(d)], np.int64)
+    steps = np.append(strides, 0) - np.append(0, strides)
+    return scale, steps, 1 - int(strides @ smallest)  # keys are positive: 0 marks an empty place of the table
+
+
+@njit(nogil=True, cache=True)
+def _place(key, table):
+    """Where to look for a key first: Fibonacci hashing."""
+    shift = np.uint64(64 - round(np.log2(len(table))))
+    return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+
+
+@njit(nogil=True, cache=True)
+def _embed(features, scale, steps, origin, table, keys, vertices, weights):
+    """Finds each point's simplex and weights and numbers the vertices by first use.
+
+    Args:
+      features: float32 (d, N).
+      scale, steps, origin: see `_coordinates`.
+      table: int64 (power of two, 2) of zeros, gets the key and the number of each vertex (open addressing).
+      keys: int64, gets the key of each vertex from number 1 on.
+      vertices, weights: see `Lattice`; are filled.
+
+    Returns:
+      The number of vertices, vertex 0 included, or 0 if they are more than there are `keys`.
+    """
+    d, count = features.shape
+    residual = np.empty((d + 1, _BLOCK), np.float32)
+    axis_step = np.empty((d + 1, _BLOCK), np.int64)
+    corner = np.empty((d + 1, _BLOCK), np.int64)
+    place = np.empty((d + 1, _BLOCK), np.int64)
+    first = np.empty((d + 1, _BLOCK), np.int64)
+    found = 1
+    for start in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - start)
+        _round(features[:, start : start + size], scale, steps, origin, residual, axis_step, corner[0])
+        _sort(residual, axis_step, size)
+        # The simplex's vertices: all coordinates rounded, then lowered by one in the order of their residuals.
+        for p in range(size):
+            weights[0, start + p] = np.float32(1) + (residual[0, p] - residual[d, p])
+        for m in range(1, d + 1):
+            for p in range(size):
+                weights[m, start + p] = residual[m, p] - residual[m - 1, p]
+                corner[m, p] = corner[m - 1, p] - axis_step[m - 1, p]
+        for m in range(d + 1):  # loads that do not wait for one another
+            for p in range(size):
+                place[m, p] = _place(corner[m, p], table)
+            for p in range(size):
+                first[m, p] = table[place[m, p], 0]
+        for p in range(size):
+            for m in range(d + 1):
+                key, at, entry = corner[m, p], place[m, p], first[m, p]
+                if entry != key:
+                    entry = table[at, 0]  # an earlier point of the block may have filled it
+                    while entry != key and entry != 0:
+                        at = (at + 1) & (len(table) - 1)
+                        entry = table[at, 0]
+                    if entry == 0:
+                        if found == len(keys):
+                            return 0
+                        table[at, 0], table[at, 1], keys[found] = key, found, key
+                        found += 1
+                vertices[m, start + p] = table[at, 1]
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _round(features, scale, steps, origin, residual, axis_step, key):
+    """Rounds points' lattice coordinates; fills in the residuals, from the last coordinate on, and the vertices' keys.
+
+    Coordinate j is the sum of the scaled features from j on, minus j times scaled feature j - 1.
+    """
+    d, size = features.shape
+    total = np.zeros(size, np.float32)
+    key[:size] = origin
+    for j in range(d, -1, -1):
+        row, step = residual[d - j], steps[j]
+        if j > 0:
+            feature, factor = features[j - 1], scale[j - 1]
+            for p in range(size):
+                scaled = feature[p] * factor
+                row[p] = total[p] - np.float32(j) * scaled
+                total[p] += scaled
+        else:
+            row[:size] = total
+        for p in range(size):
+            rounded = np.rint(row[p])
+            row[p] -= rounded
+            key[p] += np.int64(rounded) * step
+        axis_step[d - j, :size] = step
+
+
+@njit(nogil=True, cache=True)
+def _sort(values, companions, size):
+    """Sorts each column of `values` in ascending order, and `companions` with it; stable, without branches."""
+    for end in range(len(values) - 1, 0, -1):
+        for i in range(end):
+            upper, lower, upper_companion, lower_companion = values[i], values[i + 1], companions[i], companions[i + 1]
+            for p in range(size):
+                a, b, c, e = upper[p], lower[p], upper_companion[p], lower_companion[p]
+                swap = a > b
+                upper[p], lower[p] = (b if swap else a), (a if swap else b)
+                upper_companion[p], lower_companion[p] = (e if swap else c), (c if swap else e)
+
+
+@njit(nogil=True, cache=True)
+def _link(keys, steps, table, previous, following):
+    """Fills in the neighbours of the vertices; see `_embed` and `Lattice`."""
+    place, first = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
+    for start in range(1, len(keys), _BLOCK):
+        size = min(_BLOCK, len(keys) - start)
+        for axis in range(len(steps)):
+            step = steps[axis]
+            for p in range(size):
+                place[p] = _place(keys[start + p] + step, table)
+            for p in range(size):
+                first[p] = table[place[p], 0]
+            for p in range(size):
+                key, at, entry = keys[start + p] + step, place[p], first[p]
+                while entry != key and entry != 0:
+                    at = (at + 1) & (len(table) - 1)
+                    entry = table[at, 0]
+                if entry != 0:
+                    other = table[at, 1]
+                    following[axis, start + p] = other
+                    previous[axis, other] = start + p

@@ -1,0 +1,135 @@
+"""The lattice against a lattice in plain Python, and its filter against the exact sum over all pairs."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.inference.permutohedral import Lattice, apply_filter, build_lattice
+
+
+def clustered(dimensions: int, count: int, seed: int = 0) -> np.ndarray:
+    """Makes points (dimensions, count) in groups, as the pixels of an image are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.uniform(0, 4, (dimensions, 6))
+    return (centres[:, rng.integers(6, size=count)] + rng.normal(0, 0.3, (dimensions, count))).astype(np.float32)
+
+
+def plain_filter(features: np.ndarray) -> tuple[np.ndarray, int]:
+    """Returns the matrix of the filter and the number of vertices, by the algorithm of Adams et al. (2010).
+
+    It uses the paper's remainder-0 point, ranks and canonical simplex, a dictionary of vertices, and double precision.
+    """
+    d, count = features.shape
+    embedding = np.zeros((d + 1, d))
+    for j in range(d):
+        embedding[: j + 1, j], embedding[j + 1, j] = 1, -(j + 1)
+        embedding[:, j] *= np.sqrt(2 / 3) * (d + 1) / np.sqrt((j + 1) * (j + 2))
+    splat: dict[tuple[int, ...], np.ndarray] = {}
+    for p in range(count):
+        elevated = embedding @ features[:, p].astype(float)
+        nearest = np.round(elevated / (d + 1)) * (d + 1)
+        rank = np.argsort(np.argsort(-(elevated - nearest), kind="stable"), kind="stable")
+        rank += round(nearest.sum() / (d + 1))
+        nearest += (d + 1) * ((rank < 0).astype(int) - (rank > d))
+        rank += (d + 1) * ((rank < 0).astype(int) - (rank > d))
+        weights = np.zeros(d + 2)
+        for residual, place in zip((elevated - nearest) / (d + 1), rank, strict=True):
+            weights[d - place] += residual
+            weights[d - place + 1] -= residual
+        weights[0] += 1 + weights[d + 1]
+        for remainder in range(d + 1):
+            vertex = tuple((nearest + np.where(rank <= d - remainder, remainder, remainder - d - 1)).astype(int))
+            splat.setdefault(vertex, np.zeros(count))[p] += weights[remainder]
+    values = splat
+    for axis in range(d + 1):
+        step = np.full(d + 1, 1)
+        step[axis] = -d
+        sides = [{vertex: values.get(tuple(vertex + sign * step), 0) for vertex in values} for sign in (1, -1)]
+        values = {vertex: row + 0.5 * (sides[0][vertex] + sides[1][vertex]) for vertex, row in values.items()}
+    matrix = sum(splat[vertex][:, None] * values[vertex][None] for vertex in splat)
+    return matrix / (1 + 2.0**-d), len(splat)
+
+
+def filter_matrix(lattice: Lattice) -> np.ndarray:
+    """Returns the matrix of the filter, of which it makes one column at a time."""
+    count = lattice.weights.shape[1]
+    return np.asarray(jax.vmap(lambda values: apply_filter(lattice, values), out_axes=1)(np.eye(count, dtype="f4")))
+
+
+@pytest.mark.parametrize(("dimensions", "count"), [(1, 30), (2, 150), (5, 150)])
+def test_the_filter_is_that_of_the_paper(dimensions, count):
+    features = clustered(dimensions, count)
+    expected, vertices = plain_filter(features)
+    lattice = build_lattice(features)
+    assert (lattice.previous > 0).any() and (lattice.next > 0).any()
+    assert lattice.vertices.max() == vertices  # numbered from 1
+    np.testing.assert_allclose(filter_matrix(lattice), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 5])
+def test_the_filter_approximates_the_gaussian(dimensions):
+    features = clustered(dimensions, 400)
+    distances = ((features[:, :, None] - features[:, None]) ** 2).sum(0)
+
+    def smooth(matrix):
+        return matrix @ features[0] / matrix.sum(1)
+
+    found = smooth(filter_matrix(build_lattice(features)))
+    errors = [abs(found - smooth(np.exp(-0.5 * factor * distances))).mean() for factor in (0.5, 1, 2)]
+    assert errors[1] < 0.025 and 2 * errors[1] < min(errors[0], errors[2])  # another width fits worse
+
+
+def test_a_step_along_an_axis_and_back_is_none():
+    lattice = build_lattice(clustered(5, 300))
+    for previous, following in zip(lattice.previous, lattice.next, strict=True):
+        vertices = np.flatnonzero(following)
+        assert len(vertices) and (previous[following[vertices]] == vertices).all()
+    assert not lattice.previous[:, 0].any() and not lattice.next[:, 0].any()  # the absent vertex has no neighbours
+    np.testing.assert_allclose(lattice.weights.sum(0), 1, atol=1e-6)
+    assert (lattice.weights > -1e-6).all()
+
+
+def test_scattered_points_make_the_table_grow():
+    features = np.random.default_rng(0).uniform(0, 1000, (5, 2000)).astype(np.float32)
+    lattice = build_lattice(features)
+    assert lattice.vertices.max() > 0.75 * 4 * 2000  # more than its first size holds
+    assert len(np.unique(lattice.vertices)) == lattice.vertices.max()
+    # The points are too far from one another to matter to each other.
+    alone = apply_filter(build_lattice(features[:, :50]), np.ones(50, np.float32))
+    np.testing.assert_allclose(apply_filter(lattice, np.ones(2000, np.float32))[:50], alone, rtol=1e-5)
+
+
+def test_lattices_of_one_capacity_are_mapped_over():
+    lattices = [build_lattice(clustered(5, 200, seed), capacity=1201) for seed in range(3)]
+    values = np.random.default_rng(0).normal(size=(3, 200)).astype(np.float32)
+    together = jax.vmap(apply_filter)(Lattice(*map(np.stack, zip(*lattices, strict=True))), values)
+    for lattice, row, found in zip(lattices, values, together, strict=True):
+        np.testing.assert_allclose(found, apply_filter(lattice, row), atol=1e-5)
+    for lattice, seed in zip(lattices, itertools.count()):  # room to spare changes nothing
+        assert lattice.next.shape[1] == 1201
+        np.testing.assert_allclose(filter_matrix(lattice), filter_matrix(build_lattice(clustered(5, 200, seed))))
+
+
+def test_the_gradient_is_the_transpose():
+    lattice = build_lattice(clustered(5, 60))
+    upstream = np.random.default_rng(0).normal(size=60).astype(np.float32)
+    _, pull = jax.vjp(lambda values: apply_filter(lattice, values), np.ones(60, np.float32))
+    np.testing.assert_allclose(pull(upstream)[0], filter_matrix(lattice).T @ upstream, atol=1e-4)
+
+
+def test_capacities_are_few():
+    sizes = {build_lattice(clustered(5, 1000, seed)).next.shape[1] for seed in range(8)}
+    assert all(size % 250 == 0 for size in sizes)
+
+
+def test_what_does_not_fit_is_refused():
+    features = clustered(5, 100)
+    with pytest.raises(ValueError, match="expected at most 10"):
+        build_lattice(features, capacity=10)
+    with pytest.raises(InputError, match="too narrow"):
+        build_lattice(features * 1e5)
