@@ -1,4 +1,18 @@
-"""The orthogonality of P in symmetric co-attention (Eqs. 4 and 12)."""
+"""Keeps P of symmetric co-attention orthogonal (Eqs. 4 and 12).
+
+The paper adds `lambda ||P P^T - I||_F` with lambda = 1e-4 to the loss (Eq. 12). Its gradient is as small for a large
+deviation as for a small one: at C = 512 its norm is 2e-4, that of the data 2e-2, that of weight decay 1e-2. So it does
+nothing. These ways were compared by the largest entry of |P P^T - I|:
+
+| | C = 64, 300 steps with AdamW | C = 512, P alone, as much SGD as 60,000 steps |
+| --- | --- | --- |
+| Eq. 12 as it is; P decays | 0.13 | 0.09 |
+| Eq. 12 squared, lambda 1e-4, 1e-2, 1; P does not decay | 0.11, 0.01, 7e-4 | 0.04, not run, 6e-5 |
+| after each update, a step of 0.01, 0.1 down the gradient of the square | 0.06, 0.01 | not run, 5e-5 |
+| after each update, the nearest orthogonal matrix | 4e-7 | 1e-6 |
+
+The last one is used. It has nothing to tune, and it holds for any optimiser and learning rate.
+"""
 
 from __future__ import annotations
 
