@@ -2,6 +2,15 @@
 
 The other configurations are a few assignments over this one. Any key can be set on the command line,
 `--config.optimizer.learning_rate=1e-3`; a misspelt key is an error.
+
+The paper gives the input size 473x473, batch size 8, SGD with an initial learning rate of 2.5e-4, C = 512, the head,
+the alternation of still and video steps, Eq. 11, and Eq. 12 with lambda = 1e-4. It does not give momentum, weight decay
+and the parameters it applies to, the decay of the learning rate, the number of steps, PReLU after the ASPP or
+augmentation; these were chosen. Two things differ from the paper:
+
+- Eq. 11 is a sum over pixels. Here it is the mean over pixels and examples, for a sum at 473x473 is 223,729 times as
+  large, and SGD's steps with it.
+- Eq. 12 does nothing with lambda = 1e-4. P is kept orthogonal instead, see `cosnet_jax/training/orthogonal.py`.
 """
 
 from ml_collections import ConfigDict
@@ -14,12 +23,16 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the initial parameters, the order of the data and their augmentation
     config.size = (473, 473)  # (height, width) of the network's input
     config.batch_size = 8  # images of a still step, pairs of a video step; over all devices
-    config.total_steps = 60_000
+    config.total_steps = 60_000  # chosen
     config.step_pattern = "still,video"  # kinds of steps, repeated: the paper alternates the two
     config.recipe = "paper"  # paper | released: the authors' code, which differs (losses, statistics per branch)
     config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
     config.head_dropout = 0.0  # share of the channels of V that training hides from the head, below 1
+    # Parts that a device takes its share of a batch in, one after the other, to save memory. Losses and gradients are
+    # averaged; batch normalisation has the statistics of one part, and moves the running ones with each.
+    config.accumulate_steps = 1
+    config.matmul_precision = "default"  # default: the accelerator's own (TF32 on NVIDIA, bfloat16 on TPU) | float32
 
     # Several processes, e.g. one a host. Left empty, the last three are read from the environment variables
     # JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from SLURM, Open MPI, Kubernetes or Cloud TPU.
@@ -43,35 +56,39 @@ def get_config() -> ConfigDict:
     config.model.aspp_depth = 512
     config.model.aspp_rates = (6, 12, 18)
     config.model.aspp_kernel = 3  # of the convolution that joins the ASPP's branches
-    config.model.prelu = True  # after the ASPP; False: ReLU
+    config.model.prelu = True  # after the ASPP; False: ReLU. Chosen, as the release has it
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
-    config.model.reference_pooling = 1  # a reference is compared with by the means of squares of so many positions
+    config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
-    config.model.dtype = "float32"  # float32 | bfloat16: of the computation
+    # Type of the computation: float32 | bfloat16. Parameters, their gradients, batch statistics, softmax and losses are
+    # float32 in either case.
+    config.model.dtype = "float32"
     config.model.remat = False  # save memory: compute the encoder's activations again for the gradient
 
     config.loss = ConfigDict()
-    config.loss.entropy = "balanced"  # balanced (Eq. 11) | plain: cross-entropy; recipe paper only
+    config.loss.entropy = "balanced"  # balanced (Eq. 11, as a mean) | plain: cross-entropy; recipe paper only
     config.loss.iou = 0.0  # weight of 1 - soft IoU beside it; recipe paper only
     config.loss.still = 1.0  # weight of the still steps' loss
     config.loss.l1 = 0.8  # weight of the L1 distance beside the cross-entropy; recipe released only
     config.loss.video_side = 0.0  # weight of the side output's loss in video steps; the paper has none
-    config.loss.orthogonal = 1e-4  # lambda of Eq. 12; symmetric co-attention only
-    config.loss.orthogonal_matrix = "P"  # P of Eq. 4 | W = P^T D P
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw
-    config.optimizer.learning_rate = 2.5e-4
-    config.optimizer.momentum = 0.9
-    config.optimizer.weight_decay = 5e-4
-    config.optimizer.power = 0.9  # of the polynomial decay to 0
+    config.optimizer.learning_rate = 2.5e-4  # the paper's
+    config.optimizer.momentum = 0.9  # chosen
+    config.optimizer.weight_decay = 5e-4  # chosen
+    # Patterns of names of parameters that do not decay: P of Eq. 4, biases, scales of batch normalisation, the PReLU's
+    # slope. Chosen; in the release every parameter decays.
+    config.optimizer.no_decay = ("^affinity/projection$", "/(bias|scale|slope)$")
+    config.optimizer.power = 0.9  # exponent of the polynomial decay to 0; chosen
     config.optimizer.warmup_steps = 0
     config.optimizer.drop_from = 1.0  # share of the steps after which the learning rate is multiplied by drop_factor
     config.optimizer.drop_factor = 0.5
     config.optimizer.repeat_updates = False  # update encoder parameters 1-4 times a step, as the release does; sgd only
-    # (pattern of parameter names, factor in still steps, factor in video steps); first match counts, 0 and 0 freezes.
+    # (pattern of parameter names, factor of the learning rate in still steps, in video steps). The first match counts,
+    # 0 and 0 freezes, "" stands for all other parameters. The paper's still steps train the encoder alone.
     config.optimizer.groups = (("^encoder/", 1.0, 1.0), ("", 0.0, 1.0))
 
     config.data = ConfigDict()

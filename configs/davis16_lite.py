@@ -45,6 +45,7 @@ def get_config(mode: str = ""):
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 0.05
+    config.optimizer.no_decay = ()
     config.optimizer.warmup_steps = 50
     config.optimizer.groups = (
         ("^encoder/body/(stem|block[012])/", 0.0, 0.0),  # at full resolution they cost most and gain least

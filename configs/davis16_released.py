@@ -30,6 +30,7 @@ def get_config(mode: str = ""):
 
     config.optimizer.drop_from = 0.1  # epoch 6 of 60
     config.optimizer.repeat_updates = True
+    config.optimizer.no_decay = ()
     config.optimizer.groups = (
         ("/downsample_bn/", 0.0, 0.0),
         ("^encoder/", 1.0, 0.01),

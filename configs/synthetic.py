@@ -31,6 +31,7 @@ def get_config(mode: str = ""):
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 1e-4
+    config.optimizer.no_decay = ()
     config.optimizer.warmup_steps = 50
 
     config.data.train_videos = "synthetic"

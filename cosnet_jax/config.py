@@ -15,7 +15,7 @@ MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the only value that today's code can stand for.
-REMOVED = {"model.width": 1.0, "data.max_gap": 0}
+REMOVED = {"model.width": 1.0, "data.max_gap": 0, "loss.orthogonal": 1e-4, "loss.orthogonal_matrix": "P"}
 IGNORED = ("model.affinity_budget", "model.remat")  # any value gives the same result
 
 

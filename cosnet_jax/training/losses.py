@@ -1,4 +1,4 @@
-"""What training minimises: the paper's losses (section 3.2), and the authors' own."""
+"""The losses: the paper's (section 3.2), and those of the authors' code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ Array = jax.Array
 
 
 def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
-    """Eq. 11 for each example, as a mean over its pixels, with eta its share of foreground pixels.
+    """Computes Eq. 11 for each example, as a mean over its pixels; eta is the example's share of foreground pixels.
 
     `-(1 - eta) o log y - eta (1 - o) log(1 - y)`, from logits, so it is finite for any logit. An example without
     foreground (eta = 0) or without background (eta = 1) has weight zero on the only class it has, and so loss 0.
+
+    The paper sums over pixels. The mean is the sum divided by the number of pixels (223,729 at 473x473), so that the
+    loss, its gradient and SGD's steps do not depend on the size of the image.
 
     Args:
       logits: (n, h, w).
@@ -29,15 +32,16 @@ def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
 
 
 def cross_entropy(logits: Array, masks: Array) -> Array:
-    """Cross-entropy of each example, as a mean over its pixels; arguments and result as in `balanced_cross_entropy`."""
+    """Computes the cross-entropy of each example as a mean over its pixels; otherwise as `balanced_cross_entropy`."""
     logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
     return (jax.nn.softplus(logits) - masks * logits).mean((1, 2))
 
 
 def soft_iou_loss(logits: Array, masks: Array) -> Array:
-    """1 - intersection over union of each example, with probabilities for the prediction (Rahman & Wang, 2016).
+    """Computes 1 - intersection over union of each example, from probabilities (Rahman & Wang, 2016).
 
-    One pixel is added to intersection and union, so that an empty mask is defined and best predicted empty.
+    One pixel is added to intersection and union. So the loss of an empty mask is defined, and least for an empty
+    prediction.
 
     Args:
       logits: (n, h, w).
@@ -56,16 +60,16 @@ ENTROPIES = {"balanced": balanced_cross_entropy, "plain": cross_entropy}
 
 
 def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str | None = None) -> Array:
-    """The authors' loss: mean cross-entropy, times pixels / foreground pixels of the whole batch, plus an L1 distance.
+    """Computes the authors' loss: mean cross-entropy, times pixels / foreground pixels of the batch, plus L1 distance.
 
     Args:
       logits: (n, h, w).
       masks: (n, h, w) ground truth in {0, 1}, any type.
-      l1_weight: of the mean L1 distance of the probabilities.
+      l1_weight: weight of the mean L1 distance between probabilities and masks.
       axis_name: the mapped axis that the batch is split over, or None.
 
     Returns:
-      A scalar; finite for a batch without foreground too, where the release has infinity.
+      A scalar. It is finite for a batch without foreground too, where the release's is infinite.
     """
     logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
     foreground = masks.mean()
@@ -74,17 +78,3 @@ def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str 
     entropy = cross_entropy(logits, masks).mean()
     distance = jnp.abs(jax.nn.sigmoid(logits) - masks).mean()
     return entropy / jnp.maximum(foreground, 1 / masks.size) + l1_weight * distance
-
-
-def orthogonality(matrix: Array) -> Array:
-    """The regularisation of Eq. 12, `||P P^T - I||_F`.
-
-    Args:
-      matrix: (c, c).
-
-    Returns:
-      A scalar, at least 0. Its gradient is zero, and not undefined, where the matrix is orthogonal.
-    """
-    gram = jnp.einsum("dc,ec->de", matrix, matrix)
-    squared = jnp.square(gram - jnp.eye(matrix.shape[0])).sum()
-    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)

@@ -1,8 +1,8 @@
-"""The losses of the authors' training steps, where they are not the paper's.
+"""The losses of the authors' training steps. They differ from the paper's.
 
-Each branch is encoded on its own, so that batch normalisation has its own statistics of each and moves the running ones
-twice, a before b; a still step runs the whole pair model on the same images twice; the losses are `released_loss`. The
-rest of the recipe is settings: see configs/davis16_released.py.
+Each branch is encoded on its own. So batch normalisation has separate statistics for each and moves the running ones
+twice, first for a, then for b. A still step runs the whole pair model with the same images as both frames. The losses
+are `released_loss`. The rest of the recipe is in the settings of configs/davis16_released.py.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cosnet_jax.training.losses import released_loss
 
 
 def released_losses(model: COSNet, config: ConfigDict) -> dict:
-    """Builds the loss functions by kind of step; arguments and results as those of `steps.paper_losses`.
+    """Builds the loss functions by kind of step. Arguments and results are those of `steps.paper_losses`.
 
     Raises:
-      InputError: if the recipe does not have the model's co-attention, or dropout.
+      InputError: for a co-attention that the recipe does not have, or dropout.
     """
     if model.coattention not in ("vanilla", "channelwise"):
         raise InputError(f"recipe released is for vanilla or channelwise; model.coattention is {model.coattention!r}")
@@ -27,7 +27,7 @@ def released_losses(model: COSNet, config: ConfigDict) -> dict:
     train = not config.freeze_batch_norm
 
     def forward(network, a, b):
-        """(n, h, w, 3) of each branch -> logits of the pair (n, 2, h, w), and of the encoder alone for b (n, h, w)."""
+        """Maps frames (n, h, w, 3) of each branch to logits of the pair (n, 2, h, w) and side logits of b (n, h, w)."""
         size = a.shape[1:3]
         features_a, features_b = network.encode(a, train), network.encode(b, train)
         return network.decode_pair(features_a, features_b, size, train), network.side_logits(features_b, size)

@@ -1,4 +1,4 @@
-"""What training carries from step to step, and how it begins."""
+"""The state that training carries from step to step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cosnet_jax.training.optimizer import Optimizer
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a step changes: a plain tree of arrays.
+    """Everything that a step changes: a plain tree of arrays.
 
     Attributes:
       step: () int32, steps done.
       params: trainable parameters.
       batch_stats: running statistics of batch normalisation.
-      opt_state: of the optimiser.
+      opt_state: the optimiser's state.
     """
 
     step: jax.Array
@@ -29,11 +29,11 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def init_state(variables: dict[str, Any], optimizer: Optimizer) -> TrainState:
-    """The state before the first step."""
+    """Returns the state before the first step, from `init_variables` and `make_optimizer`."""
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params))

@@ -1,6 +1,6 @@
 """The two pure training steps: (state, batch) -> (state, metrics).
 
-Still images train the encoder through its side output; pairs of video frames train everything (paper, section 3.2).
+Still images train the encoder through its side output. Pairs of video frames train everything (paper, section 3.2).
 """
 
 from __future__ import annotations
@@ -9,27 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.training.losses import ENTROPIES, orthogonality, soft_iou_loss
+from cosnet_jax.training.losses import ENTROPIES, soft_iou_loss
 from cosnet_jax.training.optimizer import Optimizer
 from cosnet_jax.training.released_recipe import released_losses
 from cosnet_jax.training.state import TrainState
 
-Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
-
-
-def regularised_matrix(params: Any, which: str) -> jax.Array:
-    """The matrix that Eq. 12 keeps orthogonal: Eq. 4's "P", or the literal "W" = P^T D P."""
-    projection, diagonal = params["affinity"]["projection"], params["affinity"]["diagonal"]
-    if which == "P":
-        return projection
-    if which == "W":
-        return (projection.T * diagonal) @ projection
-    raise InputError(f"loss.orthogonal_matrix is {which!r}; expected P or W")
+Batch = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+MATMUL_PRECISIONS = ("default", "float32")
 
 
 def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
@@ -41,6 +34,9 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
 
     Returns:
       {"still": function, "video": function} of (params, batch_stats, batch, key) to (loss, (parts, updated variables)).
+
+    Raises:
+      InputError: for an unknown `loss.entropy`.
     """
     train = not config.freeze_batch_norm
     if config.loss.entropy not in ENTROPIES:
@@ -73,9 +69,6 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
         if config.loss.video_side:
             parts["side"] = mask_loss(side_logits.reshape(-1, *size), masks)
             loss = loss + config.loss.video_side * parts["side"]
-        if model.coattention == "symmetric":
-            parts["orthogonality"] = orthogonality(regularised_matrix(params, config.loss.orthogonal_matrix))
-            loss = loss + config.loss.orthogonal * parts["orthogonality"]  # Eq. 12
         return loss, (parts, updated)
 
     return {"still": still_loss, "video": video_loss}
@@ -87,36 +80,108 @@ RECIPES = {"paper": paper_losses, "released": released_losses}
 def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[str, Step]:
     """Builds the steps by kind.
 
+    With `accumulate_steps` k above 1 a step takes its batch in k parts, one after the other, and averages their losses
+    and gradients. So activations take the memory of one part. Batch normalisation has the statistics of one part and
+    moves the running ones with each.
+
     Args:
-      model: the network; if it has an `axis_name` the steps run inside a map over that axis and average over it.
+      model: the network. If it has an `axis_name` the steps run inside a map over that axis and average over it.
       optimizer: from `make_optimizer`.
-      config: the whole configuration; `recipe`, `seed`, `loss` and `freeze_batch_norm` are read.
+      config: the whole configuration; `recipe`, `seed`, `accumulate_steps`, `matmul_precision`, `loss`,
+        `freeze_batch_norm` and `head_dropout` are read.
 
     Returns:
       {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
-      {"image": (n, 2, h, w, 3), "mask": (n, 2, h, w)}. Metrics are scalars: "loss" and its parts.
+      {"image": (n, 2, h, w, 3), "mask": (n, 2, h, w)}. Metrics are float32 scalars, averaged over devices: "loss", its
+      parts, and "finite": 1 if loss, parts and gradients are all finite, else 0.
+
+    Raises:
+      InputError: for settings that do not exist or do not go together. A step raises it if n is no multiple of
+        `accumulate_steps`.
     """
-    if config.recipe not in RECIPES:
-        raise InputError(f"recipe is {config.recipe!r}; expected {' or '.join(RECIPES)}")
+    for key, known in (("recipe", tuple(RECIPES)), ("matmul_precision", MATMUL_PRECISIONS)):
+        if config[key] not in known:
+            raise InputError(f"{key} is {config[key]!r}; expected {' or '.join(known)}")
+    if config.accumulate_steps < 1:
+        raise InputError(f"accumulate_steps is {config.accumulate_steps}; expected at least 1")
     losses = RECIPES[config.recipe](model, config)
+    return {kind: _make_step(kind, loss, model.axis_name, optimizer, config) for kind, loss in losses.items()}
 
-    def make_step(kind: str, loss_function) -> Step:
-        def loss_of(params, *rest):
-            return loss_function(optimizer.freeze(params), *rest)
 
-        def step(state, batch):
-            key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-            if model.axis_name is not None:
-                key = jax.random.fold_in(key, lax.axis_index(model.axis_name))
-            gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, (parts, updated)), gradients = gradient(state.params, state.batch_stats, batch, key)
-            metrics = {"loss": loss, **parts}
-            if model.axis_name is not None:
-                gradients, metrics = lax.pmean((gradients, metrics), model.axis_name)
-            params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, kind)
-            batch_stats = updated.get("batch_stats", state.batch_stats)
-            return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+def _make_step(
+    kind: str, loss_function: Callable, axis_name: str | None, optimizer: Optimizer, config: ConfigDict
+) -> Step:
+    def loss_of(params, *rest):
+        return loss_function(optimizer.freeze(params), *rest)
 
-        return step
+    def step(state, batch):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+        gradients, metrics, batch_stats = mean_gradients(loss_of, state, batch, key, config.accumulate_steps)
+        if axis_name is not None:
+            gradients, metrics = lax.pmean((gradients, metrics), axis_name)
+        # After the average over devices, which spreads what is not finite, so this needs no communication.
+        metrics["finite"] = all_finite((gradients, metrics)).astype(jnp.float32)
+        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, kind)
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
-    return {kind: make_step(kind, loss_function) for kind, loss_function in losses.items()}
+    def precise_step(state, batch):
+        with jax.default_matmul_precision(config.matmul_precision):
+            return step(state, batch)
+
+    return precise_step
+
+
+def mean_gradients(
+    loss_function: Callable, state: TrainState, batch: Batch, key: jax.Array, accumulate_steps: int
+) -> tuple[Any, dict[str, jax.Array], Any]:
+    """Gradients and loss of a batch, taken in equal parts one after the other.
+
+    Args:
+      loss_function: as `paper_losses` returns.
+      state: has the parameters and the running statistics; the statistics move from part to part.
+      batch: arrays (n, ...).
+      key: random key of the step; each of several parts gets its own.
+      accumulate_steps: number of parts.
+
+    Returns:
+      (mean gradients, {"loss": mean loss, its parts' means}, running statistics).
+
+    Raises:
+      InputError: if n is no multiple of the number of parts.
+    """
+    differentiate = jax.value_and_grad(loss_function, has_aux=True)
+
+    def take(batch_stats, batch, key):
+        (loss, (parts, updated)), gradients = differentiate(state.params, batch_stats, batch, key)
+        return (gradients, {"loss": loss, **parts}), updated.get("batch_stats", batch_stats)
+
+    if accumulate_steps == 1:
+        (gradients, metrics), batch_stats = take(state.batch_stats, batch, key)
+        return gradients, metrics, batch_stats
+
+    def add(carry, part):
+        totals, batch_stats = carry
+        index, batch = part
+        values, batch_stats = take(batch_stats, batch, jax.random.fold_in(key, index))
+        return (jax.tree.map(jnp.add, totals, values), batch_stats), None
+
+    parts = {name: _split(array, accumulate_steps) for name, array in batch.items()}
+    shapes, _ = jax.eval_shape(take, state.batch_stats, jax.tree.map(lambda x: x[0], parts), key)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    (totals, batch_stats), _ = lax.scan(add, (zeros, state.batch_stats), (jnp.arange(accumulate_steps), parts))
+    gradients, metrics = jax.tree.map(lambda total: total / accumulate_steps, totals)
+    return gradients, metrics, batch_stats
+
+
+def _split(array: jax.Array, parts: int) -> jax.Array:
+    """(n, ...) to (parts, n / parts, ...)."""
+    if len(array) % parts:
+        raise InputError(f"accumulate_steps is {parts}; expected a divisor of a device's {len(array)} examples")
+    return array.reshape(parts, -1, *array.shape[1:])
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no array of a tree has an infinity or NaN."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -31,6 +31,7 @@ def normal(seed, *shape):
 
 
 @needs_torch
+@needs_torch
 def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
     theirs = torch.nn.BatchNorm2d(3)
     layer = BatchNorm()

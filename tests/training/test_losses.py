@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cosnet_jax.training.losses import balanced_cross_entropy, cross_entropy, orthogonality, soft_iou_loss
+from cosnet_jax.training.losses import balanced_cross_entropy, cross_entropy, soft_iou_loss
 
 
 def example(seed, foreground):
@@ -59,18 +59,6 @@ def test_soft_iou_is_best_where_prediction_and_mask_agree_the_empty_mask_too():
     assert (jax.grad(lambda x: soft_iou_loss(x, jnp.zeros((1, 4, 4))).sum())(jnp.zeros((1, 4, 4))) > 0).all()
 
 
-def finite_difference_check(function, x, rtol):
-    """Compares a gradient with central differences along random directions, in float64."""
-    with jax.enable_x64(True):
-        x = jnp.asarray(x, jnp.float64)
-        gradient = jax.grad(function)(x)
-        for seed in range(5):
-            direction = jnp.asarray(np.random.default_rng(seed).normal(size=x.shape))
-            step = 1e-5
-            expected = (function(x + step * direction) - function(x - step * direction)) / (2 * step)
-            np.testing.assert_allclose((gradient * direction).sum(), expected, rtol=rtol)
-
-
 def test_gradient_of_balanced_cross_entropy():
     logits, masks = example(1, 0.3)
     # The loss computes in float32, whose rounding is what the difference quotient's error is made of.
@@ -84,19 +72,3 @@ def test_gradient_of_balanced_cross_entropy():
         above, below = (equation_11(logits[b] + sign * bump[b], masks[b]) for sign in (1, -1))
         expected = (above - below) / (2 * step)
         np.testing.assert_allclose(gradient[index], expected, rtol=1e-4, atol=1e-7)
-
-
-def test_orthogonality_is_the_frobenius_norm():
-    matrix = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
-    expected = np.linalg.norm(matrix @ matrix.T - np.eye(6))
-    np.testing.assert_allclose(orthogonality(jnp.array(matrix)), expected, rtol=1e-5)
-
-
-def test_gradient_of_orthogonality():
-    finite_difference_check(orthogonality, np.random.default_rng(0).normal(size=(6, 6)), rtol=1e-6)
-
-
-def test_orthogonality_of_an_orthogonal_matrix_is_zero_with_gradient_zero():
-    loss, gradient = jax.value_and_grad(orthogonality)(jnp.eye(4))
-    assert loss == 0
-    np.testing.assert_array_equal(gradient, np.zeros((4, 4)))

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import base
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.optimizer import group_factors, make_optimizer
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.parameters import named_leaves
+from cosnet_jax.training.optimizer import decay_factors, group_factors, make_optimizer
 
 try:
     import torch
@@ -21,7 +24,7 @@ GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0
 def config(**settings):
     values = {
         "name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "power": 0.9, "warmup_steps": 0,
-        "groups": GROUPS, "drop_from": 1.0, "drop_factor": 0.5, "repeat_updates": False,
+        "no_decay": (), "groups": GROUPS, "drop_from": 1.0, "drop_factor": 0.5, "repeat_updates": False,
     }  # fmt: skip
     return ConfigDict({**values, **settings})
 
@@ -85,6 +88,13 @@ def test_schedule_warms_up_and_decays_to_zero():
     np.testing.assert_allclose(given, expected, rtol=1e-6)
 
 
+def test_the_learning_rate_of_an_int_is_computed_on_the_host():
+    rate = make_optimizer(config(warmup_steps=4, drop_from=0.5), parameters(), 100).learning_rate
+    for step in (0, 3, 49, 50, 99):
+        assert not isinstance(rate(step), jax.Array)
+        np.testing.assert_allclose(rate(step), jax.jit(rate)(step), rtol=1e-6)
+
+
 def test_the_first_pattern_counts():
     factors = group_factors(parameters(), GROUPS)
     assert factors["still"] == {
@@ -101,6 +111,35 @@ def test_a_parameter_without_group_is_named():
 def test_a_group_without_parameter_is_named():
     with pytest.raises(InputError, match="'\\^decoder/' is the first to match no parameter"):
         group_factors(parameters(), (("^decoder/", 1.0, 1.0), ("", 1.0, 1.0)))
+
+
+def test_the_pattern_of_all_others_may_have_none():
+    factors = group_factors({"encoder": {"kernel": jnp.zeros(1)}}, (("^encoder/", 1.0, 0.5), ("", 0.0, 1.0)))
+    assert factors["video"] == {"encoder": {"kernel": 0.5}}
+
+
+def test_only_kernels_and_weights_decay_in_the_papers_recipe():
+    """Every parameter of the paper's network by name: what ends in kernel, and the diagonal D of Eq. 4."""
+    settings = base.get_config()
+    params = jax.eval_shape(lambda: init_variables(build_model(settings.model), 0))["params"]
+    decay = named_leaves(decay_factors(params, 5e-4, settings.optimizer.no_decay))
+    assert set(decay.values()) == {0.0, 5e-4}
+    for name, value in decay.items():
+        decays = name.endswith("/kernel") or name == "affinity/diagonal"
+        assert value == (5e-4 if decays else 0.0), name
+    exempt = {name.rpartition("/")[2] for name, value in decay.items() if not value}
+    assert exempt == {"projection", "bias", "scale", "slope"}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_is_exempt_does_not_decay(name):
+    params = {"a": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    settings = config(name=name, weight_decay=0.1, no_decay=("/bias$",), groups=(("", 1.0, 1.0),))
+    optimizer = make_optimizer(settings, params, 10)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    after, _ = optimizer.update(zero, optimizer.init(params), params, 0, "video")
+    np.testing.assert_allclose(after["a"]["kernel"], 1 - 0.1 * 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(after["a"]["bias"], 1)
 
 
 def test_unknown_optimiser_is_named():

@@ -4,25 +4,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_network import make_tiny
 
-from configs import synthetic
+from configs import base, synthetic
 from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training import steps
 from cosnet_jax.training.optimizer import make_optimizer
-from cosnet_jax.training.state import init_state
-from cosnet_jax.training.steps import make_steps
+from cosnet_jax.training.state import TrainState, init_state
+from cosnet_jax.training.steps import make_steps, mean_gradients
 
 BATCH = 8
+
+
+def with_settings(config, **settings):
+    """A copy of a configuration with other settings, by dotted key with "__" for the dot."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in settings.items()})
+    return config
 
 
 @pytest.fixture(scope="module")
 def config():
     config = synthetic.get_config()
-    config.model.update({"blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4})
-    config.model.aspp_rates = (2,)
+    make_tiny(config)
     config.optimizer.update({"name": "sgd", "learning_rate": 0.05, "warmup_steps": 0})
-    config.loss.orthogonal = 0.1
     return config
 
 
@@ -60,13 +67,13 @@ def test_four_devices_take_the_step_of_one(config, start, batches, single, kind)
 
 
 def test_the_losses_of_the_configuration_are_added(config, start, batches):
-    optimizer, state = start
+    state = start[1]
 
     def loss(**settings):
         changed = config.copy_and_resolve_references()
         changed.loss.update(settings)
-        step = make_steps(build_model(config.model), optimizer, changed)["still"]
-        return float(jax.jit(step)(state, batches["still"])[1]["loss"])
+        function = steps.paper_losses(build_model(config.model), changed)["still"]
+        return float(jax.jit(function)(state.params, state.batch_stats, batches["still"], None)[0])
 
     assert loss(entropy="plain") != loss(entropy="balanced")
     assert loss(entropy="plain", iou=2.0) - loss(entropy="plain") == pytest.approx(
@@ -98,19 +105,17 @@ def test_a_video_step_trains_everything(start, single):
 
 def test_the_video_loss_is_the_sum_of_its_parts(config, single):
     metrics = single["video"][1]
-    expected = metrics["coattention"] + config.loss.video_side * metrics["side"] + 0.1 * metrics["orthogonality"]
+    expected = metrics["coattention"] + config.loss.video_side * metrics["side"]
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
 
 
 def test_the_seed_and_the_step_say_what_the_head_does_not_see(config, start, batches):
     optimizer, state = start
-    config = config.copy_and_resolve_references()
     model = build_model(config.model, head_dropout=0.5)
+    take = {seed: jax.jit(make_steps(model, optimizer, with_settings(config, seed=seed))["video"]) for seed in (0, 1)}
 
     def loss(seed, step):
-        config.seed = seed
-        take = jax.jit(make_steps(model, optimizer, config)["video"])
-        return float(take(state.replace(step=step), batches["video"])[1]["coattention"])
+        return float(take[seed](state.replace(step=jnp.int32(step)), batches["video"])[1]["coattention"])
 
     assert loss(0, 3) == loss(0, 3)
     assert len({loss(0, 3), loss(0, 4), loss(1, 3)}) == 3
@@ -123,10 +128,136 @@ def test_a_step_moves_the_running_statistics_and_counts(start, single):
         assert all(jax.tree.leaves(moved["encoder"]))
 
 
-def test_frozen_batch_norm_leaves_the_statistics(config, start, batches):
+@pytest.fixture(scope="module")
+def frozen(config, start, batches):
+    """The result of a video step with frozen batch normalisation, on one device."""
     optimizer, state = start
-    frozen = config.copy_and_resolve_references()
-    frozen.freeze_batch_norm = True
-    step = make_steps(build_model(config.model), optimizer, frozen)["video"]
-    after, _ = jax.jit(step)(state, batches["video"])
-    jax.tree.map(np.testing.assert_array_equal, after.batch_stats, state.batch_stats)
+    step = make_steps(build_model(config.model), optimizer, with_settings(config, freeze_batch_norm=True))["video"]
+    return jax.jit(step)(state, batches["video"])
+
+
+def test_frozen_batch_norm_leaves_the_statistics(start, frozen):
+    jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, start[1].batch_stats)
+
+
+def assert_trees_close(given, expected, **tolerances):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerances), given, expected)
+
+
+def test_accumulated_gradients_are_those_of_the_batch_where_batch_norm_is_frozen(config, start, batches, frozen):
+    optimizer, state = start
+    changed = with_settings(config, freeze_batch_norm=True, accumulate_steps=4)
+    step = make_steps(build_model(config.model), optimizer, changed)["video"]
+    # Another order of summation in float32.
+    assert_trees_close(jax.jit(step)(state, batches["video"]), frozen, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_are_taken_one_after_the_other_with_a_key_each():
+    """A loss that shows what it is given: `stats` counts the parts, the gradient is the mean of their inputs."""
+
+    def loss_function(params, batch_stats, batch, key):
+        loss = params * batch["image"].mean()
+        return loss, ({"part": jax.random.uniform(key)}, {"batch_stats": batch_stats * 2 + batch["image"][0]})
+
+    state = TrainState(jnp.int32(0), jnp.float32(3.0), jnp.float32(1.0), ())
+    key = jax.random.key(0)
+    batch = {"image": jnp.array([1.0, 2.0, 5.0, 8.0])}
+    gradients, metrics, batch_stats = mean_gradients(loss_function, state, batch, key, 2)
+    assert gradients == 4.0
+    assert metrics["loss"] == 12.0
+    assert batch_stats == (1.0 * 2 + 1) * 2 + 5
+    keys = [jax.random.uniform(jax.random.fold_in(key, part)) for part in (0, 1)]
+    np.testing.assert_allclose(metrics["part"], (keys[0] + keys[1]) / 2, rtol=1e-6)
+    assert keys[0] != keys[1]
+    with pytest.raises(InputError, match="accumulate_steps is 3; expected a divisor of a device's 4 examples"):
+        mean_gradients(loss_function, state, batch, key, 3)
+
+
+def test_a_step_tells_whether_everything_is_finite(config, start, batches, single):
+    assert single["video"][1]["finite"] == single["still"][1]["finite"] == 1
+    optimizer, state = start
+
+    def metrics_of(patch, function):
+        """The metrics of a step whose loss is a function of an image value, 1 on three of four devices and 0 on one."""
+
+        def loss_function(params, batch_stats, batch, key):
+            weight = sum(leaf.sum() for leaf in jax.tree.leaves(params))
+            return function(batch["image"].mean(), weight), ({"part": batch["image"].mean()}, {})
+
+        patch.setitem(steps.RECIPES, "paper", lambda *_: {"video": loss_function})
+        model = build_model(config.model, parallel.AXIS)
+        step = parallel.parallelise(make_steps(model, optimizer, config)["video"])
+        batch = {"image": np.array([1, 0, 1, 1], np.float32)}
+        return step(parallel.replicate(jax.tree.map(jnp.copy, state)), parallel.shard(batch))[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        assert metrics_of(patch, lambda x, weight: x * weight)["finite"] == 1
+        metrics = metrics_of(patch, lambda x, weight: jnp.log(x) + weight)
+        assert metrics["finite"] == 0 and not np.isfinite(metrics["loss"]) and np.isfinite(metrics["part"])
+        metrics = metrics_of(patch, lambda x, weight: jnp.sqrt(x * weight**2))  # finite, with the gradient 0 / 0
+        assert metrics["finite"] == 0 and np.isfinite(metrics["loss"])
+
+
+def equations(jaxpr):
+    """All equations of a jaxpr and of those inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+@pytest.mark.parametrize("coattention", ["vanilla", "symmetric", "channelwise"])
+def test_bfloat16_is_the_type_of_convolutions_and_of_nothing_that_needs_float32(config, batches, coattention):
+    changed = with_settings(config, model__dtype="bfloat16", model__coattention=coattention)
+    model = build_model(changed.model)
+    variables = jax.eval_shape(lambda: init_variables(model, 0))
+    optimizer = make_optimizer(changed.optimizer, variables["params"], 10)
+    state = jax.eval_shape(lambda v: init_state(v, optimizer), variables)
+    step = make_steps(model, optimizer, changed)["video"]
+    jaxpr, (after, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batches["video"])
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(after)} == {"int32", "float32"}  # the step's number is an int
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(metrics)} == {"float32"}
+    found = {}
+    for equation in equations(jaxpr.jaxpr):
+        for variable in equation.invars:
+            found.setdefault(equation.primitive.name, set()).add(variable.aval.dtype.name)
+    # The softmax (exp), the losses (log1p) and batch normalisation (rsqrt).
+    assert found["exp"] == found["log1p"] == found["rsqrt"] == {"float32"}
+    assert "bfloat16" in found["conv_general_dilated"]
+    assert "float32" not in found["conv_general_dilated"]
+
+
+def test_float32_precision_reaches_every_product(config, start, batches):
+    optimizer, state = start
+
+    def precisions(setting):
+        step = make_steps(build_model(config.model), optimizer, with_settings(config, matmul_precision=setting))[
+            "video"
+        ]
+        products = [
+            equation
+            for equation in equations(jax.make_jaxpr(step)(state, batches["video"]).jaxpr)
+            if equation.primitive.name in ("dot_general", "conv_general_dilated")
+        ]
+        assert len(products) > 50
+        return {str(equation.params["precision"]) for equation in products}
+
+    highest = str((jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST))
+    assert precisions("float32") == {highest}
+    assert precisions("default") != {highest}  # that of P is exact in any case
+    with pytest.raises(InputError, match="matmul_precision is 'exact'; expected default or float32"):
+        precisions("exact")
+
+
+def test_without_coattention_the_papers_groups_fit(config, batches):
+    changed = with_settings(config, model__coattention="none", optimizer__groups=base.get_config().optimizer.groups)
+    model = build_model(changed.model)
+    variables = jax.eval_shape(lambda: init_variables(model, 0))
+    optimizer = make_optimizer(changed.optimizer, variables["params"], 10)
+    state = jax.eval_shape(lambda v: init_state(v, optimizer), variables)
+    for kind, step in make_steps(model, optimizer, changed).items():
+        after, metrics = jax.eval_shape(step, state, batches[kind])
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+        assert set(metrics) == {"loss", "finite", "side"} | ({"coattention"} if kind == "video" else set())

@@ -1,0 +1,117 @@
+"""Measures the memory of a training step of the paper's network: ResNet-101, 473x473, 8 pairs, without running it.
+
+    python bench/memory.py [--setting=NAME ...] [--pairs=8] [--json=FILE]
+
+For each setting two numbers in GiB:
+
+- kept: the activations that automatic differentiation keeps from the forward pass for the backward pass, counted from
+  their shapes.
+- temporary: XLA's own memory analysis of the step compiled for the CPU: everything but parameters, optimiser state and
+  batch. Two settings bring it closer to an accelerator's program. The convolutions are those for accelerators. And XLA
+  keeps the barriers around recomputed activations until it has planned the memory, as it does for GPUs; an ordinary CPU
+  program drops them early and gains nothing from rematerialisation. One difference remains: CPUs have no bfloat16
+  convolutions, so XLA keeps float32 copies of what they read.
+
+Compiling takes 30-60 s a setting on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from configs import davis16
+from cosnet_jax.files import atomic_write
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import TrainState, init_state
+from cosnet_jax.training.steps import make_steps, paper_losses
+
+GIB = 2**30
+SETTINGS = {
+    "float32": {},
+    "float32, remat": {"model.remat": True},
+    "bfloat16": {"model.dtype": "bfloat16"},
+    "bfloat16, remat": {"model.dtype": "bfloat16", "model.remat": True},
+    "bfloat16, remat, 2 parts": {"model.dtype": "bfloat16", "model.remat": True, "accumulate_steps": 2},
+    "bfloat16, remat, 4 parts": {"model.dtype": "bfloat16", "model.remat": True, "accumulate_steps": 4},
+}
+KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+
+
+def size_of(tree: Any) -> int:
+    """Returns the bytes of all arrays of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def batch_shapes(size: tuple[int, int], pairs: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of a video batch."""
+    image = jax.ShapeDtypeStruct((pairs, 2, *size, 3), jnp.uint8)
+    return {"image": image, "mask": jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8)}
+
+
+def kept_bytes(model: COSNet, config: ConfigDict, state: TrainState, batch: dict[str, jax.ShapeDtypeStruct]) -> int:
+    """Counts what a batch keeps for the backward pass, the parameters apart."""
+    loss = paper_losses(model, config)["video"]
+
+    def pullback(params, batch_stats, batch):
+        return jax.vjp(lambda params: loss(params, batch_stats, batch, jax.random.key(0)), params, has_aux=True)[1]
+
+    return size_of(jax.eval_shape(pullback, state.params, state.batch_stats, batch)) - size_of(state.params)
+
+
+def measure(settings: dict[str, Any], pairs: int) -> dict[str, float]:
+    """Measures one setting.
+
+    Args:
+      settings: what differs from configs/davis16.py, by dotted key.
+      pairs: pairs of frames in the batch.
+
+    Returns:
+      GiB by name: "state" (parameters, statistics, optimiser), "kept", "temporary".
+    """
+    config = davis16.get_config()
+    config.update_from_flattened_dict(settings)
+    model = build_model(config.model)
+    variables = jax.eval_shape(lambda: init_variables(model, 0))
+    optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)
+    state = jax.eval_shape(lambda variables: init_state(variables, optimizer), variables)
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):  # chooses the convolutions of accelerators
+        kept = kept_bytes(model, config, state, batch_shapes(config.size, pairs // config.accumulate_steps))
+        step = make_steps(model, optimizer, config)["video"]
+        lowered = jax.jit(step, donate_argnums=0).lower(state, batch_shapes(config.size, pairs))
+    analysis = lowered.compile(compiler_options=KEEP_BARRIERS).memory_analysis()
+    sizes = {"state": size_of(state), "kept": kept, "temporary": analysis.temp_size_in_bytes}
+    return {name: round(size / GIB, 2) for name, size in sizes.items()}
+
+
+def main() -> None:
+    """Prints one table and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", action="append", choices=SETTINGS, help="one of the settings; default: all")
+    parser.add_argument("--pairs", type=int, default=8, help="pairs of frames in the batch")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    arguments = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    results = {}
+    print(f"ResNet-101, 473x473, {arguments.pairs} pairs; GiB")
+    print(f"{'setting':28}{'state':>10}{'kept':>10}{'temporary':>12}")
+    for name in arguments.setting or SETTINGS:
+        results[name] = row = measure(SETTINGS[name], arguments.pairs)
+        print(f"{name:28}{row['state']:10.2f}{row['kept']:10.2f}{row['temporary']:12.2f}", flush=True)
+    if arguments.json:
+        with atomic_write(arguments.json) as temporary:
+            report = {"jax": jax.__version__, "pairs": arguments.pairs, "gib": results}
+            temporary.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
