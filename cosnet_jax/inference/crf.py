@@ -175,7 +175,7 @@ def _score(
     return [jaccard((next(refined) if params else probability) > 0.5, truth) for params in settings]
 
 
-def _map(backend: str) -> Callable[..., Generator[tuple[Any, Any]]]:
+def _map(backend: str) -> Callable[..., Any]:
     """Returns what runs a backend in parallel: pydensecrf holds the GIL, the other releases it."""
     return map_in_processes if backend == "pydensecrf" else map_in_threads
 
