@@ -25,7 +25,7 @@ from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.report.evaluation_report import markdown, write_report
+from cosnet_jax.report.evaluation_report import evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
 from cosnet_jax.training.metric_log import find_metrics
@@ -85,8 +85,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         sections.append(sample_section())
     write_results(workdir / "results.json", results)
     with atomic_write(workdir / "results.md") as temporary:
-        temporary.write_text(markdown(results), encoding="utf-8")
-    write_report(
+        temporary.write_text(evaluation_markdown(results), encoding="utf-8")
+    write_evaluation_report(
         workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
         masks_dir=masks, training_records=find_metrics(checkpoint) if checkpoint else [], sections=sections,
     )  # fmt: skip

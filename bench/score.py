@@ -2,10 +2,10 @@
 
     python bench/score.py [--davis=DIR] [--stability]
 
-DIR is DAVIS-2016 in its own layout (default: $COSNET_DATA/DAVIS); the validation sequences that are there are used. The
-masks to score are made from the ground truth by a seeded distortion. The baseline reads the same files and works frame
-by frame on whole images, with boolean operations and one binary dilation a boundary: by scipy, as the DAVIS-2016
-toolkit does through scikit-image, and by OpenCV, as later versions do.
+DIR is DAVIS-2016 in its own layout (default: $COSNET_DATA/DAVIS); all validation sequences that are in it are scored.
+The predicted masks are the ground truth with a seeded distortion. The baseline reads the same files and works frame by
+frame on whole images, with boolean operations and one binary dilation per boundary. The dilation is scipy's, which the
+DAVIS-2016 toolkit uses through scikit-image, or OpenCV's, which later versions use.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.score import score_masks
 from cosnet_jax.evaluation.stability import temporal_instability
+from cosnet_jax.processes import usable_cores
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskFolder:
-    """The ground truth of a sequence as files; see `cosnet_jax.data.sequences.Sequence`."""
+    """The ground truth of a sequence as files; see `cosnet_jax.evaluation.ground_truth.GroundTruth`."""
 
     folder: Path
     frame_names: tuple[str, ...]
@@ -62,7 +63,7 @@ def open_validation(davis: Path) -> list[MaskFolder]:
 
 
 def write_distorted(sequences: list[MaskFolder], out: Path) -> None:
-    """Writes blurred ground truth with smooth noise, thresholded: masks as a fair network makes them."""
+    """Writes blurred ground truth with smooth noise, thresholded: masks like those of a network of medium quality."""
     rng = np.random.default_rng(0)
     for sequence in sequences:
         (out / sequence.name).mkdir(parents=True)
@@ -139,8 +140,7 @@ def bench_regions_and_boundaries(sequences: list[MaskFolder]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         predictions = Path(folder)
         write_distorted(sequences, predictions)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        ours = {n: timed(score_masks, sequences, predictions, processes=n) for n in dict.fromkeys((1, cores))}
+        ours = {n: timed(score_masks, sequences, predictions, processes=n) for n in dict.fromkeys((1, usable_cores()))}
         baselines = {
             "scipy": timed(plain_scores, sequences, predictions, scipy_dilate),
             "OpenCV": timed(plain_scores, sequences, predictions, opencv_dilate),
@@ -155,7 +155,7 @@ def bench_regions_and_boundaries(sequences: list[MaskFolder]) -> None:
 
 
 def bench_without_files(sequences: list[MaskFolder]) -> None:
-    """Times the measures alone, on masks in memory; neighbouring frames stand for prediction and ground truth."""
+    """Times the measures alone, on masks in memory. Neighbouring frames serve as prediction and ground truth."""
     masks = [[sequence.mask(i) for i in range(len(sequence.frame_names))] for sequence in sequences]
     pairs = [pair for sequence in masks for pair in itertools.pairwise(sequence)]
     ours, _ = timed(list, (jaccard(*pair) + boundary_f(*pair) for pair in pairs))
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--davis", type=Path, default=default, required=default is None)
     parser.add_argument("--stability", action="store_true", help="time T too")
     options = parser.parse_args()
-    cv2.setNumThreads(1)  # for the baseline and for us alike
+    cv2.setNumThreads(1)  # for the baseline and for cosnet_jax
     sequences = open_validation(options.davis)
     bench_regions_and_boundaries(sequences)
     bench_without_files(sequences)
@@ -200,6 +200,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from score import main as importable_main  # worker processes know MaskFolder as score.MaskFolder
+    from score import main as importable_main  # so that worker processes can import MaskFolder as score.MaskFolder
 
     importable_main()

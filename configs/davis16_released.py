@@ -9,6 +9,7 @@ the end; users of the release measured J 78.1-78.3 on DAVIS-2016 val before CRF,
 """
 
 from configs import base
+from cosnet_jax.interop.presets import PRESETS
 
 STEPS_PER_EPOCH = 130  # the 2,079 frames of DAVIS-2016 train in batches of 16
 
@@ -22,13 +23,8 @@ def get_config(mode: str = ""):
     config.total_steps = 60 * STEPS_PER_EPOCH
     config.step_pattern = "still,video,video"
 
-    config.model.coattention = "vanilla"
-    config.model.head = "released"
-    config.model.channels = 256
-    config.model.stride_in_first = True
-    config.model.ceil_mode = True
-    config.model.gate_bias = False
-    config.model.input_scaling = "bgr"
+    config.model.update(PRESETS["released"].model)
+    config.inference.update(PRESETS["released"].inference)
 
     config.loss.still = 0.1
 
@@ -40,8 +36,6 @@ def get_config(mode: str = ""):
         ("", 0.0, 10.0),
     )
 
-    config.inference.fusion = "prediction"
-    config.inference.sampling = "random"
     config.evaluation.metrics = "J,F,T"
     if mode == "smoke":
         base.make_smoke(config)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 
 from absl import logging
 
-from cosnet_jax.errors import report_input_errors
+from cosnet_jax.errors import InputError, report_input_errors
 
 COMMANDS = {
     "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet.",
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
 
-    module = importlib.import_module(f"cosnet_jax.commands.{chosen.command.replace('-', '_')}")
+    module = _import_command(chosen.command)
     command = argparse.ArgumentParser(
         prog=f"cosnet {chosen.command}",
         description=COMMANDS[chosen.command],
@@ -62,3 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.set_verbosity(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         return module.run(parsed)
+
+
+def _import_command(name: str) -> ModuleType:
+    """Imports a command's module; what is not installed is one line and exit status 1."""
+    with report_input_errors():
+        try:
+            return importlib.import_module(f"cosnet_jax.commands.{name.replace('-', '_')}")
+        except ModuleNotFoundError as error:
+            raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[train]'") from None

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
@@ -39,7 +39,7 @@ def usable_cores() -> int:
 
 def map_in_processes(
     function: Callable, tasks: Iterable[tuple[Key, tuple]], workers: int | None = None
-) -> Iterator[tuple[Key, Any]]:
+) -> Generator[tuple[Key, Any], None, None]:
     """Calls `function(*arguments)` for each task in worker processes and yields the results in the order of the tasks.
 
     The pool takes up to `2 * workers` tasks ahead of the results, so that the workers are busy while the caller makes

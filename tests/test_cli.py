@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cosnet_jax import cli
-from cosnet_jax.interop import convert
-from cosnet_jax.interop import parity as compare
-from cosnet_jax.interop.parity import Difference
+from cosnet_jax.interop.convert import Conversion
+from cosnet_jax.interop.parity import StageDifference
+from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import write_pth
 
 
@@ -21,17 +21,19 @@ def test_the_program_names_its_commands():
         assert f"\n  {command}" in done.stdout or f" {command} " in done.stdout
 
 
-def test_presets_are_all_of_them():
-    assert tuple(convert.PRESETS) == cli.PRESETS
+def test_convert_says_what_it_wrote(monkeypatch, capsys):
+    def fake(weights, output, preset):
+        given.append((weights, output, preset))
+        initial_parts = {"affinity": 1, "gate": 2} if preset == "deeplab" else {}
+        return Conversion(output, PRESETS[preset].to_config(), initial_parts)
 
-
-def test_convert_passes_its_arguments_on(monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(convert, "convert", lambda *arguments: given.append(arguments) or ["one line", "another"])
+    monkeypatch.setattr("cosnet_jax.commands.convert.convert", fake)
     assert cli.main(["convert", "x.pth", "--output", "folder"]) == 0
     assert cli.main(["convert", "x.pth", "--output", "folder", "--preset", "deeplab"]) == 0
     assert given == [("x.pth", "folder", "released"), ("x.pth", "folder", "deeplab")]
-    assert capsys.readouterr().out == "one line\nanother\n" * 2
+    line = "folder: resnet101, configuration davis16_released, fusion prediction\n"
+    assert capsys.readouterr().out == line + line + "kept at initial values: affinity, gate (3 arrays)\n"
 
 
 def test_errors_are_one_line_and_status_1(tmp_path, capsys):
@@ -54,8 +56,8 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
 
 @pytest.mark.parametrize(("worst", "status"), [(1.9e-5, 0), (2.1e-5, 1), (float("nan"), 1)])
 def test_compare_fails_above_the_tolerance(monkeypatch, capsys, worst, status):
-    rows = [Difference("stem_a", 3e-4, 1e-7), Difference("layer1_a", 0.5, worst)]
-    monkeypatch.setattr(compare, "compare", lambda weights, size: rows)
+    rows = [StageDifference("stem_a", 3e-4, 1e-7), StageDifference("layer1_a", 0.5, worst)]
+    monkeypatch.setattr("cosnet_jax.commands.compare.compare_with_torch", lambda weights, size: rows)
     assert cli.main(["compare", "x.pth", "--size", "95", "127"]) == status
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["stem_a", "3.0e-04", "1.0e-07"]

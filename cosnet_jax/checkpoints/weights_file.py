@@ -39,10 +39,11 @@ def export_weights(path: str | Path, variables: dict[str, Any], config: ConfigDi
         if not (np.abs(array) <= np.finfo(np.float16).max).all():
             raise InputError(f"{path}: {name} has values that float16 cannot hold")
     config = ConfigDict(config.to_dict())
-    config.init = config.data.data_dir = ""
-    for setting in config.data.values():
-        if isinstance(setting, ConfigDict) and "source" in setting:
-            setting.source = ""
+    if "data" in config:  # converted checkpoints have no settings of training
+        config.init = config.data.data_dir = ""
+        for setting in config.data.values():
+            if isinstance(setting, ConfigDict) and "source" in setting:
+                setting.source = ""
     halves = {name: array.astype(np.float16) for name, array in arrays.items()}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **{CONFIG: json.dumps(config.to_dict())}, **halves)

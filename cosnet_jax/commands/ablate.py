@@ -14,16 +14,17 @@ from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
-from cosnet_jax.evaluation.score import average, check_scoring, read_truths
+from cosnet_jax.evaluation.score import average_scores, check_scoring
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.report import ablation_report as report
+from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 FUSIONS = ("summary", "prediction")
@@ -91,22 +92,22 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     for name, table in tables.items():
         results[name] = {key: scores[way]["J"]["mean"] for key, way in table.items()}
     results["settings"] = [dataclasses.asdict(way) | scores[way] for way in ways]
-    results["paper"] = report.printed(dataset)
+    results["paper"] = paper_ablation(dataset)
     results["config"] = as_stored(config)
 
-    text = report.markdown(results)
+    text = ablation_markdown(results)
     write_results(workdir / "ablation.json", results)
     with atomic_write(workdir / "ablation.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     metadata = {"checkpoint": checkpoint, "configuration": config.name}
-    report.write_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, metadata)
+    write_ablation_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, metadata)
     return f"{text}\nreport in {workdir / 'report.html'}"
 
 
 def score_ways(
     segmenter: Segmenter, sequences: Sequence, ways: Sequence[InferenceOptions], protocol: Protocol
 ) -> dict[InferenceOptions, dict]:
-    """Segments the frames of a benchmark that count in several ways at once, and scores each way by J.
+    """Segments the evaluated frames of a benchmark in several ways at once, and scores each way by J.
 
     Args:
       segmenter: the network.
@@ -115,22 +116,22 @@ def score_ways(
       protocol: the benchmark's rules.
 
     Returns:
-      For each way what `score.average` returns.
+      For each way what `score.average_scores` returns.
     """
     scored: dict[InferenceOptions, dict] = {way: {} for way in ways}
 
     def all_frames():
         for sequence in sequences:
-            truths, counted = read_truths(sequence, protocol)
+            truths, evaluated = read_ground_truth(sequence, protocol)
             values = [[] for _ in ways]
-            for index, _, maps in read_ahead(segmenter.segment(sequence, ways, queries=counted)):
+            for index, _, maps in read_ahead(segmenter.segment(sequence, ways, queries=evaluated)):
                 for scores, probability in zip(values, maps, strict=True):
                     scores.append(jaccard(probability > 0.5, truths[index]))
                 yield
-            names = [sequence.frame_names[index] for index in counted]
+            names = [sequence.frame_names[index] for index in evaluated]
             for way, scores in zip(ways, values, strict=True):
                 scored[way][sequence.name] = {"frames": names, "J": scores}
 
     for _ in track(all_frames(), "comparing"):
         pass
-    return {way: average(scores, protocol, ("J",)) for way, scores in scored.items()}
+    return {way: average_scores(scores, protocol, ("J",)) for way, scores in scored.items()}

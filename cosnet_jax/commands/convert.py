@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from cosnet_jax.interop.convert import PRESETS, convert
+from cosnet_jax.interop.convert import convert
+from cosnet_jax.interop.presets import PRESETS
 
 EXAMPLE = "cosnet convert co_attention.pth --output out/released --preset released"
 
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts."""
-    for line in convert(arguments.weights, arguments.output, arguments.preset):
-        print(line)
+    output, config, initial_parts = convert(arguments.weights, arguments.output, arguments.preset)
+    print(f"{output}: {config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}")
+    if initial_parts:
+        print(f"kept at initial values: {', '.join(initial_parts)} ({sum(initial_parts.values())} arrays)")
     return 0

@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
+from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cosnet_jax.evaluation.protocols import get_protocol, protocol_of
 from cosnet_jax.evaluation.results_file import write_results
-from cosnet_jax.evaluation.score import check_scoring, read_truths
+from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.crf import RELEASE_SETTINGS
@@ -52,7 +53,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     """Scores the release's settings of the CRF by mean J, and the maps before it.
 
     The frames are those of validation during training: `config.validate_frames` evenly spaced ones of each of the
-    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only those that count are taken.
+    sequences that `config.data.hold_out` names, or else of the evaluation's split. Only evaluated frames are taken.
 
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
@@ -101,20 +102,20 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     return f"{describe(results)}\n{workdir / RESULTS_FILE}"
 
 
-def choose_frames(sequence: Sequence, protocol: str, count: int) -> list[int]:
-    """Evenly spaced frames of those that count.
+def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]:
+    """Chooses evenly spaced frames of the evaluated ones.
 
     Args:
-      sequence: see `data.sequences.Sequence`.
+      sequence: its ground truth.
       protocol: see `get_protocol`.
       count: how many at most; 0: all.
 
     Returns:
-      Their positions, ascending.
+      Their indices, ascending.
     """
-    _, counted = read_truths(sequence, get_protocol(protocol))
-    places = np.linspace(0, len(counted) - 1, min(count or len(counted), len(counted))).round().astype(int)
-    return [counted[place] for place in places]
+    _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
+    places = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
+    return [evaluated[place] for place in places]
 
 
 def segmented(
@@ -140,4 +141,4 @@ def describe(results: dict) -> str:
     table = Table(("bilateral_sxy", "bilateral_compat", "J", "gain"), rows, caption=caption)
     flags = " ".join(f"--config.inference.crf.{key}={best[key]:g}" for key in VARIED)
     advice = f"best: {flags}" if best["J"] > alone else "no setting is better than no CRF"
-    return f"{table.markdown()}\n{advice}"
+    return f"{table.to_markdown()}\n{advice}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from cosnet_jax.evaluation.region import as_masks
 
-TOLERANCE = 0.008  # of the image diagonal
+TOLERANCE = 0.008  # fraction of the image diagonal
 
 
 def boundary_f(prediction: np.ndarray, truth: np.ndarray, tolerance: float = TOLERANCE) -> float:
@@ -21,10 +21,10 @@ def boundary_f(prediction: np.ndarray, truth: np.ndarray, tolerance: float = TOL
     Args:
       prediction: (h, w) bool or {0, 1}.
       truth: (h, w) bool or {0, 1}.
-      tolerance: r as a share of the image diagonal, rounded up to whole pixels; from 1 on, r itself in pixels.
+      tolerance: below 1, r as a fraction of the image diagonal, rounded up to whole pixels; from 1 on, r in pixels.
 
     Returns:
-      F = 2 P R / (P + R) in [0, 1]; 1 where both masks have no boundary, 0 where only one has.
+      F = 2 P R / (P + R) in [0, 1]; 1 where no mask has a boundary, 0 where exactly one mask has.
 
     Raises:
       InputError: the masks are not two images of one size.
@@ -51,9 +51,10 @@ def boundary_radius(shape: tuple[int, int], tolerance: float = TOLERANCE) -> int
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
-    """Marks the boundary of a mask: the pixels that differ from their E, S or SE neighbour.
+    """Marks the boundary of a mask: the pixels that differ from their east, south or south-east neighbour.
 
-    The last row looks only E, the last column only S, and the last corner is never boundary.
+    In the last row only the east neighbour counts, in the last column only the south neighbour. The last corner is
+    never boundary.
 
     Args:
       mask: (h, w) bool.
@@ -69,7 +70,7 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
 
 
 def _window_of_foreground(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, slice]:
-    """Returns the part of the image that holds every boundary pixel of both masks, and one pixel around it."""
+    """Returns the window that holds every boundary pixel of both masks, with a margin of one pixel."""
     x, y, width, height = cv2.boundingRect((prediction | truth).view(np.uint8))
     return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-# The four edges of a pixel, counter-clockwise (left, bottom, right, top), so that the pixel is on the left of each:
-# where the neighbour beyond the edge is, where the edge starts (from the pixel's upper left corner), where it leads.
+# The four edges of a pixel, counter-clockwise: left, bottom, right, top. The pixel is on the left of each edge. Offsets
+# (y, x) from the pixel to the neighbour beyond the edge, from the pixel's upper left corner to the start of the edge,
+# and from the start of the edge to its end.
 NEIGHBOURS = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])
 STARTS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 
 
 def trace_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """Traces the borders between foreground and background exactly, along the edges of the pixels.
+    """Traces the borders between foreground and background along the edges of the pixels.
 
-    Foreground is 4-connected: where two of its pixels touch only at a corner, the border separates them.
+    Foreground is 4-connected: where two foreground pixels touch only at a corner, the border separates them.
 
     Args:
       mask: (h, w) bool.
 
     Returns:
-      One closed polygon a border, outer ones and holes, in raster order of their first corners: (k, 2) int64 arrays of
-      pixel corners (y, x), 0..h and 0..w, with the foreground on the left; the last point equals the first, and no
-      three neighbours lie on a line.
+      One closed polygon per border (outer borders and holes) in raster order of the first corners: (k, 2) int64 arrays
+      of pixel corners (y, x), 0..h and 0..w, with the foreground on the left. The last point equals the first, and no
+      three neighbouring points lie on a line.
     """
     height, width = mask.shape
     padded = np.pad(mask, 1)
@@ -33,7 +34,7 @@ def trace_polygons(mask: np.ndarray) -> list[np.ndarray]:
         starts.append(pixels + STARTS[direction])
         directions.append(np.full(len(pixels), direction))
     start, direction = np.concatenate(starts), np.concatenate(directions)
-    # An edge's key tells where it starts and where it leads; sorted keys are in raster order.
+    # The key of an edge encodes its start and its direction; sorted keys are in raster order.
     keys = (start @ [width + 1, 1]) * 4 + direction
     order = np.argsort(keys)
     start, direction, keys = start[order], direction[order], keys[order]
@@ -54,7 +55,7 @@ def trace_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _following_edges(start: np.ndarray, direction: np.ndarray, keys: np.ndarray, width: int) -> np.ndarray:
-    """Finds for every edge the next one of its border: to the left if there is one, else ahead, else to the right."""
+    """Finds the next edge of the border for every edge: the one to the left if it exists, else ahead, else right."""
     ends = (start + STEPS[direction]) @ [width + 1, 1]
     following = np.full(len(keys), -1)
     for turn in (-1, 0, 1):  # the preferred turn comes last and overwrites the others
@@ -65,11 +66,11 @@ def _following_edges(start: np.ndarray, direction: np.ndarray, keys: np.ndarray,
 
 
 def reduce_vertices(points: np.ndarray, closest: float) -> np.ndarray:
-    """Drops every point of a polyline that is closer than `closest` to the last one that stays.
+    """Drops every point of a polyline that is closer than `closest` to the last kept point.
 
     Args:
-      points: (k, 2); the first and the last point always stay.
-      closest: the least distance between neighbours, except for the last point.
+      points: (k, 2); the first and the last point are always kept.
+      closest: smallest distance between neighbouring points, except for the last point.
 
     Returns:
       (m, 2), m <= k.
@@ -83,14 +84,14 @@ def reduce_vertices(points: np.ndarray, closest: float) -> np.ndarray:
 
 
 def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
-    """Simplifies a polyline by the algorithm of Douglas and Peucker.
+    """Simplifies a polyline with the algorithm of Douglas and Peucker.
 
     Args:
-      points: (k, 2), k >= 2; for a closed polygon the last equals the first, which then stays.
-      tolerance: a part is replaced by its chord where none of its points is farther from the chord than this.
+      points: (k, 2), k >= 2. The last point of a closed polygon equals the first.
+      tolerance: a part becomes its chord if none of its points is farther from the chord than this.
 
     Returns:
-      (m, 2) float64, m <= k, the points that stay, the two ends among them.
+      (m, 2) float64, m <= k, the kept points; the two ends are always kept.
     """
     points = np.asarray(points, dtype=np.float64)
     keep = np.zeros(len(points), dtype=bool)
@@ -101,7 +102,7 @@ def simplify(points: np.ndarray, tolerance: float) -> np.ndarray:
         if last - first < 2:
             continue
         distances = _squared_distances(points[first + 1 : last], points[first], points[last])
-        farthest = len(distances) - 1 - int(distances[::-1].argmax())  # the last of equals
+        farthest = len(distances) - 1 - int(distances[::-1].argmax())  # the last one of equally far points
         if distances[farthest] > tolerance**2:
             middle = first + 1 + farthest
             keep[middle] = True
@@ -119,14 +120,14 @@ def _squared_distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.n
 
 
 def split_long_edges(points: np.ndarray, longest: float) -> np.ndarray:
-    """Splits every edge of a polyline that is longer than `longest` into the fewest equal parts that are not.
+    """Splits every edge of a polyline that is longer than `longest` into the fewest equal parts that are not longer.
 
     Args:
       points: (k, 2) float64.
-      longest: length of an edge that stays whole.
+      longest: greatest length of an edge in the result.
 
     Returns:
-      (m, 2) float64, m >= k; the given points are among them, the last one at the end.
+      (m, 2) float64, m >= k; it contains the given points.
     """
     edges = np.diff(points, axis=0)
     parts = np.maximum(np.ceil(np.hypot(edges[:, 0], edges[:, 1]) / longest).astype(int), 1)

@@ -1,4 +1,4 @@
-"""A folder of predicted masks, `<sequence>/<frame>.png`: checking it and reading it."""
+"""Checks and reads a folder of predicted masks, `<sequence>/<frame>.png`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.evaluation.protocols import Protocol
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-PALETTE = 3  # the colour type in a PNG's header
+PALETTE = 3  # value of the colour type in the header of a PNG
 
 
-def check_predictions(masks_dir: str | Path, sequences: Sequence, protocol: Protocol) -> None:
-    """Checks that a folder holds the predictions of `sequences`, nothing else, and that every file can be a mask.
+def check_predictions(masks_dir: str | Path, sequences: Sequence[GroundTruth], protocol: Protocol) -> None:
+    """Checks that a folder holds the predictions of `sequences` and no others, and that every file can be a mask.
 
-    Every annotated frame needs a prediction; where the first and the last frame do not count, both may be missing. Only
-    names, headers and file ends are read, so that mistakes show before long work starts.
+    Every annotated frame needs a prediction. Where the first and the last frame are not evaluated, both may be missing.
+    Only names, headers and file ends are read, so that mistakes show before long work starts.
 
     Args:
       masks_dir: holds one folder per sequence with one PNG per frame.
-      sequences: see `score.score_masks`.
+      sequences: the ground truth.
       protocol: the benchmark's rules.
 
     Raises:
-      InputError: a sequence or frame is missing, one too many is there, or a file is no complete PNG of the size of
-        the ground truth. The line names the first problem and counts the others.
+      InputError: a sequence or frame is missing or superfluous, or a file is not a complete PNG of the ground truth's
+        size. The message names the first problem and counts the others.
     """
     masks_dir = Path(masks_dir)
     if not masks_dir.is_dir():
@@ -47,32 +48,32 @@ def check_predictions(masks_dir: str | Path, sequences: Sequence, protocol: Prot
         raise InputError(problems[0] + (f" (and {others} more problem{'s' * (others > 1)})" if others else ""))
 
 
-def _sequence_problems(folder: Path, sequence, protocol: Protocol) -> list[str]:
+def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: predicted masks of sequence {sequence.name!r} are missing"]
-    there = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.png"))}
     needed = [sequence.frame_names[i] for i in sequence.annotated]
-    if protocol.drop_ends and not {needed[0], needed[-1]} & there.keys():
+    if protocol.drop_ends and not {needed[0], needed[-1]} & files.keys():
         needed = needed[1:-1]
-    problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in there]
-    size = sequence.mask(sequence.annotated[0]).shape
-    frames = set(sequence.frame_names)
-    for name, path in there.items():
-        problem = png_problem(path, size) if name in frames else f"not a frame of sequence {sequence.name!r}"
+    problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in files]
+    size = np.shape(sequence.mask(sequence.annotated[0]))
+    known = set(sequence.frame_names)
+    for name, path in files.items():
+        problem = png_problem(path, size) if name in known else f"not a frame of sequence {sequence.name!r}"
         if problem:
             problems.append(f"{path}: {problem}")
     return problems
 
 
 def png_problem(path: Path, size: tuple[int, int]) -> str | None:
-    """Says what is wrong with a PNG file as far as its header and its end show it.
+    """Looks for a problem in the header and the end of a PNG file.
 
     Args:
       path: the file.
-      size: the (height, width) it must have.
+      size: the expected (height, width).
 
     Returns:
-      What is wrong, or None.
+      The problem in words, or None.
     """
     try:
         with open(path, "rb") as file:
@@ -95,35 +96,35 @@ def png_problem(path: Path, size: tuple[int, int]) -> str | None:
 def read_masks(paths: Sequence[str | Path]) -> list[np.ndarray]:
     """Reads the predicted masks of one sequence.
 
-    How each kind of PNG becomes foreground and background:
-      - grey, 8 or 16 bit: more than half of the largest value (> 127, > 32767), so maps of probabilities do too;
-      - grey where no pixel of the whole sequence exceeds 1: labels 0 and 1, foreground is 1;
-      - palette (DAVIS style): a colour other than black;
-      - RGB: as grey where the three channels are equal in the whole image, else a colour other than black;
-      - an alpha channel is ignored.
+    A pixel is foreground
+      - in a grey image of 8 or 16 bits: above half of the largest value (> 127, > 32767). So probability maps work too;
+      - in a grey image, where no pixel of the whole sequence is above 1: at 1 (labels 0 and 1);
+      - in a palette image (DAVIS style): if its colour is not black;
+      - in an RGB image: as in a grey one where the three channels are equal in the whole image; otherwise if its colour
+        is not black.
+    An alpha channel is ignored.
 
     Args:
       paths: PNG files.
 
     Returns:
-      One (h, w) bool mask a file.
+      One (h, w) bool mask per file.
 
     Raises:
       InputError: a file cannot be read as an image.
     """
     images = [_read_png(Path(path)) for path in paths]
     grey = [image for image in images if image.dtype != bool]
-    labels = bool(grey) and max(int(image.max()) for image in grey) == 1
-    masks = []
-    for image in images:
-        if image.dtype != bool:
-            image = image > (0 if labels else np.iinfo(image.dtype).max // 2)
-        masks.append(image)
-    return masks
+    are_labels = bool(grey) and max(int(image.max()) for image in grey) == 1
+
+    def binarise(image: np.ndarray) -> np.ndarray:
+        return image if image.dtype == bool else image > (0 if are_labels else np.iinfo(image.dtype).max // 2)
+
+    return [binarise(image) for image in images]
 
 
 def _read_png(path: Path) -> np.ndarray:
-    """Returns grey levels (h, w) uint8 or uint16, or (h, w) bool where colours already tell the foreground."""
+    """Reads grey levels (h, w) as uint8 or uint16, or (h, w) bool where the colours decide what is foreground."""
     try:
         encoded = path.read_bytes()
     except OSError as error:

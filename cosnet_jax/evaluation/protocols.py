@@ -1,17 +1,17 @@
-"""The benchmarks' rules: which frames count, and how sequences are averaged."""
+"""The rules of the benchmarks: which frames they evaluate, and how they average sequences."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.statistics import mean_over_sequences
 
-# The sequences of DAVIS-2016 val without occlusions or fast deformation, over which T is averaged.
+# DAVIS-2016 averages T over the sequences of val without occlusions and without fast deformation.
 STABLE_SEQUENCES = (
     "blackswan",
     "camel",
@@ -32,11 +32,11 @@ class Protocol:
     """How a benchmark scores a sequence.
 
     Attributes:
-      every_frame: a frame without annotation is an error; otherwise it does not count.
-      drop_ends: the first and the last frame of a sequence do not count.
-      skip_empty: frames whose ground truth is empty do not count.
-      by_category: the categories' averages, and the average over categories, are reported too.
-      metrics: the measures the benchmark defines.
+      every_frame: a frame without annotation is an error; otherwise it is not evaluated.
+      drop_ends: the first and the last frame of a sequence are not evaluated.
+      skip_empty: frames whose ground truth is empty are not evaluated.
+      by_category: the average of each category and the average over categories are reported too.
+      metrics: the measures that the benchmark defines.
     """
 
     every_frame: bool = False
@@ -65,41 +65,42 @@ def protocol_of(dataset: str) -> str:
     return "davis16" if dataset == "synthetic" else dataset
 
 
-def counted_frames(protocol: Protocol, truths: Sequence[np.ndarray | None]) -> list[int]:
-    """Lists the frames of a sequence that count.
+def evaluated_frames(protocol: Protocol, truths: Mapping[int, np.ndarray], num_frames: int) -> list[int]:
+    """Lists the frames of a sequence that a benchmark evaluates.
 
     Args:
       protocol: the benchmark's rules.
-      truths: one (h, w) bool mask a frame, or None where the frame has no annotation.
+      truths: frame index -> ground truth, (h, w) bool, for the annotated frames.
+      num_frames: length of the sequence.
 
     Returns:
-      Indices into `truths`, in order.
+      Frame indices, ascending.
 
     Raises:
-      InputError: no frame counts, or a frame has no annotation though the protocol needs one.
+      InputError: no frame is evaluated, or a frame lacks the annotation that the protocol needs.
     """
-    annotated = [i for i, truth in enumerate(truths) if truth is not None]
-    if protocol.every_frame and len(annotated) < len(truths):
-        missing = next(i for i, truth in enumerate(truths) if truth is None)
+    annotated = sorted(truths)
+    if protocol.every_frame and len(annotated) < num_frames:
+        missing = next(i for i in range(num_frames) if i not in truths)
         raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
-    counted = annotated[1:-1] if protocol.drop_ends else annotated
+    evaluated = annotated[1:-1] if protocol.drop_ends else annotated
     if protocol.skip_empty:
-        counted = [i for i in counted if truths[i].any()]
-    if not counted:
+        evaluated = [i for i in evaluated if truths[i].any()]
+    if not evaluated:
         what = "3 annotated frames" if protocol.drop_ends else "1 annotated frame"
         what += " with foreground" if protocol.skip_empty else ""
-        raise InputError(f"{len(annotated)} of {len(truths)} frames are annotated, but at least {what} are needed")
-    return counted
+        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated, but at least {what} are needed")
+    return evaluated
 
 
 def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Averages one measure over the sequences of each YouTube-Objects category.
 
     Args:
-      per_sequence: the statistics ("mean", "recall", "decay") of each sequence.
+      per_sequence: sequence name -> "mean", "recall", "decay".
 
     Returns:
-      The statistics of each category that has a sequence, in the usual order of the categories.
+      Category -> "mean", "recall", "decay", for each category that has a sequence, in the order of `CATEGORIES`.
     """
     groups: dict[str, list] = {}
     for name, statistics in per_sequence.items():
@@ -108,21 +109,26 @@ def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[
 
 
 def category_of(sequence: str) -> str:
-    """Returns the YouTube-Objects category that a sequence name starts with (e.g. of "cat_0001_001")."""
-    category = re.match("[a-z]*", sequence).group()
+    """Returns the YouTube-Objects category at the start of a sequence name: "cat" for "cat_0001_001".
+
+    Raises:
+      InputError: the name does not start with a category.
+    """
+    match = re.match("[a-z]*", sequence)
+    category = match[0] if match else ""
     if category not in CATEGORIES:
         raise InputError(f"sequence {sequence!r} starts with no category; the categories are {', '.join(CATEGORIES)}")
     return category
 
 
 def average_stability(per_sequence: Mapping[str, float | None]) -> dict:
-    """Averages T over the stable sequences of DAVIS-2016, or over all where none of those is there.
+    """Averages T over the stable sequences of DAVIS-2016, or over all sequences where none of those is present.
 
     Args:
-      per_sequence: T of each sequence, None where it is not defined.
+      per_sequence: sequence name -> T, None where T is not defined.
 
     Returns:
-      "mean" (None if T is defined nowhere) and "sequences", the names it was taken over.
+      "mean" (None if T is defined nowhere) and "sequences", the names of the sequences that were averaged.
     """
     defined = {name: value for name, value in per_sequence.items() if value is not None}
     over = [name for name in defined if name in STABLE_SEQUENCES] or list(defined)

@@ -26,7 +26,7 @@ def jaccard(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def as_masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Checks that two masks are images of one size and returns them as bool arrays (without copying bool input)."""
+    """Checks that two masks are images of one size and converts them to bool arrays; bool input is not copied."""
     prediction, truth = np.asarray(prediction, dtype=bool), np.asarray(truth, dtype=bool)
     if prediction.ndim != 2 or prediction.shape != truth.shape:
         raise InputError(f"masks must be two (h, w) arrays of one size, not {prediction.shape} and {truth.shape}")

@@ -1,4 +1,4 @@
-"""Temporal instability T: how much the outline of a mask changes from frame to frame, other than by moving."""
+"""Temporal instability T: how much the shape of a mask's outline changes from frame to frame; moving costs nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from cosnet_jax.evaluation.contours import reduce_vertices, simplify, split_long_edges, trace_polygons
 
-SIMPLIFICATION = 1.5  # pixels, for the vertex reduction that comes before Douglas-Peucker too
-SPACING = 3.0  # pixels
+SIMPLIFICATION = 1.5  # pixels: tolerance of the vertex reduction and of Douglas-Peucker
+SPACING = 3.0  # pixels: greatest distance between neighbouring points of an outline
 NUM_ANGLES, NUM_RADII = 12, 5
-RADII = np.logspace(np.log10(1 / 8), np.log10(2), NUM_RADII)  # of the mean distance
-SCALE = 5.0  # between the matching cost and the value that is reported
+RADII = np.logspace(np.log10(1 / 8), np.log10(2), NUM_RADII)  # outer radii of the rings, in mean distances
+SCALE = 5.0  # the reported value is this factor times the mean matching cost
 
 
 def temporal_instability(first_truth: np.ndarray, predictions: Sequence[np.ndarray]) -> float:
@@ -21,10 +21,10 @@ def temporal_instability(first_truth: np.ndarray, predictions: Sequence[np.ndarr
 
     Args:
       first_truth: (h, w) bool, the ground truth of the first frame.
-      predictions: (h, w) bool, the masks of the second to the last but one frame.
+      predictions: (h, w) bool each, the predicted masks from the second to the last but one frame.
 
     Returns:
-      5 x the mean matching cost of neighbouring frames, 0 at best; NaN where no two neighbours have a contour.
+      5 x the mean matching cost of neighbouring frames; 0 is best. NaN where no two neighbouring frames have a contour.
     """
     descriptors = [describe_outline(mask) for mask in (first_truth, *predictions)]
     pairs = itertools.pairwise(descriptors)
@@ -33,7 +33,7 @@ def temporal_instability(first_truth: np.ndarray, predictions: Sequence[np.ndarr
 
 
 def describe_outline(mask: np.ndarray) -> np.ndarray | None:
-    """Describes the outline of a mask by the shape context at each of its points.
+    """Describes the outline of a mask by the shape context at each point of the outline.
 
     Args:
       mask: (h, w) bool.
@@ -46,14 +46,14 @@ def describe_outline(mask: np.ndarray) -> np.ndarray | None:
 
 
 def find_outline(mask: np.ndarray) -> np.ndarray | None:
-    """Returns the outline of a mask: its border with the most vertices, simplified, as points at most 3 pixels apart.
+    """Finds the outline of a mask: of its simplified borders, the one with the most vertices.
 
     Args:
       mask: (h, w) bool.
 
     Returns:
-      (points, 2) float64 of (y, x) in pixels, closed (the last equals the first); None where every border is so small
-      that it is simplified to less than a triangle.
+      (points, 2) float64 of (y, x) in pixels, at most 3 pixels apart; the last point equals the first. None where less
+      than a triangle is left of every border.
     """
     polygons = [reduce_vertices(polygon, SIMPLIFICATION) for polygon in trace_polygons(mask)]
     polygons = [simplify(polygon, SIMPLIFICATION) for polygon in polygons]
@@ -68,19 +68,19 @@ def shape_contexts(points: np.ndarray) -> np.ndarray:
       points: (n, 2) of (y, x), n >= 2, not all equal.
 
     Returns:
-      (n, 60) float64: for each point the shares of the points (itself included, those beyond twice the mean distance
-      left out) in 5 rings of 12 angles.
+      (n, 60) float64. Each row is a histogram of all points (its own point included) around one point, in 5 rings of 12
+      angles; it sums to 1. Points farther away than twice the mean distance are left out.
     """
     n, bins = len(points), NUM_RADII * NUM_ANGLES
     y, x = points.T
     dy, dx = y - y[:, None], x - x[:, None]
     distance = np.sqrt(dy * dy + dx * dx)
     radii = RADII * distance.mean()
-    # The angle is taken from the y axis towards the x axis; 0 and its multiples of 30 degrees belong to the sector
-    # that they begin, which tells on the straight edges of a mask.
+    # Angles run from the y axis towards the x axis. An angle on the limit of two sectors (a multiple of 30 degrees)
+    # belongs to the sector that starts there; many points are on a limit, as masks have straight edges.
     angle = np.arctan2(dx, dy)
     angle[angle < 0] += 2 * np.pi
-    # bin = row x 60 + ring x 12 + sector; what lies beyond the outer radius goes to one bin behind all others.
+    # bin = row x 60 + ring x 12 + sector; points beyond the outer radius go to one extra bin after all others.
     index = (angle * (NUM_ANGLES / (2 * np.pi))).astype(np.int32)
     index[index == NUM_ANGLES] = 0
     index += np.arange(n, dtype=np.int32)[:, None] * bins
@@ -99,7 +99,7 @@ def matching_cost(a: np.ndarray, b: np.ndarray) -> float:
       b: (m, 60) shape contexts.
 
     Returns:
-      The mean chi-squared distance of the matched points, in [0, 1].
+      The mean chi-squared distance of matched points, in [0, 1].
     """
     costs = chi_squared(a, b)
     path = cheapest_path(costs)
@@ -115,7 +115,7 @@ def matching_cost(a: np.ndarray, b: np.ndarray) -> float:
 def chi_squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Computes 1/2 sum_k (a_k - b_k)^2 / (a_k + b_k) between all rows of two sets of histograms.
 
-    As every row sums to 1 this is 1 - 2 sum_k a_k b_k / (a_k + b_k), where bins that are empty on either side drop out.
+    Every row sums to 1, so this equals 1 - 2 sum_k a_k b_k / (a_k + b_k). Bins that are empty in a or in b add nothing.
 
     Args:
       a: (n, bins), rows sum to 1.
@@ -139,16 +139,16 @@ def chi_squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def cheapest_path(costs: np.ndarray) -> np.ndarray:
-    """Finds the monotone path of least cost through a matrix, from the first cell to the last.
+    """Finds the cheapest monotone path through a cost matrix, from the first cell to the last.
 
-    Steps go one cell down, right or both, and pay the cost of the cell they enter. All cells of an anti-diagonal are
-    computed at once.
+    A step goes one cell down, right or both, and costs the value of the cell that it enters. All cells of an
+    anti-diagonal are computed at once.
 
     Args:
       costs: (n, m).
 
     Returns:
-      (length, 2) int64 of (row, column), in the order of the path.
+      (length, 2) int64, the (row, column) cells of the path in order.
     """
     n, m = costs.shape
     # skewed[i + j, i] = costs[i, j]: rows of `skewed` are anti-diagonals.
@@ -177,7 +177,7 @@ def cheapest_path(costs: np.ndarray) -> np.ndarray:
 
 
 def _cheapest_of_each(pairs: np.ndarray, costs: np.ndarray, axis: int) -> np.ndarray:
-    """Keeps for every point of one side (axis 0: rows) the cheapest of its pairs, the first of equals."""
+    """Keeps only the cheapest pair of every point of one outline (axis 0: rows); of equal pairs, the first."""
     order = np.lexsort((costs[tuple(pairs.T)], pairs[:, axis]))
     pairs = pairs[order]
     return pairs[np.concatenate([[True], np.diff(pairs[:, axis]) > 0])]

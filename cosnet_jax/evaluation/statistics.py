@@ -13,36 +13,40 @@ STATISTICS = ("mean", "recall", "decay")
 
 
 def mean_recall_decay(values: Sequence[float]) -> dict[str, float]:
-    """Summarises a measure over a sequence as DAVIS-2016 does (Perazzi et al., CVPR 2016).
+    """Computes mean, recall and decay of a measure over a sequence (DAVIS-2016; Perazzi et al., CVPR 2016).
 
-    Decay is the mean of the first quarter less the mean of the last; neighbouring quarters share a frame, and the
-    limits are the nearest whole frames (halves up) of four equal parts, as in the official toolkit.
+    Decay is the mean of the first quarter minus the mean of the last quarter. As in the official toolkit, the limits of
+    the quarters are rounded to whole frames (halves up), and neighbouring quarters share one frame.
 
     Args:
       values: n >= 1 measurements in [0, 1], in the order of the frames.
 
     Returns:
-      "mean"; "recall", the share of values > 0.5; "decay", positive where the measure falls over time.
+      "mean"; "recall", the fraction of values > 0.5; "decay", positive where the measure falls over time.
 
     Raises:
       InputError: there are no values.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"statistics need at least one value, got an array of shape {values.shape}")
-    # 1e-10 lifts the exact halves, which np.round would take to the even neighbour.
-    limits = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
-    first = values[limits[0] : limits[1] + 1]
-    last = values[limits[3] : limits[4] + 1]
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise InputError(f"statistics need at least one value, not an array of shape {array.shape}")
+    # np.round would round an exact half to the even neighbour; 1e-10 makes it round up.
+    limits = np.round(np.linspace(1, len(array), 5) + 1e-10).astype(int) - 1
+    first = array[limits[0] : limits[1] + 1]
+    last = array[limits[3] : limits[4] + 1]
     return {
-        "mean": float(values.mean()),
-        "recall": float((values > RECALL_THRESHOLD).mean()),
+        "mean": float(array.mean()),
+        "recall": float((array > RECALL_THRESHOLD).mean()),
         "decay": float(first.mean() - last.mean()),
     }
 
 
 def mean_over_sequences(per_sequence: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Averages the statistics of several sequences, each with the same weight."""
+    """Averages "mean", "recall" and "decay" of several sequences; every sequence has the same weight.
+
+    Raises:
+      InputError: there are no sequences.
+    """
     if not per_sequence:
         raise InputError("statistics need at least one sequence")
     return {name: float(np.mean([statistics[name] for statistics in per_sequence])) for name in STATISTICS}

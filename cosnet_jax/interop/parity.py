@@ -1,4 +1,4 @@
-"""Holds our network against the PyTorch twin, stage by stage, with any weights of the released architecture."""
+"""Compares our network with the PyTorch twin, stage by stage, with any weights of the released architecture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
-class Difference(NamedTuple):
-    """How far two arrays are apart.
+class StageDifference(NamedTuple):
+    """The difference between our values of a stage and the twin's.
 
     Attributes:
-      stage: its name; `_a` and `_b` are the branches.
+      stage: name of the stage; `_a` and `_b` are the branches.
       absolute: largest absolute difference.
-      relative: that, in units of the largest absolute value of the twin's.
+      relative: `absolute` divided by the twin's largest absolute value.
     """
 
     stage: str
@@ -33,19 +33,19 @@ class Difference(NamedTuple):
 
 
 def smooth_frames(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Two smooth random frames (2, height, width, 3) uint8."""
+    """Returns two smooth random frames (2, height, width, 3) uint8."""
     noise = np.random.default_rng(seed).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC) for image in noise])
 
 
 def to_twin(frames: np.ndarray) -> np.ndarray:
-    """RGB frames (..., h, w, 3), 0 to 255, as the twin takes them: (..., 3, h, w) float32, BGR minus the mean."""
+    """Converts RGB frames (..., h, w, 3), 0 to 255, to the twin's input: (..., 3, h, w) float32, BGR minus the mean."""
     scaled = frames[..., ::-1].astype(np.float32) - np.asarray(RELEASED_BGR_MEAN, np.float32)
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
 
 
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
-    """Every named intermediate of our network for a pair of frames.
+    """Computes every named intermediate of our network for a pair of frames.
 
     Args:
       model: the network.
@@ -53,7 +53,7 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.
       pair: (2, h, w, 3) RGB, 0 to 255.
 
     Returns:
-      Arrays by the names, and in the order and layout, of the twin's `PairModel.stages`.
+      Name -> array, with the names, the order and the layout of the twin's `PairModel.stages`.
     """
     run = jax.jit(lambda variables, pairs: model.apply(variables, pairs, mutable=["intermediates"]))
     (logits, side), sown = jax.device_get(run(variables, pair[None]))
@@ -75,33 +75,34 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)), in float32."""
+    """Returns 1 / (1 + exp(-logits)) in float32."""
     return np.asarray(jax.nn.sigmoid(logits))
 
 
-def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[Difference]:
-    """The difference of every stage, in the order of `theirs`."""
+def stage_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[StageDifference]:
+    """Returns the difference of every stage of `theirs`, in its order."""
     rows = []
     for name, value in theirs.items():
         absolute = float(np.abs(ours[name] - value).max())
-        rows.append(Difference(name, absolute, absolute / max(float(np.abs(value).max()), np.finfo(np.float32).tiny)))
+        largest = max(float(np.abs(value).max()), np.finfo(np.float32).tiny)
+        rows.append(StageDifference(name, absolute, absolute / largest))
     return rows
 
 
-def compare(weights: str | Path, size: tuple[int, int]) -> list[Difference]:
-    """Runs ours and the twin with a `.pth` file's weights on two random frames.
+def compare_with_torch(weights: str | Path, size: tuple[int, int]) -> list[StageDifference]:
+    """Runs our network and the twin with a `.pth` file's weights on two random frames.
 
     Args:
       weights: a `.pth` file of the released COSNet or group model.
       size: (height, width) of the frames.
 
     Returns:
-      A difference for every stage.
+      The difference of every stage.
 
     Raises:
-      InputError: if the file cannot be read or is not of the released model, or torch is missing.
+      InputError: the file cannot be read, does not hold the released model, or torch is not installed.
     """
-    from cosnet_jax.interop.twin import load_twin, torch
+    from cosnet_jax.interop.twin import load_twin, torch  # torch is optional
 
     state_dict = read_state_dict(weights)
     variables, config, _ = convert_state_dict(state_dict, "released", str(weights))
@@ -110,4 +111,4 @@ def compare(weights: str | Path, size: tuple[int, int]) -> list[Difference]:
     with torch.no_grad():
         stages = twin.stages(*torch.from_numpy(to_twin(pair))[:, None])
     theirs = {name: value.numpy() for name, value in stages.items()}
-    return differences(our_stages(build_model(config.model), variables, pair), theirs)
+    return stage_differences(our_stages(build_model(config.model), variables, pair), theirs)

@@ -1,9 +1,9 @@
 """Reads and writes PyTorch's `.pth` files without torch, and without trusting them.
 
-A file is one of two formats. Zip (PyTorch >= 1.6): an uncompressed archive of `<name>/data.pkl` and one
-`<name>/data/<key>` per storage. Legacy: the pickles of a magic number, a protocol version, a description of the system,
-the object, and the list of its storages' keys in a row, followed by each storage as an int64 count of elements and the
-elements.
+A file has one of two formats. The zip format (PyTorch >= 1.6) is an uncompressed archive of `<name>/data.pkl` and one
+`<name>/data/<key>` for each storage. The legacy format is a row of five pickles: a magic number, a protocol version, a
+description of the system, the object, and the list of its storages' keys. The storages follow; each is an int64 number
+of elements, then the elements.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import os
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import atomic_write
 from cosnet_jax.interop.unpickler import STORAGE_DTYPES, Refused, Unpickler
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -33,17 +33,19 @@ _CHUNK = 2**20
 def read_pth(path: str | os.PathLike[str]) -> Any:
     """Reads a `.pth` file as plain containers of NumPy arrays.
 
-    No code of the file runs, and it is given at most about 16 MiB plus six times its size of memory.
+    No code in the file runs. Reading takes at most about 16 MiB plus six times the size of the file of memory.
 
     Args:
         path: a file that `torch.save` wrote, in the zip or the legacy format.
 
     Returns:
-        What was saved: nested dicts (an OrderedDict becomes a dict), lists, tuples, numbers, strings; tensors and
-        parameters are arrays of their dtype (bfloat16 as `ml_dtypes.bfloat16`). Tensors that shared memory still do.
+        The saved object: nested dicts (an OrderedDict becomes a dict), lists, tuples, numbers and strings. Tensors and
+        parameters become arrays of their dtype (bfloat16 as `ml_dtypes.bfloat16`). Tensors that shared memory still
+        share it.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or holds anything but tensors and plain containers.
+        InputError: the file is missing or damaged, has another format, or holds something else than tensors and plain
+            containers.
     """
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below)
@@ -54,19 +56,25 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
             return _read(file)
         except Refused as error:
             raise InputError(f"{path}: {error}") from error
-        except Exception as error:  # a damaged or hostile file can fail anywhere in the standard library's parsers
+        except Exception as error:  # the standard library's parsers can raise anything on a damaged file
             cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise InputError(f"{path}: damaged, or not written by torch.save ({cause})") from error
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads the state dict of a `.pth` file: name -> array.
+    """Reads the state dict of a `.pth` file.
 
-    It is what the file holds under "model" or "state_dict", or the whole of it. A `module.` prefix that all names share
-    (left by torch.nn.DataParallel) is removed.
+    The state dict is the file's value of "model" or "state_dict", or the whole content. If all names start with
+    `module.` (torch.nn.DataParallel adds it), this prefix is removed.
+
+    Args:
+        path: see `read_pth`.
+
+    Returns:
+        Name -> array.
 
     Raises:
-        InputError: `read_pth` fails, or there is no state dict at these places.
+        InputError: `read_pth` fails, or there is no state dict in these places.
     """
     content = read_pth(path)
     places = {"": content}
@@ -87,28 +95,21 @@ def write_pth(path: str | os.PathLike[str], content: Any) -> None:
     """Writes a zip-format `.pth` file that `torch.load(path, weights_only=True)` opens.
 
     Args:
-        path: the file to write; it is replaced only when the new one is complete.
+        path: the file to write. An existing file is replaced when the new one is complete.
         content: a state dict, or any nesting of dicts, lists, tuples, numbers and strings with NumPy arrays, which
             become tensors of the same dtype.
 
     Raises:
-        InputError: a value is of another type, or an array of a dtype that PyTorch has no storage for.
+        InputError: a value has another type, PyTorch has no storage for the dtype of an array, or the file cannot be
+            written.
     """
     program, storages = _pickle(content)
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr(zipfile.ZipInfo("archive/data.pkl"), program)
-            archive.writestr(zipfile.ZipInfo("archive/byteorder"), b"little")
-            for key, array in enumerate(storages):
-                archive.writestr(zipfile.ZipInfo(f"archive/data/{key}"), array.tobytes())
-            archive.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), program)
+        archive.writestr(zipfile.ZipInfo("archive/byteorder"), b"little")
+        for key, array in enumerate(storages):
+            archive.writestr(zipfile.ZipInfo(f"archive/data/{key}"), array.tobytes())
+        archive.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
 
 
 def _is_named_array(item: tuple[Any, Any]) -> bool:
@@ -151,13 +152,13 @@ def _read_legacy(file: BinaryIO) -> Any:
             raise Refused(f"storage {key[:40]!r} has {count[0]} elements, its tensors expect {expected}")
         _fill(storage.data, storage.dtype, file)
     if file.tell() != size:
-        raise Refused(f"{size - file.tell()} bytes too many at the end")
+        raise Refused(f"{size - file.tell()} bytes follow its last storage")
     return content
 
 
 def _read_zip(file: BinaryIO) -> Any:
     size = os.fstat(file.fileno()).st_size
-    # zipfile reads the directory in one piece and needs about 20 times its size.
+    # zipfile reads the directory in one piece and takes about 20 times its size of memory.
     limited = _LimitedReads(file, 2**20 + size // 16)
     with zipfile.ZipFile(limited) as archive:
         limited.limit = size
@@ -206,7 +207,7 @@ class _LimitedReads:
 
 
 def _fill(data: np.ndarray, dtype: np.dtype, stream: BinaryIO) -> None:
-    """Reads a storage's bytes from the stream into `data` (uint8), piece by piece."""
+    """Reads the bytes of a storage from the stream into `data` (uint8), piece by piece."""
     rest = memoryview(data)
     while rest:
         count = stream.readinto(rest[:_CHUNK])
@@ -214,11 +215,11 @@ def _fill(data: np.ndarray, dtype: np.dtype, stream: BinaryIO) -> None:
             raise Refused("truncated: the file ends within a storage")
         rest = rest[count:]
     if dtype == np.bool_:
-        np.not_equal(data, 0, out=data.view(np.bool_))  # a byte of 2 is no bool
+        np.not_equal(data, 0, out=data.view(np.bool_))  # NumPy misreads bools that are not 0 or 1
 
 
 def _pickle(content: Any) -> tuple[bytes, list[np.ndarray]]:
-    """The protocol-2 pickle that torch.save would write for `content`, and the storages that it refers to, in order."""
+    """Returns the protocol-2 pickle that torch.save would write for `content`, and its storages in order."""
     storages: list[np.ndarray] = []
     kinds = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 
@@ -231,7 +232,7 @@ def _pickle(content: Any) -> tuple[bytes, list[np.ndarray]]:
         return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
 
     def plain(value: Any) -> bytes:
-        """A number, bool or None: the standard pickle without its header and stop."""
+        """Pickles a number, bool or None, without the pickle's header and stop."""
         return pickle.dumps(value, protocol=2)[2:-1]
 
     def sequence(values: tuple[bytes, ...]) -> bytes:

@@ -223,21 +223,25 @@ class PairModel(nn.Module):
 def load_twin(state_dict: Mapping[str, np.ndarray]) -> PairModel:
     """Builds the twin, in eval mode, from NumPy arrays in the released names.
 
+    Args:
+        state_dict: name -> array; floats of any width become float32.
+
     Raises:
         InputError: names or shapes differ from the released model's.
     """
-    model = PairModel().eval()
+    with torch.device("meta"):  # allocates and initialises nothing
+        model = PairModel().eval()
     try:
-        model.load_state_dict({name: _to_tensor(value) for name, value in state_dict.items()})
+        model.load_state_dict({name: _to_tensor(value) for name, value in state_dict.items()}, assign=True)
     except RuntimeError as error:
         raise InputError("not the released COSNet state dict: " + " ".join(str(error).split())) from error
     return model
 
 
 def _to_tensor(array: np.ndarray) -> torch.Tensor:
-    if array.dtype == ml_dtypes.bfloat16:  # torch cannot take it from NumPy
-        array = array.astype(np.float32)
-    return torch.from_numpy(np.array(array))
+    """Copies an array to a tensor, which the model then owns."""
+    is_float = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+    return torch.from_numpy(np.array(array, np.float32 if is_float else array.dtype))
 
 
 def to_numpy(state_dict: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -1,4 +1,18 @@
-"""A pickle machine for untrusted files: it builds tensors and plain containers, and imports and calls nothing."""
+"""A pickle machine for untrusted files. It builds tensors and plain containers; it imports and calls nothing else.
+
+`pickle.Unpickler` with an allow-list in `find_class` and a `persistent_load` cannot replace it, even if a scan with
+`pickletools.genops` limits instructions and memory first. These attacks on it were tried and work:
+
+- A dictionary key of 60 nested tuples, where each holds the one before twice, takes 2^60 steps to hash. The C machine
+  hashes keys itself and offers no hook. Integer keys that collide take quadratic time.
+- A frame (protocol 4) that ends within an argument: the C machine drops the bytes that it has buffered and then runs
+  other instructions than the scan sees, e.g. one with a memo index of 2^31, for which it allocates 32 GiB.
+- SETITEM and BUILD change any object. An array's index made of shared lists takes 470 MiB and 9 s for a program of 400
+  bytes; the state of a function changes its default arguments.
+
+All of them can be stopped (dictionaries that check their keys, a pickle rewritten without frames, read-only arrays,
+opaque functions), but that took about as many lines as this machine, and it relies on details of the C machine.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +46,12 @@ _CONSTRUCTORS = frozenset(
     }
 )
 
-# What one instruction may cost in bytes of memory (objects, stack and memo slots), on the generous side.
+# Upper bounds of the memory, in bytes, that one instruction takes for objects, stack and memo.
 _COST = {"MARK": 128, "BINPUT": 128, "LONG_BINPUT": 128, "MEMOIZE": 128, "BINPERSID": 512, "REDUCE": 512}
 _COST |= dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 96)
 _DEFAULT_COST = 64
 _FREE_BYTES = 16 * 2**20
-# Keys that are integers can be chosen to collide in a dict, which then takes quadratic time.
+# Integer keys can be chosen such that they collide; a dict of them takes quadratic time.
 _MAX_INTEGER_KEYS = 10_000
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -48,17 +62,22 @@ _LITERALS = frozenset(
 
 
 class Refused(ValueError):
-    """The pickle asks for something that is not read; the message says what (the caller knows the file's name)."""
+    """The pickle holds something that is not read. The message says what; the caller adds the name of the file."""
 
 
 class Global(NamedTuple):
-    """Stands for an allowed name of another module; it is never imported."""
+    """An allowed name in another module. It is not imported."""
 
     name: str
 
 
 class Storage(NamedTuple):
-    """Memory that tensors view: its bytes (uint8, filled in by the caller after loading) and its dtype."""
+    """Memory that tensors view.
+
+    Attributes:
+        data: its bytes, uint8. The caller fills them in after loading.
+        dtype: type of its elements.
+    """
 
     data: np.ndarray
     dtype: np.dtype
@@ -67,14 +86,14 @@ class Storage(NamedTuple):
 class Unpickler:
     """Runs the pickles of one file.
 
-    The memory it takes is bounded by about 16 MiB plus five times `file_size`: storages may not add up to more than the
-    file holds, and every instruction is charged for what it can allocate.
+    It takes at most about 16 MiB plus five times `file_size` of memory: the storages together may not be larger than
+    the file, and every instruction uses up some of a budget of memory.
 
     Args:
-        file_size: bytes of the whole file.
+        file_size: bytes in the whole file.
 
     Attributes:
-        storages: key -> storage, for every storage that a pickle named; their bytes are not filled in.
+        storages: key -> storage, for every storage that a pickle names. Their bytes are not filled in.
     """
 
     def __init__(self, file_size: int) -> None:
@@ -85,17 +104,17 @@ class Unpickler:
         self._integer_keys = 0
 
     def load(self, stream: BinaryIO) -> Any:
-        """Runs one pickle and leaves `stream` behind it.
+        """Runs one pickle and leaves `stream` at its end. Long, because it has one branch for each instruction.
 
         Args:
-            stream: its `read(n)` must not allocate more than it has left (a memory map, `io.BytesIO`).
+            stream: its `read(n)` must not allocate more than is left in it (a memory map or `io.BytesIO`).
 
         Returns:
-            Plain containers; tensors and parameters are arrays that view `storages`. OrderedDict becomes dict.
+            Plain containers. Tensors and parameters are arrays that view `storages`. OrderedDict becomes dict.
 
         Raises:
-            Refused: an instruction or a global is not one that tensors and plain containers need.
-            Exception: any other, where the pickle is damaged.
+            Refused: tensors and plain containers do not need an instruction or a global in the pickle.
+            Exception: of any type, if the pickle is damaged.
         """
         stack: list[Any] = []
         marks: list[int] = []
@@ -137,13 +156,15 @@ class Unpickler:
                 value = stack.pop()
                 self._extend(stack[-1], [value])
             elif name == "APPENDS":
-                self._extend(*_swap(pop_to_mark(), stack))
+                values = pop_to_mark()
+                self._extend(stack[-1], values)
             elif name == "SETITEM":
                 key, value = stack[-2:]
                 del stack[-2:]
                 self._update(stack[-1], [key, value])
             elif name == "SETITEMS":
-                self._update(*_swap(pop_to_mark(), stack))
+                values = pop_to_mark()
+                self._update(stack[-1], values)
             elif name in ("GLOBAL", "INST"):
                 stack.append(_find_global(argument.replace(" ", ".", 1)))
                 if name == "INST":
@@ -189,7 +210,7 @@ class Unpickler:
             target[key] = value
 
     def _storage(self, identifier: Any) -> Storage:
-        """The storage of a persistent id: ("storage", type, key, device, elements[, None or a view of it])."""
+        """Returns the storage of a persistent id ("storage", type, key, device, elements[, None or a view])."""
         if type(identifier) is not tuple or not 5 <= len(identifier) <= 6:
             raise Refused("a persistent id that is not a storage's")
         tag, kind, key, _, count, *views = identifier
@@ -221,7 +242,7 @@ class Unpickler:
         name = function.name.rpartition(".")[2]
         if name == "OrderedDict":
             result: dict[Any, Any] = {}
-            for pair in arguments[0] if arguments else ():  # Python 2 gives the items here
+            for pair in arguments[0] if arguments else ():  # Python 2 passes the items here
                 self._spend(_DEFAULT_COST)
                 key, value = pair
                 self._update(result, [key, value])
@@ -240,17 +261,13 @@ class Unpickler:
         if type(storage) is not Storage or type(shape) is not tuple or type(strides) is not tuple:
             raise Refused("a tensor whose storage, shape or strides are something else")
         item = storage.dtype.itemsize
-        # A tensor expanded by strides of 0 is larger than its storage: whoever copies it must not be surprised.
+        # Strides of 0 make a tensor larger than its storage. A copy of it must not take much more than the file.
         limit = max(self._file_size, 2**20)
         if prod(map(_natural, shape[:64])) * item > limit:
             raise Refused(f"a tensor of more than {limit} bytes, over a storage of {storage.data.size}")
         steps = tuple(_natural(stride) * item for stride in strides)
-        # NumPy refuses a view that leaves the buffer, and more than 64 dimensions.
+        # NumPy refuses views that exceed the buffer, and more than 64 dimensions.
         return np.ndarray(shape, storage.dtype, storage.data, offset=_natural(offset) * item, strides=steps)
-
-
-def _swap(items: list[Any], stack: list[Any]) -> tuple[Any, list[Any]]:
-    return stack[-1], items
 
 
 def _natural(value: Any) -> int:
@@ -267,7 +284,7 @@ def _find_global(name: str) -> Global:
 
 
 def _check_state(state: Any, instance: Any) -> None:
-    """Drops the state that is set on a state dict (`_metadata`) or on an old parameter (gradient flags and hooks)."""
+    """Allows a state on a state dict (`_metadata`) or an old parameter (gradient flags and hooks); it is not kept."""
     on_dict = type(instance) is dict and type(state) is dict
     on_parameter = isinstance(instance, np.ndarray) and type(state) is tuple and len(state) == 3
     if not on_dict and not on_parameter:

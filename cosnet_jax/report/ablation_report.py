@@ -1,4 +1,4 @@
-"""The tables and the page of the ablations of inference."""
+"""The report of the ablations of inference, as an HTML page and as Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cosnet_jax.report.tables import PAPER_LABEL, Table, percent, references_tab
 from cosnet_jax.visualization import plots
 
 
-def printed(dataset: str) -> dict:
-    """The paper's figures beside the results, by the same keys; {} for a dataset that is not in the paper."""
+def paper_ablation(dataset: str) -> dict:
+    """Returns the paper's scores with the keys of `ablation.json`; {} for a dataset that is not in the paper."""
     if dataset not in paper.REFERENCES:
         return {}
     variants = paper.ABLATION[dataset]
@@ -23,23 +23,26 @@ def printed(dataset: str) -> dict:
     }
 
 
-def tables(results: Mapping) -> dict[str, Table]:
-    """The tables by their titles.
+def ablation_tables(results: Mapping) -> dict[str, Table]:
+    """Makes the tables of all ablations.
 
     Args:
       results: contents of `ablation.json`.
+
+    Returns:
+      Title -> table.
     """
     dataset = results["dataset"]
-    of_n = {int(n): score for n, score in results["num_references"].items()}
+    by_number = {int(n): score for n, score in results["num_references"].items()}
     return {
-        "Number of reference frames (the paper's Table 2)": references_table(of_n, dataset),
+        "Number of reference frames (the paper's Table 2)": references_table(by_number, dataset),
         "Fusion of 5 references (the paper's Table 1)": variants_table(results["fusion"], dataset),
         "Sampling of 5 references (the paper's Table 1)": variants_table(results["sampling"], dataset),
     }
 
 
-def sequence_table(results: Mapping) -> Table:
-    """Mean J of every sequence for each number of references."""
+def references_per_sequence_table(results: Mapping) -> Table:
+    """Makes a table of mean J of every sequence for each number of references."""
     runs = {
         str(run["num_references"]): run["per_sequence"]
         for run in results["settings"]
@@ -50,22 +53,22 @@ def sequence_table(results: Mapping) -> Table:
     return Table(["sequence", *(f"N = {n}" for n in runs)], rows, caption="Mean J in percent.")
 
 
-def markdown(results: Mapping) -> str:
-    """All tables in Markdown, with a heading each."""
+def ablation_markdown(results: Mapping) -> str:
+    """Returns all tables in Markdown, each with a heading."""
     about = f"{results['dataset']}, {results['split']}: {results['sequences']} sequences"
     parts = [f"# Ablations on {about}\n"]
-    parts += [f"## {title}\n\n{table.markdown()}" for title, table in tables(results).items()]
+    parts += [f"## {title}\n\n{table.to_markdown()}" for title, table in ablation_tables(results).items()]
     return "\n".join(parts)
 
 
-def write_report(path: str | Path, title: str, results: Mapping, metadata: Mapping[str, object]) -> None:
-    """Writes the page: the tables, J against N beside the paper's, and J of every sequence.
+def write_ablation_report(path: str | Path, title: str, results: Mapping, metadata: Mapping[str, object]) -> None:
+    """Writes the page: the tables, a curve of J against N with the paper's, and J of every sequence.
 
     Args:
-      path: usually `OUT/report.html`.
-      title: of the page.
+      path: the file, usually `OUT/report.html`.
+      title: the title of the page.
       results: contents of `ablation.json`.
-      metadata: what was compared, in pairs; dataset and size are added in front.
+      metadata: names and values of what was compared; the page lists dataset and size before them.
     """
     about = {"dataset": f"{results['dataset']}, {results['split']}", "sequences": results["sequences"], **metadata}
     sources = {"this run": results, PAPER_LABEL: results["paper"]}
@@ -74,7 +77,7 @@ def write_report(path: str | Path, title: str, results: Mapping, metadata: Mappi
         for label, source in sources.items()
         if source
     }
-    sections = [Section(title, [table]) for title, table in tables(results).items()]
+    sections = [Section(title, [table]) for title, table in ablation_tables(results).items()]
     sections[0] = Section(sections[0].title, [*sections[0].blocks, plots.references_curve(curves)])
-    sections.append(Section("Sequences", [sequence_table(results)]))
+    sections.append(Section("Sequences", [references_per_sequence_table(results)]))
     write_page(path, title, about, sections)

@@ -1,4 +1,4 @@
-"""The report of an evaluation: what goes into its page."""
+"""The report of an evaluation, as an HTML page and as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.report.page import Image, Section, write_page
 from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
 from cosnet_jax.visualization import plots
-from cosnet_jax.visualization.overlays import comparison
+from cosnet_jax.visualization.overlays import prediction_beside_truth
 
 MAX_BARS = 60
 VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
 
 
-def write_report(
+def write_evaluation_report(
     path: str | Path,
     title: str,
     results: Mapping,
@@ -32,20 +33,21 @@ def write_report(
     """Writes the report of an evaluation as one self-contained HTML file.
 
     Args:
-      path: usually `OUT/report.html`.
-      title: of the page.
+      path: the file, usually `OUT/report.html`.
+      title: the title of the page.
       results: what `score_masks` returned.
-      metadata: what was evaluated, in pairs (checkpoint, configuration, ...); dataset and size are added in front.
-      sequences: the objects that were scored, with `read(indices)`; with `masks_dir` they give the pictures.
-      masks_dir: the folder of masks that was scored.
+      metadata: names and values of what was evaluated (checkpoint, configuration, ...); the page lists dataset and
+        sizes before them.
+      sequences: the scored sequences, for pictures of frames; see `cosnet_jax.data.sequences.Sequence`.
+      masks_dir: the folder of scored masks, for pictures of frames.
       training_records: all lines of the training log, for the curves of loss and validation.
-      sections: put behind the scores, before the sequences (a comparison of runs, say).
-      label: of this run, in the table of scores.
+      sections: more sections, placed between the scores and the sequences (e.g. a comparison of runs).
+      label: name of this run in the tables.
     """
     split = f", {results['split']}" if results.get("split") else ""
     frames = sum(len(values["frames"]) for values in results.get("per_frame", {}).values())
     about = {"dataset": f"{results['dataset']}{split}", "sequences": results["sequences"]}
-    about |= {"frames that count": frames} if frames else {}
+    about |= {"evaluated frames": frames} if frames else {}
     about |= metadata or {}
 
     parts = [Section("Scores", [score_table({label: results})]), *sections]
@@ -68,12 +70,12 @@ def write_report(
     write_page(path, title, about, parts)
 
 
-def markdown(results: Mapping, label: str = "this run") -> str:
-    """The tables of the report in Markdown, laid out as the paper's: scores, categories, other methods, sequences.
+def evaluation_markdown(results: Mapping, label: str = "this run") -> str:
+    """Returns the tables of the report in Markdown: scores, categories, other methods, sequences.
 
     Args:
       results: what `score_masks` returned.
-      label: of this run.
+      label: name of this run in the tables.
     """
     tables = {"Scores": score_table({label: results})}
     if "per_category" in results:
@@ -83,18 +85,18 @@ def markdown(results: Mapping, label: str = "this run") -> str:
     tables["Sequences"] = sequence_table(results)
     split = f", {results['split']}" if results.get("split") else ""
     parts = [f"# {results['dataset']}{split}: {results['sequences']} sequences\n"]
-    return "\n".join(parts + [f"## {title}\n\n{table.markdown()}" for title, table in tables.items()])
+    return "\n".join(parts + [f"## {title}\n\n{table.to_markdown()}" for title, table in tables.items()])
 
 
 def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str, float]]:
-    """Picks the frames with the best, median and worst J, no sequence twice among those of one kind.
+    """Chooses the frames with the best, median and worst J; all frames of one kind are of different sequences.
 
     Args:
       results: what `score_masks` returned.
-      each: how many of each kind, fewer if there are fewer sequences.
+      each: number of frames of each kind; there are fewer if there are fewer sequences.
 
     Returns:
-      (kind, sequence, frame name, J) with kind "best", "median" or "worst".
+      (kind, sequence, frame name, J), where kind is "best", "median" or "worst".
     """
     frames = sorted(
         (score, name, frame)
@@ -118,13 +120,13 @@ def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str,
 
 
 def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path, each: int = 2) -> list[Image]:
-    """Draws the frames of `example_frames`, prediction beside ground truth.
+    """Draws the frames that `example_frames` chooses, with the prediction beside the ground truth.
 
     Args:
       results: what `score_masks` returned.
-      sequences: the objects that were scored, with `read(indices)`.
-      masks_dir: the folder of masks that was scored.
-      each: how many of each kind.
+      sequences: the scored sequences; see `cosnet_jax.data.sequences.Sequence`.
+      masks_dir: the folder of scored masks.
+      each: number of frames of each kind.
     """
     by_name = {sequence.name: sequence for sequence in sequences}
     images = []
@@ -132,13 +134,14 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path,
         sequence = by_name[name]
         i = sequence.frame_names.index(frame)
         prediction = read_masks([Path(masks_dir) / name / f"{frame}.png"])[0]
-        pixels = comparison(*sequence.read([i]), prediction, sequence.mask(i))
+        image, truth = sequence.frame_and_mask(i)
+        pixels = prediction_beside_truth(image, prediction, truth)
         images.append(Image(pixels, f"{kind}: {name}, frame {frame}, J {percent(score)}"))
     return images
 
 
-def frame_figure(results: Mapping):
-    """Draws J over the frames of the best, the median and the worst sequence."""
+def frame_figure(results: Mapping) -> Figure:
+    """Draws J over the evaluated frames of the best, the median and the worst sequence."""
     curves = {name: values["J"] for name, values in results["per_frame"].items()}
     ordered = sorted(curves, key=lambda name: -results["per_sequence"][name]["J"])
     chosen = dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]])

@@ -1,11 +1,10 @@
-"""The report: one HTML file that needs nothing beside itself."""
+"""Writes a report as one HTML file that needs no other file."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import importlib.resources
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +15,11 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.report.tables import Table
 from cosnet_jax.visualization import plots
+
+JPEG_QUALITY = 85  # 0-100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Section:
     """A part of the page.
 
     Attributes:
-      title: its heading.
-      blocks: what stands in it, in order: a matplotlib `Figure`, a `Table`, an `Image`, a list of `Image` (set as a
-        grid), a text (a paragraph; `markupsafe.Markup` is taken as HTML).
+      title: the heading.
+      blocks: the contents in order. Each is a matplotlib `Figure`, a `Table`, an `Image`, a list of `Image` (shown as a
+        grid) or a text (shown as a paragraph; a `markupsafe.Markup` is HTML already).
     """
 
     title: str
@@ -48,30 +50,29 @@ class Image:
 
 
 def write_page(path: str | Path, title: str, metadata: Mapping[str, object], sections: Sequence[Section]) -> None:
-    """Writes a self-contained HTML page: completely or not at all.
+    """Writes a self-contained HTML page; the file is either complete or not there.
 
     Args:
-      path: the file, usually `report.html`; its folder is made if need be.
-      title: of the page.
-      metadata: what the page is about, in pairs (dataset, checkpoint, configuration, ...), shown below the title.
-      sections: the parts, in order.
+      path: the file, usually `report.html`; its folder is made where it does not exist.
+      title: the title of the page.
+      metadata: names and values (dataset, checkpoint, configuration, ...) that are listed below the title.
+      sections: the parts in order.
 
     Raises:
-      InputError: a section holds something that cannot be shown.
+      InputError: a section holds something that cannot be shown, or the file cannot be written.
     """
     path = Path(path)
     shown = [(section.title, [render_block(block) for block in section.blocks]) for section in sections]
     source = (importlib.resources.files("cosnet_jax.report") / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     html = environment.from_string(source).render(title=title, metadata=metadata, sections=shown)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    writable_folder(path.parent)
+    with atomic_write(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
-def render_block(block) -> Markup:
-    """Returns one block of a section as HTML."""
+def render_block(block: object) -> Markup:
+    """Converts one block of a section to HTML."""
     if isinstance(block, Figure):
         return Markup(f'<figure class="plot">{plots.svg(block)}</figure>')
     if isinstance(block, Table):
@@ -87,20 +88,19 @@ def render_block(block) -> Markup:
     raise InputError(f"a report cannot show {type(block).__name__}: Figure, Table, Image or text was expected")
 
 
-def data_uri(pixels: np.ndarray, max_width: int = 1280, quality: int = 85) -> str:
-    """Returns an image as the data URI of a JPEG.
+def data_uri(pixels: np.ndarray, max_width: int = 1280) -> str:
+    """Encodes an image as the data URI of a JPEG.
 
     Args:
       pixels: (h, w, 3) uint8 RGB.
       max_width: wider images are scaled down to this many pixels.
-      quality: of the JPEG, 0-100.
     """
     height, width = pixels.shape[:2]
     if width > max_width:
         size = (max_width, max(1, round(height * max_width / width)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
 
 

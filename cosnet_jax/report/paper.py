@@ -1,4 +1,4 @@
-"""The figures of the paper (Lu et al., CVPR 2019) and of other methods, all in [0, 1]."""
+"""Scores that the paper (Lu et al., CVPR 2019) and other methods report, all in [0, 1]."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ REFERENCES = {
     "youtube_objects": {0: 0.629, 1: 0.677, 2: 0.705, 5: 0.705, 7: 0.705},
 }
 
-# DAVIS-2016 val, mean J and F as their authors report them. Most of the later ones need optical flow.
+# DAVIS-2016 val, (mean J, mean F) as the authors report them. Most of the later methods need optical flow.
 OTHER_METHODS = {
     "PDB": (0.772, 0.745),
     "AGS": (0.797, 0.774),

@@ -1,4 +1,4 @@
-"""A contact sheet: frames of a video from beginning to end in one picture, the references marked."""
+"""A contact sheet: small pictures of frames from the whole video in one image, with the references marked."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ REFERENCE_COLOUR = (32, 112, 224)
 TEXT_COLOUR = (60, 60, 60)
 BACKGROUND = 255
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
-BORDER, GAP, LINE = 5, 10, 22  # pixels: frame around a reference, space between tiles, height of a line of text
-NARROWEST = 160  # pixels: smaller tiles are enlarged to this width, so that their names fit below
-ASPECT = 1.6  # width / height of the sheet, as near as the tiles allow
+BORDER, GAP, LINE = 5, 10, 22  # pixels: border of a reference, space between tiles, height of a line of text
+NARROWEST = 160  # pixels: narrower tiles are enlarged to this width (at most 4 times), so that their names fit below
+ASPECT = 1.6  # preferred width / height of the sheet
 
 
 def sheet_frames(num_frames: int, references: Collection[int] = (), count: int = 12) -> list[int]:
-    """Chooses the frames of a contact sheet: evenly spaced, each reference in place of the frame nearest to it.
+    """Chooses the frames of a contact sheet: evenly spaced, but each reference replaces the frame nearest to it.
 
     Args:
       num_frames: length of the video, at least 1.
-      references: frame numbers in [0, num_frames); all of them are shown.
-      count: how many frames, or fewer if the video is shorter, or more if there are more references.
+      references: frame indices in [0, num_frames); all of them are shown.
+      count: number of frames; there are fewer in a shorter video, and more where there are more references.
 
     Returns:
-      Increasing frame numbers.
+      Frame indices, ascending.
     """
     references = set(references)
     chosen = set(np.linspace(0, num_frames - 1, max(min(count, num_frames), 1)).round().astype(int).tolist())
@@ -42,12 +42,12 @@ def sheet_frames(num_frames: int, references: Collection[int] = (), count: int =
 
 
 def tile(image: np.ndarray, mask: np.ndarray, longest: int = 640) -> np.ndarray:
-    """Makes a small picture of a frame with its mask, so that a sheet costs little memory while a video passes.
+    """Makes a small picture of a frame with its mask, so that a contact sheet needs little memory for its tiles.
 
     Args:
       image: uint8 RGB (H, W, 3).
       mask: bool or {0, 1}, (H, W).
-      longest: the longer side is shrunk to this many pixels; smaller frames keep their size.
+      longest: greatest length of the longer side in pixels; smaller frames keep their size.
 
     Returns:
       uint8 RGB (h, w, 3), tinted where the mask is.
@@ -64,14 +64,14 @@ def tile(image: np.ndarray, mask: np.ndarray, longest: int = 640) -> np.ndarray:
 def contact_sheet(
     tiles: Sequence[np.ndarray], names: Sequence[str], is_reference: Sequence[bool], title: str = "", width: int = 1600
 ) -> np.ndarray:
-    """Arranges tiles in rows, their names below them; references have a coloured border and are called so.
+    """Arranges tiles in rows with their names below; references get a coloured border and the word "reference".
 
     Args:
       tiles: uint8 RGB (h, w, 3), all of one size.
-      names: one a tile.
-      is_reference: one a tile.
-      title: a line above all.
-      width: of the sheet in pixels; less where the tiles are too small to fill it.
+      names: one per tile.
+      is_reference: one per tile.
+      title: a line above the tiles.
+      width: width of the sheet in pixels; it is less where the tiles are too small to fill it.
 
     Returns:
       The sheet, uint8 RGB (H, W, 3).
@@ -100,23 +100,24 @@ def contact_sheet(
         interpolation = cv2.INTER_AREA if tile_width < original else cv2.INTER_CUBIC
         small = cv2.resize(image, (tile_width, tile_height), interpolation=interpolation)
         sheet[y : y + tile_height, x : x + tile_width] = small
-        label = f"{name}  reference" if marked and _fits(f"{name}  reference", tile_width) else name
+        label = f"{name}  reference" if marked and _text_fits(f"{name}  reference", tile_width) else name
         _write(sheet, label, x, y + tile_height + LINE - 6, tile_width, (255, 255, 255) if marked else TEXT_COLOUR)
     return sheet
 
 
 def _columns(count: int, tile_aspect: float) -> int:
-    """The number of columns that brings the sheet's sides nearest to `ASPECT` (in proportion)."""
+    """Chooses the number of columns for which the ratio of the sheet's sides is closest to `ASPECT`."""
     aspects = {columns: columns / (math.ceil(count / columns) * tile_aspect) for columns in range(1, count + 1)}
     return min(aspects, key=lambda columns: abs(math.log(aspects[columns] / ASPECT)))
 
 
-def _fits(text: str, width: int) -> bool:
+def _text_fits(text: str, width: int) -> bool:
     return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0] <= width
 
 
 def _write(sheet: np.ndarray, text: str, x: int, baseline: int, width: int, colour: tuple[int, int, int]) -> None:
-    """Writes a line of text, shortened at its front to fit: the ends of frame names tell them apart."""
-    text = text.encode("ascii", "replace").decode()  # not every version of OpenCV has a font for more
-    start = next((start for start in range(len(text)) if _fits(".." * (start > 0) + text[start:], width)), len(text))
+    """Writes a line of text. A text that is too long loses its start, because frame names differ at their end."""
+    text = text.encode("ascii", "replace").decode()  # some versions of OpenCV draw only ASCII
+    starts = (start for start in range(len(text)) if _text_fits(".." * (start > 0) + text[start:], width))
+    start = next(starts, len(text))
     cv2.putText(sheet, ".." * (start > 0) + text[start:], (x, baseline), FONT, FONT_SCALE, colour, 1, cv2.LINE_AA)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -11,81 +9,53 @@ from cosnet_jax.errors import InputError
 
 PREDICTION_COLOUR = (255, 96, 64)
 TRUTH_COLOUR = (64, 190, 120)
+OPACITY = 0.45  # of the tint; the contour is opaque
+GAP = 6  # pixels between two images beside each other
 
 
-def overlay(
-    frame: np.ndarray,
-    mask: np.ndarray,
-    colour: tuple[int, int, int] = PREDICTION_COLOUR,
-    opacity: float = 0.45,
-    thickness: int | None = None,
-) -> np.ndarray:
-    """Tints the foreground of a frame and draws its contour.
+def overlay(frame: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = PREDICTION_COLOUR) -> np.ndarray:
+    """Tints the foreground of a frame and draws its contour, about a 250th of the longer side thick.
 
     Args:
       frame: (h, w, 3) uint8 RGB; not changed.
       mask: (h, w) bool or {0, 1}.
       colour: RGB, 0-255.
-      opacity: of the tint, in [0, 1]; the contour is opaque.
-      thickness: of the contour in pixels, 0 for none; None for about a 250th of the longer side.
 
     Returns:
       (h, w, 3) uint8 RGB.
 
     Raises:
-      InputError: the frame is no uint8 RGB image, or the mask has another size.
+      InputError: the frame is not a uint8 RGB image, or the mask has another size.
     """
     frame, mask = np.asarray(frame), np.ascontiguousarray(mask, dtype=bool)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise InputError(f"frame must be (h, w, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
     if mask.shape != frame.shape[:2]:
         raise InputError(f"mask must be as large as the frame, {frame.shape[:2]}, not {mask.shape}")
-    drawn = frame.copy()
-    tint = frame[mask] * (1 - opacity) + np.asarray(colour) * opacity
-    drawn[mask] = np.rint(tint).astype(np.uint8)
-    if thickness is None:
-        thickness = max(1, round(max(mask.shape) / 250))
-    if thickness:
-        contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, contours, -1, colour, thickness)
-    return drawn
+    picture = frame.copy()
+    tint = frame[mask] * (1 - OPACITY) + np.asarray(colour) * OPACITY
+    picture[mask] = np.rint(tint).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, colour, max(1, round(max(mask.shape) / 250)))
+    return picture
 
 
-def side_by_side(images: Sequence[np.ndarray], gap: int = 6, background: int = 255) -> np.ndarray:
-    """Puts images of one height beside each other.
-
-    Args:
-      images: (h, w, 3) uint8 RGB; the widths may differ.
-      gap: pixels between two images.
-      background: grey level of the gaps, 0-255.
-
-    Returns:
-      (h, sum of the widths and gaps, 3) uint8 RGB.
-
-    Raises:
-      InputError: there is no image, or the heights differ.
-    """
-    heights = {image.shape[0] for image in images}
-    if len(heights) != 1:
-        raise InputError(f"images beside each other need one height, not {sorted(heights) or 'none'}")
-    between = np.full((heights.pop(), gap, 3), background, np.uint8)
-    parts = [part for image in images for part in (between, image)]
-    return np.concatenate(parts[1:], axis=1)
-
-
-def comparison(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, gap: int = 6) -> np.ndarray:
-    """Shows a frame with the predicted mask and, if there is one, with the ground truth beside it.
+def prediction_beside_truth(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
+    """Shows a frame with the predicted mask and, where there is one, with the ground truth beside it.
 
     Args:
       frame: (h, w, 3) uint8 RGB.
       prediction: (h, w) bool or {0, 1}.
       truth: (h, w) bool or {0, 1}, or None.
-      gap: pixels between the two images.
 
     Returns:
-      (h, w or 2 w + gap, 3) uint8 RGB: prediction on the left, ground truth on the right.
+      (h, w, 3) uint8 RGB without ground truth; (h, 2 w + `GAP`, 3) with it: prediction left, ground truth right.
+
+    Raises:
+      InputError: as `overlay`.
     """
-    images = [overlay(frame, prediction)]
-    if truth is not None:
-        images.append(overlay(frame, truth, TRUTH_COLOUR))
-    return side_by_side(images, gap)
+    left = overlay(frame, prediction)
+    if truth is None:
+        return left
+    white = np.full((left.shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([left, white, overlay(frame, truth, TRUTH_COLOUR)], axis=1)

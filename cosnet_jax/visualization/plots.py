@@ -1,4 +1,4 @@
-"""Figures of the report, drawn without a display."""
+"""Draws the figures of the report; no display is needed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Mid-tones that read on white and on near-black alike.
+# Mid-tones that are legible on white and on near-black.
 COLOURS = ("#3b82c4", "#e0823d", "#4ba36b", "#b8628f", "#8a7fd1", "#9a8c4e")
-INK, FAINT = "#010203", "#040506"  # stand for the page's own text and rule colours; `svg` puts those in
+INK, FAINT = "#010203", "#040506"  # placeholders; `svg` replaces them by the page's colours of text and lines
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -48,10 +48,10 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequ
 
     Args:
       per_sequence: sequence name -> metric -> score in [0, 1] (as in `results.json`).
-      metrics: what to draw, of those that are there; the first one orders the sequences.
+      metrics: the metrics to draw; those that are missing are left out. The first one orders the sequences.
 
     Returns:
-      A figure whose height grows with the number of sequences.
+      A figure. Its height grows with the number of sequences.
     """
     metrics = [metric for metric in metrics if all(metric in scores for scores in per_sequence.values())]
     names = sorted(per_sequence, key=lambda name: -per_sequence[name][metrics[0]])
@@ -73,17 +73,20 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequ
 
 
 def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Figure:
-    """Draws a measure over the frames of a sequence.
+    """Draws a measure over the evaluated frames of some sequences.
 
     Args:
-      curves: label -> one value in [0, 1] a frame.
+      curves: label -> one value in [0, 1] per evaluated frame.
       metric: name of the measure.
+
+    Returns:
+      A figure.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         for label, values in curves.items():
             axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=label)
-        axes.set_xlabel("frame that counts")
+        axes.set_xlabel("evaluated frame")
         axes.set_ylabel(f"{metric}, percent")
         axes.set_ylim(0, 102)
         axes.margins(x=0.01)
@@ -92,11 +95,13 @@ def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Fi
 
 
 def training_curves(records: Sequence[Mapping], name: str = "loss") -> Figure | None:
-    """Draws the loss of each kind of step over a training: faintly as logged, and a running mean over a 40th of it.
+    """Draws the loss over a training for each kind of step: the logged values (faint) and their running mean.
+
+    The running mean is over a 40th of the values.
 
     Args:
-      records: the training log's lines: "step", "kind" (e.g. "still", "video") and numbers by name.
-      name: the number to draw.
+      records: the lines of the training log: "step", "kind" (e.g. "still", "video") and numbers by name.
+      name: name of the number to draw.
 
     Returns:
       A figure, or None where no record has that number.
@@ -126,8 +131,8 @@ def validation_curves(records: Sequence[Mapping], names: Mapping[str, str]) -> F
     """Draws validation scores over a training.
 
     Args:
-      records: the training log's lines; those of kind "validation" are drawn.
-      names: name in the record -> label; scores are in [0, 1].
+      records: the lines of the training log; those of kind "validation" are drawn.
+      names: name of a score in [0, 1] in the records -> label.
 
     Returns:
       A figure, or None where there was no validation.
@@ -152,8 +157,11 @@ def references_curve(curves: Mapping[str, Mapping[int, float]], metric: str = "m
     """Draws a score against N, the number of reference frames.
 
     Args:
-      curves: label -> N -> score in [0, 1]; the first one is drawn solid, the others dashed.
+      curves: label -> N -> score in [0, 1]. The first curve is solid, the others are dashed.
       metric: name of the score.
+
+    Returns:
+      A figure.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _figure(width=5.2)
@@ -168,25 +176,33 @@ def references_curve(curves: Mapping[str, Mapping[int, float]], metric: str = "m
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Averages each value with its neighbours, over `window` <= len(values) values (fewer at the ends)."""
+    """Averages each value with its neighbours.
+
+    Args:
+      values: (n,).
+      window: number of values in each average, at most n; at the two ends there are fewer.
+
+    Returns:
+      (n,).
+    """
     kernel = np.ones(window)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
 def svg(figure: Figure) -> str:
-    """Returns a figure as an inline SVG element that takes its text and rule colours from the page around it.
+    """Converts a figure to an inline SVG element that uses the colours of the page around it.
 
-    The page's `color` is the ink, its CSS variable `--rule` the colour of axes and grids.
+    Text has the page's `color`; axes and grids have the colour of the CSS variable `--rule`.
     """
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
-    # Ids must differ between the figures of one page.
+    # The ids of all figures on one page must differ.
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", text)
-    # One size of letters in every figure: as wide as drawn, narrower on narrow screens.
+    # All figures have the same size of letters: a figure is as wide as drawn, and narrower only on narrow screens.
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg\b[^>]*?) width="([^"]*)"', r'\1 style="max-width:\2"', text, count=1)
     return text.replace(INK, "currentColor").replace(FAINT, "var(--rule, #999)")

@@ -1,7 +1,8 @@
-"""Folders of predicted masks: what is accepted, how it is binarised, and what is said about the rest."""
+"""Folders of predicted masks: which are accepted, how they are binarised, and the errors for the others."""
 
 import numpy as np
 import pytest
+from memory_sequence import MemorySequence
 from PIL import Image
 
 from cosnet_jax.errors import InputError
@@ -71,8 +72,8 @@ def test_empty_sequence_of_masks(tmp_path):
 
 
 @pytest.fixture
-def sequences(make_sequence):
-    return [make_sequence("a", [MASK] * 4), make_sequence("b", [MASK] * 3)]
+def sequences():
+    return [MemorySequence("a", [MASK] * 4), MemorySequence("b", [MASK] * 3)]
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_complete_predictions_pass(folder, sequences):
     check_predictions(folder, sequences, DAVIS)
 
 
-def test_both_ends_may_be_missing_where_they_do_not_count(folder, sequences):
+def test_both_ends_may_be_missing_where_they_are_not_evaluated(folder, sequences):
     (folder / "a/00000.png").unlink()
     (folder / "a/00003.png").unlink()
     check_predictions(folder, sequences, DAVIS)
@@ -99,14 +100,14 @@ def test_missing_frame(folder, sequences, frame):
         check_predictions(folder, sequences, DAVIS)
 
 
-def test_only_annotated_frames_need_a_mask(write_masks, make_sequence):
+def test_only_annotated_frames_need_a_mask(write_masks):
     folder = write_masks({"a": {"00001": MASK}})
-    check_predictions(folder, [make_sequence("a", [None, MASK, None])], FBMS)
+    check_predictions(folder, [MemorySequence("a", [None, MASK, None])], FBMS)
 
 
-def test_missing_sequence(folder, sequences, make_sequence):
+def test_missing_sequence(folder, sequences):
     with pytest.raises(InputError, match=r"masks/c: predicted masks of sequence 'c' are missing"):
-        check_predictions(folder, [*sequences, make_sequence("c", [MASK] * 3)], DAVIS)
+        check_predictions(folder, [*sequences, MemorySequence("c", [MASK] * 3)], DAVIS)
 
 
 def test_missing_folder(tmp_path, sequences):

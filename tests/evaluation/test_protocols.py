@@ -1,4 +1,4 @@
-"""The benchmarks' rules on small hand-made cases."""
+"""The rules of the benchmarks on small hand-made cases."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,15 @@ from cosnet_jax.evaluation.protocols import (
     average_categories,
     average_stability,
     category_of,
-    counted_frames,
+    evaluated_frames,
     get_protocol,
 )
 
 SOME, NONE, EMPTY = np.ones((2, 3), bool), None, np.zeros((2, 3), bool)
+
+
+def annotated(truths):
+    return {i: truth for i, truth in enumerate(truths) if truth is not None}
 
 
 @pytest.mark.parametrize(
@@ -24,8 +28,8 @@ SOME, NONE, EMPTY = np.ones((2, 3), bool), None, np.zeros((2, 3), bool)
         ("youtube_objects", [NONE, SOME, EMPTY, NONE], [1, 2]),
     ],
 )
-def test_counted_frames(protocol, truths, expected):
-    assert counted_frames(get_protocol(protocol), truths) == expected
+def test_evaluated_frames(protocol, truths, expected):
+    assert evaluated_frames(get_protocol(protocol), annotated(truths), len(truths)) == expected
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_counted_frames(protocol, truths, expected):
 )
 def test_sequences_that_cannot_be_scored(protocol, truths, message):
     with pytest.raises(InputError, match=message):
-        counted_frames(get_protocol(protocol), truths)
+        evaluated_frames(get_protocol(protocol), annotated(truths), len(truths))
 
 
 def test_unknown_protocol():

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from memory_sequence import MemorySequence, moving_ellipses
 
-from cosnet_jax.data.synthetic import SyntheticVideo
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import score_masks
@@ -23,9 +23,9 @@ def named(masks):
     return {f"{i:05}": mask for i, mask in enumerate(masks)}
 
 
-def test_davis_hand_worked(make_sequence, write_masks):
-    # J is 1, 0.8, 0.4, 0.2 on the four frames that count; the first and the last frame would be 0.
-    sequence = make_sequence("a", [strip(10)] * 6)
+def test_davis_hand_worked(write_masks):
+    # J is 1, 0.8, 0.4, 0.2 on the four evaluated frames; the first and the last frame would be 0.
+    sequence = MemorySequence("a", [strip(10)] * 6)
     folder = write_masks({"a": named([strip(0), strip(10), strip(8), strip(4), strip(2), strip(0)])})
     results = score_masks([sequence], folder, metrics=("J",), processes=1, split="val", config={"seed": 1})
     assert results["J"] == pytest.approx({"mean": 0.6, "recall": 0.5, "decay": 0.9 - 0.3})
@@ -38,33 +38,33 @@ def test_davis_hand_worked(make_sequence, write_masks):
     assert "T" not in results
 
 
-def test_sequences_weigh_the_same_whatever_their_length(make_sequence, write_masks):
-    sequences = [make_sequence("long", [strip(10)] * 9), make_sequence("short", [strip(10)] * 3)]
+def test_sequences_weigh_the_same_whatever_their_length(write_masks):
+    sequences = [MemorySequence("long", [strip(10)] * 9), MemorySequence("short", [strip(10)] * 3)]
     folder = write_masks({"long": named([strip(10)] * 9), "short": named([strip(5)] * 3)})
     results = score_masks(sequences, folder, metrics=("J",), processes=1)
     assert results["J"]["mean"] == pytest.approx((1 + 0.5) / 2)
     assert list(results["per_sequence"]) == ["long", "short"]
 
 
-def test_ground_truth_against_itself(make_sequence, write_masks):
+def test_ground_truth_against_itself(write_masks):
     rng = np.random.default_rng(0)
-    sequences = [make_sequence(name, list(rng.random((5, 12, 18)) < 0.4)) for name in ("a", "b")]
+    sequences = [MemorySequence(name, list(rng.random((5, 12, 18)) < 0.4)) for name in ("a", "b")]
     folder = write_masks({sequence.name: named(sequence.masks) for sequence in sequences})
     results = score_masks(sequences, folder, processes=1)
     assert results["J"] == results["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
 
 
-def test_fbms_counts_annotated_frames_with_foreground(make_sequence, write_masks):
-    sequence = make_sequence("cats01", [strip(10), None, strip(0), strip(10), None])
+def test_fbms_evaluates_annotated_frames_with_foreground(write_masks):
+    sequence = MemorySequence("cats01", [strip(10), None, strip(0), strip(10), None])
     folder = write_masks({"cats01": {"00000": strip(5), "00002": strip(20), "00003": strip(10)}})
     results = score_masks([sequence], folder, "fbms", ("J",), processes=1)
     assert results["per_frame"]["cats01"] == {"frames": ["00000", "00003"], "J": [0.5, 1.0]}
     assert results["J"]["mean"] == 0.75
 
 
-def test_youtube_objects_has_both_averages(make_sequence, write_masks):
+def test_youtube_objects_has_both_averages(write_masks):
     widths = {"cat_0001_001": 10, "cat_0002_001": 5, "dog_0001_002": 1}
-    sequences = [make_sequence(name, [None, strip(10), None]) for name in widths]
+    sequences = [MemorySequence(name, [None, strip(10), None]) for name in widths]
     folder = write_masks({name: {"00001": strip(width)} for name, width in widths.items()})
     results = score_masks(sequences, folder, "youtube_objects", ("J", "F"), processes=1)
     assert results["J"]["mean"] == pytest.approx((1 + 0.5 + 0.1) / 3)
@@ -75,7 +75,7 @@ def test_youtube_objects_has_both_averages(make_sequence, write_masks):
     assert set(results["per_category"]["cat"]) == set(results["over_categories"]) == {"J", "F"}
 
 
-def test_stability_starts_from_the_first_ground_truth(make_sequence, write_masks):
+def test_stability_starts_from_the_first_ground_truth(write_masks):
     def block(height, width):
         mask = np.zeros((40, 60), bool)
         mask[5 : 5 + height, 5 : 5 + width] = True
@@ -84,7 +84,7 @@ def test_stability_starts_from_the_first_ground_truth(make_sequence, write_masks
     truths = [block(20, 30)] * 5
     predictions = [block(1, 1), block(20, 40), block(30, 30), block(20, 30), block(1, 1)]
     folder = write_masks({"camel": named(predictions), "other": named([block(0, 0)] * 5)})
-    sequences = [make_sequence("camel", truths), make_sequence("other", truths)]
+    sequences = [MemorySequence("camel", truths), MemorySequence("other", truths)]
     results = score_masks(sequences, folder, metrics=("T",), processes=1)
     expected = temporal_instability(truths[0], predictions[1:4])
     assert expected > 0.1
@@ -92,16 +92,14 @@ def test_stability_starts_from_the_first_ground_truth(make_sequence, write_masks
     assert results["per_sequence"]["other"] == {"T": None}
 
 
+def shifted(sequence):
+    """Its masks, three pixels to the right, by frame name."""
+    return {name: np.roll(mask, 3, axis=1) for name, mask in zip(sequence.frame_names, sequence.masks, strict=True)}
+
+
 def test_processes_give_what_one_gives(write_masks):
-    # Sequences must come from an importable module to be sent to other processes.
-    frames = tuple(f"{i:05}" for i in range(4))
-    sequences = [SyntheticVideo(f"video{k}", frames, stream=1, number=k, size=(48, 64)) for k in range(3)]
-    folder = write_masks(
-        {
-            video.name: {frame: np.roll(video.mask(i), 3, axis=1) for i, frame in enumerate(frames)}
-            for video in sequences
-        }
-    )
+    sequences = [moving_ellipses(f"video{number}", 4 + number % 2, number) for number in range(3)]
+    folder = write_masks({sequence.name: shifted(sequence) for sequence in sequences})
     alone = score_masks(sequences, folder, metrics=("J", "F", "T"), processes=1)
     together = score_masks(sequences, folder, metrics=("J", "F", "T"), processes=2)
     assert together == alone
@@ -110,9 +108,8 @@ def test_processes_give_what_one_gives(write_masks):
 
 
 def test_errors_of_worker_processes_arrive(write_masks):
-    frames = tuple(f"{i:05}" for i in range(4))
-    sequences = [SyntheticVideo(f"video{k}", frames, stream=1, number=k, size=(48, 64)) for k in range(2)]
-    folder = write_masks({video.name: dict.fromkeys(frames, np.eye(48, 64)) for video in sequences})
+    sequences = [moving_ellipses(f"video{number}") for number in range(2)]
+    folder = write_masks({sequence.name: shifted(sequence) for sequence in sequences})
     path = folder / "video1/00002.png"
     content = bytearray(path.read_bytes())
     content[content.index(b"IDAT") + 8] ^= 255
@@ -121,9 +118,9 @@ def test_errors_of_worker_processes_arrive(write_masks):
         score_masks(sequences, folder, processes=2)
 
 
-def test_results_can_be_written(make_sequence, write_masks, tmp_path):
+def test_results_can_be_written(write_masks, tmp_path):
     folder = write_masks({"a": named([strip(0)] * 4)})
-    results = score_masks([make_sequence("a", [strip(10)] * 4)], folder, metrics=("J", "F", "T"), processes=1)
+    results = score_masks([MemorySequence("a", [strip(10)] * 4)], folder, metrics=("J", "F", "T"), processes=1)
     write_results(tmp_path / "results.json", results)
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert results["T"]["mean"] is None
@@ -139,17 +136,17 @@ def test_results_can_be_written(make_sequence, write_masks, tmp_path):
         ("youtube_objects", ("J",), "'a' starts with no category"),
     ],
 )
-def test_what_cannot_be_scored(make_sequence, write_masks, protocol, metrics, message):
+def test_what_cannot_be_scored(write_masks, protocol, metrics, message):
     folder = write_masks({"a": named([strip(3)] * 4)})
     with pytest.raises(InputError, match=message):
-        score_masks([make_sequence("a", [strip(3)] * 4)], folder, protocol, metrics, processes=1)
+        score_masks([MemorySequence("a", [strip(3)] * 4)], folder, protocol, metrics, processes=1)
 
 
-def test_sequences_that_cannot_be_scored(make_sequence, write_masks):
+def test_sequences_that_cannot_be_scored(write_masks):
     folder = write_masks({"a": named([strip(3)] * 4)})
     with pytest.raises(InputError, match="no sequences"):
         score_masks([], folder)
     with pytest.raises(InputError, match="'a' has no annotated frame"):
-        score_masks([make_sequence("a", [None] * 4)], folder)
+        score_masks([MemorySequence("a", [None] * 4)], folder)
     with pytest.raises(InputError, match="sequence 'a': frame number 2 has no annotation"):
-        score_masks([make_sequence("a", [strip(3), strip(3), None, strip(3)])], folder, processes=1)
+        score_masks([MemorySequence("a", [strip(3), strip(3), None, strip(3)])], folder, processes=1)

@@ -1,4 +1,4 @@
-"""Weights and inputs that the interop tests share."""
+"""Weights and inputs that the interop tests share. Without torch, tests that need it are skipped."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from cosnet_jax.interop.convert import convert_state_dict
-from cosnet_jax.interop.twin import PairModel, load_twin, to_numpy
 from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model
 
-torch.set_num_threads(1)  # test processes run side by side
+
+@pytest.fixture(scope="session")
+def twin_module():
+    """The module of the PyTorch twin."""
+    torch = pytest.importorskip("torch", reason="the PyTorch twin needs torch")
+    torch.set_num_threads(1)  # test processes run side by side
+    from cosnet_jax.interop import twin
+
+    return twin
 
 
 @pytest.fixture(scope="session")
-def released_weights() -> dict[str, np.ndarray]:
+def released_weights(twin_module) -> dict[str, np.ndarray]:
     """A random state dict of the released model, scaled so that no stage vanishes or saturates."""
     rng = np.random.default_rng(0)
     weights = {}
-    for name, tensor in PairModel().state_dict().items():
+    with twin_module.torch.device("meta"):  # names and shapes, no memory
+        state_dict = twin_module.PairModel().state_dict()
+    for name, tensor in state_dict.items():
         shape = tuple(tensor.shape)
         if name.endswith("num_batches_tracked"):
             weights[name] = np.array(5, np.int64)
@@ -49,26 +57,51 @@ def released_weights() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def twin(released_weights) -> PairModel:
+def twin(twin_module, released_weights):
     """The twin with these weights, in eval mode. Tests must leave it unchanged."""
-    return load_twin(released_weights)
+    return twin_module.load_twin(released_weights)
+
+
+@pytest.fixture(scope="session")
+def make_shallow_twin(twin_module, released_weights):
+    """A function that builds a twin, in eval mode, of the first `depth` blocks of each layer."""
+
+    def make(depth: int = 1):
+        with twin_module.torch.device("meta"):
+            model = twin_module.PairModel().eval()
+        for layer in ("layer1", "layer2", "layer3", "layer4"):
+            setattr(model.encoder, layer, getattr(model.encoder, layer)[:depth])
+        tensors = {name: twin_module.torch.from_numpy(released_weights[name].copy()) for name in model.state_dict()}
+        model.load_state_dict(tensors, assign=True)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def shallow_resnet():
+    """Makes our ResNet-101 have one block a layer until the module ends: every kind of layer, compiled fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 1, 1))
+        yield
 
 
 @pytest.fixture
-def shallow_twin(monkeypatch, released_weights) -> PairModel:
-    """A twin with one block a layer; for the test, our ResNet-101 has as many. Every kind of layer, compiled fast."""
-    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 1, 1))
-    model = PairModel().eval()
-    for layer in ("layer1", "layer2", "layer3", "layer4"):
-        setattr(model.encoder, layer, getattr(model.encoder, layer)[:1])
-    model.load_state_dict({name: torch.from_numpy(released_weights[name].copy()) for name in model.state_dict()})
-    return model
+def full_resnet(monkeypatch):
+    """Gives our ResNet-101 all its blocks for a test, also in a module that uses `shallow_resnet`."""
+    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (3, 4, 23, 3))
 
 
-@pytest.fixture
-def shallow_weights(shallow_twin) -> dict[str, np.ndarray]:
-    """The shallow twin's state dict."""
-    return to_numpy(shallow_twin.state_dict())
+@pytest.fixture(scope="module")
+def shallow_twin(make_shallow_twin, shallow_resnet):
+    """A twin with one block a layer, as our ResNet-101 has then. Tests must leave it unchanged."""
+    return make_shallow_twin()
+
+
+@pytest.fixture(scope="module")
+def shallow_weights(twin_module, shallow_twin) -> dict[str, np.ndarray]:
+    """The shallow twin's state dict. Tests must leave it unchanged."""
+    return twin_module.to_numpy(shallow_twin.state_dict())
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Converting files to checkpoints and back, with one block a layer."""
+"""Conversion of files to checkpoints and back, with one block a layer."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from collections import OrderedDict
 import jax
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
-from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.checkpoints import weights_file
+from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
+from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop import convert
+from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import write_pth
-from cosnet_jax.interop.twin import PairModel, to_numpy
 from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.parameters import named_leaves
 from cosnet_jax.models.scaling import IMAGENET_MEAN, IMAGENET_STD
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch")
+F = torch.nn.functional
 
 
 def assert_same(ours, theirs):
@@ -28,19 +31,17 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(array, theirs[name], strict=True, err_msg=name)
 
 
-def test_both_formats_with_and_without_module_give_one_checkpoint(shallow_weights, tmp_path):
+def test_a_file_as_the_authors_saved_it_gives_a_checkpoint(shallow_weights, tmp_path):
+    """The other formats and prefixes of state dicts are in test_pth.py."""
+    tensors = OrderedDict((f"module.{name}", torch.from_numpy(value)) for name, value in shallow_weights.items())
+    path, output = tmp_path / "weights.pth", tmp_path / "checkpoint"
+    torch.save({"epoch": 60, "model": tensors}, path, _use_new_zipfile_serialization=False)
+    converted = convert.convert(path, output, "released")
+    assert converted.output == output and converted.initial_parts == {}
+    variables, config = load_checkpoint(output)
+    assert as_stored(config) == as_stored(converted.config) == as_stored(PRESETS["released"].to_config())
     expected, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
-    for zipped in (False, True):
-        for prefix in ("", "module."):
-            tensors = OrderedDict((prefix + name, torch.from_numpy(value)) for name, value in shallow_weights.items())
-            path = tmp_path / "weights.pth"
-            torch.save({"epoch": 60, "model": tensors}, path, _use_new_zipfile_serialization=zipped)
-            output = tmp_path / f"{prefix}{zipped}"
-            (line,) = convert.convert(path, output, "released")
-            assert line == f"{output}: resnet101, configuration davis16_released, fusion prediction"
-            variables, config = checkpoints.load(output)
-            assert_same(jax.device_get(variables), expected)
-            assert config.model.head == "released"
+    assert_same(jax.device_get(variables), expected)
 
 
 def test_ours_to_torch_to_ours_is_the_identity(shallow_twin, shallow_weights, tmp_path):
@@ -51,33 +52,28 @@ def test_ours_to_torch_to_ours_is_the_identity(shallow_twin, shallow_weights, tm
     shallow_twin.load_state_dict(loaded["model"])  # strict: all names and shapes
     torch.save(loaded, tmp_path / "again.pth")
     convert.convert(tmp_path / "again.pth", tmp_path / "second", "released")
-    first, _ = checkpoints.load(tmp_path / "first")
-    second, _ = checkpoints.load(tmp_path / "second")
+    first, _ = load_checkpoint(tmp_path / "first")
+    second, _ = load_checkpoint(tmp_path / "second")
     assert_same(jax.device_get(first), jax.device_get(second))
 
 
 def test_only_the_released_architecture_is_exported(shallow_weights, tmp_path):
     variables, config, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
     config.model.stride_in_first = False
-    folder = checkpoints.Checkpoints(tmp_path / "other", keep=1)
+    folder = CheckpointFolder(tmp_path / "other", keep=1)
     folder.save(0, variables, config, {})
     folder.close()
-    with pytest.raises(InputError, match=r"only the released.*stride_in_first was True and is False"):
+    with pytest.raises(InputError, match=r"only the released.*\(model\.stride_in_first is False, expected True\)"):
         convert.export(tmp_path / "other", tmp_path / "x.pth")
     assert not (tmp_path / "x.pth").exists()
-
-
-def test_group_weights_are_fused_as_a_group(shallow_weights):
-    _, config, _ = convert.convert_state_dict(shallow_weights, "group", "weights")
-    assert config.inference.fusion == "group"
 
 
 def test_an_encoder_leaves_the_rest_at_its_initial_value(shallow_weights, tmp_path):
     encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
     write_pth(tmp_path / "deeplab.pth", {"model": encoder})
-    lines = convert.convert(tmp_path / "deeplab.pth", tmp_path / "encoder", "deeplab")
-    assert lines[1] == "left at the initial value: affinity, gate, head_a, head_b (16 arrays)"
-    variables, _ = checkpoints.load(tmp_path / "encoder")
+    converted = convert.convert(tmp_path / "deeplab.pth", tmp_path / "encoder", "deeplab")
+    assert converted.initial_parts == {"affinity": 1, "gate": 1, "head_a": 7, "head_b": 7}
+    variables, _ = load_checkpoint(tmp_path / "encoder")
     whole, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
     assert_same(jax.device_get(variables["params"]["encoder"]), whole["params"]["encoder"])
     assert np.asarray(variables["params"]["head_a"]["conv1"]["kernel"]).std() > 0
@@ -87,16 +83,16 @@ def test_prefixes():
     """Encoders have any first component, or none; torchvision's DeepLabv3 keeps its ResNet under `backbone.`."""
     for prefix in ("", "Scale.", "encoder."):
         given = {prefix + "conv1.weight": 1, prefix + "layer1.0.conv1.weight": 2}
-        assert convert.arrange(given, "deeplab") == {"conv1.weight": 1, "layer1.0.conv1.weight": 2}
+        assert convert.rename_modules(given, "deeplab") == {"conv1.weight": 1, "layer1.0.conv1.weight": 2}
     given = {"backbone.conv1.weight": 1, "classifier.4.bias": 2}
-    assert convert.arrange(given, "torchvision") == {"conv1.weight": 1, "classifier.4.bias": 2}
+    assert convert.rename_modules(given, "torchvision") == {"conv1.weight": 1, "classifier.4.bias": 2}
 
 
 def torchvision_body(encoder, images):
-    """Layer 4 of torchvision's ResNet at output stride 8.
+    """Computes layer 4 of torchvision's ResNet at output stride 8.
 
     Pooling rounds down, the stride is in the 3x3 convolution, and the first block of a dilated layer has the dilation
-    of the layer before.
+    of the previous layer.
     """
     x = F.max_pool2d(F.relu(encoder.bn1(encoder.conv1(images))), 3, stride=2, padding=1)
     layers = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
@@ -111,15 +107,12 @@ def torchvision_body(encoder, images):
     return x
 
 
-def test_torchvisions_backbone(released_weights, monkeypatch):
+def test_torchvisions_backbone(make_shallow_twin, twin_module, monkeypatch):
     monkeypatch.setitem(resnet.DEPTHS, "resnet50", (2, 2, 2, 2))
-    twin = PairModel().eval()
-    for layer in ("layer1", "layer2", "layer3", "layer4"):
-        setattr(twin.encoder, layer, getattr(twin.encoder, layer)[:2])
-    twin.load_state_dict({name: torch.from_numpy(released_weights[name]) for name in twin.state_dict()})
+    twin = make_shallow_twin(depth=2)
     weights = {
         f"backbone.{name}": value
-        for name, value in to_numpy(twin.encoder.state_dict()).items()
+        for name, value in twin_module.to_numpy(twin.encoder.state_dict()).items()
         if not name.startswith(("layer5", "main_classifier"))
     }
     weights["classifier.4.bias"] = np.zeros(21, np.float32)
@@ -140,9 +133,10 @@ def test_torchvisions_backbone(released_weights, monkeypatch):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_what_does_not_fit_is_said_before_anything_is_written(shallow_weights, tmp_path):
+def test_what_does_not_fit_is_said_before_anything_is_written(shallow_weights, monkeypatch, tmp_path):
     path, output = tmp_path / "weights.pth", tmp_path / "checkpoint"
-    write_pth(path, {name: value for name, value in shallow_weights.items() if name != "gate.weight"})
+    others = {name: value for name, value in shallow_weights.items() if name != "gate.weight"}
+    monkeypatch.setattr(convert, "read_state_dict", lambda path: others)
     with pytest.raises(
         InputError, match=r"weights.pth \(--preset released\) does not fit in 1 places: missing gate.wei"
     ):
@@ -154,14 +148,14 @@ def test_what_does_not_fit_is_said_before_anything_is_written(shallow_weights, t
         convert.convert(path, output, "released")
 
 
-def test_the_right_preset_is_named(shallow_weights, tmp_path):
+def test_the_right_preset_is_named(shallow_weights, monkeypatch, tmp_path):
     encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
-    write_pth(tmp_path / "weights.pth", encoder)
+    monkeypatch.setattr(convert, "read_state_dict", lambda path: encoder)
     with pytest.raises(InputError, match=r"weights.pth does not fit --preset released; it fits --preset deeplab"):
         convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", "released")
 
 
-def test_configurations_are_found_beside_the_package(monkeypatch):
-    assert convert.load_config("davis16_released").recipe == "released"
-    with pytest.raises(InputError, match=r"configs/nothing\.py is not in"):
-        convert.load_config("nothing")
+def test_a_converted_checkpoint_becomes_a_weights_file(tmp_path):
+    config = PRESETS["group"].to_config()
+    weights_file.write(tmp_path / "small.npz", {"params": {"gate": np.ones(2, np.float32)}}, config)
+    assert as_stored(weights_file.read(tmp_path / "small.npz")[1]) == as_stored(config)

@@ -6,48 +6,70 @@ import jax
 import numpy as np
 import pytest
 
-from cosnet_jax.checkpoints import store as checkpoints
-from cosnet_jax.checkpoints.initial import load_backbone
+from configs import davis16, davis16_released
+from cosnet_jax.checkpoints.initial import load_initial_weights
+from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.errors import InputError
-from cosnet_jax.interop.convert import convert, load_config
+from cosnet_jax.interop.convert import convert
+from cosnet_jax.interop.names import FORMATS, counterparts
 from cosnet_jax.interop.pth import write_pth
+from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.parameters import named_leaves
 
 
-def zeros(**settings):
-    """Variables of a network, all zero."""
-    config = load_config("davis16_released")
+def zeros(configuration=davis16_released, **settings):
+    """Returns the variables of a network, all zero."""
+    config = configuration.get_config()
     config.model.update(settings)
     model = build_model(config.model)
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: init_variables(model, 0)))
 
 
-@pytest.fixture
-def checkpoint(shallow_weights, tmp_path):
-    write_pth(tmp_path / "weights.pth", shallow_weights)
-    convert(tmp_path / "weights.pth", tmp_path / "checkpoint", "released")
-    return str(tmp_path / "checkpoint")
+@pytest.fixture(scope="module")
+def checkpoint(shallow_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("converted")
+    write_pth(folder / "weights.pth", shallow_weights)
+    convert(folder / "weights.pth", folder / "checkpoint", "released")
+    return str(folder / "checkpoint")
 
 
 def test_all_or_what_fits_of_a_checkpoint_is_taken(checkpoint, capsys):
-    stored = named_leaves(checkpoints.load(checkpoint)[0])
-    for name, leaf in named_leaves(load_backbone(zeros(), checkpoint)).items():
+    stored = named_leaves(load_checkpoint(checkpoint)[0])
+    for name, leaf in named_leaves(load_initial_weights(zeros(), checkpoint)).items():
         np.testing.assert_array_equal(leaf, stored[name], err_msg=name)
     assert capsys.readouterr().out == ""
 
-    # The paper's head is another; so is the ASPP that joins by a 1x1 convolution.
-    for name, leaf in named_leaves(load_backbone(zeros(head="paper", aspp_kernel=1), checkpoint)).items():
+    # The paper's head has other layers, and here the ASPP joins its branches by a 1x1 convolution.
+    for name, leaf in named_leaves(load_initial_weights(zeros(head="paper", aspp_kernel=1), checkpoint)).items():
         expected = 0 if "/head_a/" in name or "/aspp/" in name else stored[name]
         np.testing.assert_array_equal(leaf, np.broadcast_to(expected, leaf.shape), err_msg=name)
     assert capsys.readouterr().out.endswith("keep their initial value: encoder/aspp, head_a\n")
 
 
+def test_the_papers_training_starts_from_torchvisions_resnet(monkeypatch, tmp_path):
+    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 7, 1))  # a seventh block in layer 3 tells ResNet-101 from 50
+    stored = named_leaves(zeros(davis16))
+    names = counterparts(zeros(davis16), FORMATS["torchvision"].rows)
+    rng, weights = np.random.default_rng(0), {}
+    for name, ours in names.items():
+        shape = stored[ours].shape
+        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+        weights[name] = rng.random(shape, np.float32)
+    write_pth(tmp_path / "resnet.pth", weights)
+    converted = convert(tmp_path / "resnet.pth", tmp_path / "checkpoint", "torchvision")
+    assert converted.config.model.backbone == "resnet101"
+    loaded = named_leaves(load_initial_weights(zeros(davis16, channels=64), str(tmp_path / "checkpoint")))
+    for name, ours in names.items():
+        kernel = weights[name].ndim == 4
+        np.testing.assert_array_equal(loaded[ours], weights[name].transpose(2, 3, 1, 0) if kernel else weights[name])
+
+
 def test_another_backbone_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"has another backbone \(resnet101\)"):
-        load_backbone(zeros(backbone="resnet50"), checkpoint)
+        load_initial_weights(zeros(backbone="resnet50"), checkpoint)
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
-        load_backbone({}, str(tmp_path))
+        load_initial_weights({}, str(tmp_path))

@@ -11,11 +11,12 @@ from collections import OrderedDict
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.pth import read_pth, read_state_dict, write_pth
+
+torch = pytest.importorskip("torch", reason="PyTorch writes and reads the files")
+nn = torch.nn
 
 DTYPES = {
     torch.float16: np.float16,

@@ -5,36 +5,41 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-import torch
-from twin_training import ReleasedTraining, learning_rate
 
+from configs import davis16_released
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.names import FORMATS, to_torch
 from cosnet_jax.interop.parity import smooth_frames, to_twin
-from cosnet_jax.interop.twin import load_twin, to_numpy
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
 
+pytest.importorskip("torch", reason="compares with PyTorch")
+import torch
+from twin_training import ReleasedTraining, learning_rate
+
+from cosnet_jax.interop.twin import load_twin, to_numpy
+
 STEP_KINDS = ("still", "video", "video", "still")
 
 
 def train_both(twin, images, masks, total_steps, repeat_updates):
-    """Takes the four steps with ours and the twin.
+    """Takes the four steps with our network and with the twin.
 
     Args:
-      twin: its weights are those that both start from; it is trained in place.
-      images: (4, 2, n, 3, h, w), as the twin takes them; a still step has the first of each pair.
+      twin: both start from its weights; it is trained in place.
+      images: (4, 2, n, 3, h, w), as the twin takes them; a still step uses the first image of each pair.
       masks: (4, 2, n, 1, h, w).
-      total_steps: of the schedule; the rate drops after a tenth of them.
+      total_steps: length of the schedule; the rate drops after a tenth of it.
       repeat_updates: see configs/base.py.
 
     Returns:
       (our losses, the twin's, our state dict, the twin's).
     """
-    variables, config, _ = convert_state_dict(to_numpy(twin.state_dict()), "released", "twin")
+    variables, _, _ = convert_state_dict(to_numpy(twin.state_dict()), "released", "twin")
+    config = davis16_released.get_config()
     config.optimizer.repeat_updates = repeat_updates
     model = build_model(config.model)
     optimizer = make_optimizer(config.optimizer, variables["params"], total_steps)
@@ -60,7 +65,7 @@ def train_both(twin, images, masks, total_steps, repeat_updates):
 
 
 def check(ours, theirs, before):
-    """Losses to 1e-4 relative; arrays to 1e-4 of their largest value, and their moves to 2%."""
+    """Compares losses to 1e-4 relative, arrays to 1e-4 of their largest value, and how they moved to 2%."""
     (our_losses, our_weights), (losses, weights) = ours, theirs
     np.testing.assert_allclose(our_losses, losses, rtol=1e-4)
     for name, value in weights.items():
@@ -68,8 +73,9 @@ def check(ours, theirs, before):
             continue
         scale = max(1.0, float(np.abs(value).max()))
         np.testing.assert_allclose(our_weights[name], value, rtol=0, atol=1e-4 * scale, err_msg=name)
-        # Weights move by 1e-5 to 1e-3, so this is the stricter one. It is a norm because float32 decides the gradient
-        # of a few weights, where a ReLU's input is nearly 0. The last term is the rounding of the updates.
+        # Weights move by 1e-5 to 1e-3, so this comparison is stricter. It uses a norm, because rounding in float32
+        # decides the gradient of a few weights, where a ReLU's input is nearly 0. The last term is the rounding of the
+        # updates.
         move, rounding = np.linalg.norm(value - before[name]), 3e-7 * np.linalg.norm(value)
         assert np.linalg.norm(our_weights[name] - value) <= 0.02 * move + rounding, name
         frozen = "downsample.1." in name and "running" not in name
@@ -77,7 +83,7 @@ def check(ours, theirs, before):
 
 
 def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
-    """The learning rate drops at the third step. Compiling is slow: plain updates are left to the worked case."""
+    """The learning rate drops at the third step. Plain updates are in the worked case, because compiling is slow."""
     size = (33, 41)
     images = np.stack([to_twin(smooth_frames(size, seed)) for seed in range(8)]).reshape(4, 2, 2, 3, *size)
     masks = (images[:, :, :, :1] > 20).astype(np.float32)
@@ -87,7 +93,7 @@ def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
 
 
 @pytest.mark.parametrize("repeat_updates", [False, True])
-def test_the_worked_cases_steps(reference, case, repeat_updates):
+def test_the_worked_cases_steps(case, full_resnet, repeat_updates):
     before = case.weights()
     images = np.stack([case.images((65, 65), seed, 4).reshape(2, 2, 3, 65, 65) for seed in range(4)])
     masks = np.stack([case.masks((65, 65), seed, 4).reshape(2, 2, 1, 65, 65) for seed in range(4)])

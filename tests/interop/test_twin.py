@@ -9,9 +9,12 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 
 from cosnet_jax.errors import InputError
+
+pytest.importorskip("torch", reason="compares with PyTorch")
+import torch
+
 from cosnet_jax.interop.twin import load_twin, to_numpy
 
 

@@ -6,16 +6,11 @@ import copy
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="compares with PyTorch")
 import torch
 from torch import nn
-from twin_training import (
-    ReleasedTraining,
-    group_rates,
-    is_still,
-    learning_rate,
-    repeats,
-    supervised_loss,
-)
+from twin_training import ReleasedTraining, group_rates, is_still, learning_rate, repeats, supervised_loss
 
 from cosnet_jax.interop.twin import load_twin
 

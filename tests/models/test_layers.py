@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jax import lax
 
 from cosnet_jax.models import layers
@@ -18,6 +17,12 @@ from cosnet_jax.models.layers import (
     wide_conv,
 )
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
 
 
@@ -117,6 +122,7 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
     assert shapes == jax.tree.map(jnp.shape, variables)
 
 
+@needs_torch
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 6)])
 def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
@@ -135,6 +141,7 @@ def test_same_padding_puts_the_odd_pixel_after():
     assert explicit_padding((8, 9), 3, 1, 2, "SAME") == ((2, 2), (2, 2))
 
 
+@needs_torch
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("size", [(9, 8), (4, 5), (237, 118), (1, 2)])
 def test_max_pool_is_pytorchs(size, ceil_mode):
@@ -143,6 +150,7 @@ def test_max_pool_is_pytorchs(size, ceil_mode):
     np.testing.assert_array_equal(max_pool(jnp.array(x), ceil_mode), from_torch(expected))
 
 
+@needs_torch
 def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
     theirs = torch.nn.BatchNorm2d(3)
     layer = BatchNorm()
@@ -177,6 +185,7 @@ def test_batch_norm_shares_its_statistics_over_an_axis():
         np.testing.assert_allclose(stats["batch_stats"][name][0], expected_stats["batch_stats"][name], atol=1e-6)
 
 
+@needs_torch
 @pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7)])
 def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)

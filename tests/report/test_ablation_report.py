@@ -1,8 +1,8 @@
-"""The tables and the page of the ablations, beside the paper's figures."""
+"""The tables and the page of the ablations, with the paper's scores."""
 
 import pytest
 
-from cosnet_jax.report.ablation_report import markdown, printed, tables, write_report
+from cosnet_jax.report.ablation_report import ablation_markdown, ablation_tables, paper_ablation, write_ablation_report
 from cosnet_jax.report.tables import PAPER_LABEL
 
 
@@ -21,12 +21,12 @@ def results():
             *({**run, "num_references": int(n), "per_sequence": {"camel": {"J": score}}} for n, score in of_n.items()),
             {**run, "num_references": 5, "fusion": "prediction", "per_sequence": {"camel": {"J": 0.69}}},
         ],
-        "paper": printed("davis16"),
+        "paper": paper_ablation("davis16"),
     }
 
 
 def test_tables_stand_beside_the_papers(results):
-    of_n, fusion, sampling = tables(results).values()
+    of_n, fusion, sampling = ablation_tables(results).values()
     assert of_n.rows == [
         ["mean J", "60.0", "65.0", "67.0", "70.0", "71.0"],
         [PAPER_LABEL, "71.3", "77.6", "79.7", "80.5", "80.5"],
@@ -34,15 +34,15 @@ def test_tables_stand_beside_the_papers(results):
     assert fusion.columns[-1] == sampling.columns[-1] == "mean J, paper"
     assert fusion.rows == [["summary", "70.00", "80.50"], ["prediction", "69.00", "79.50"]]
     assert [row[1:] for row in sampling.rows] == [["70.00", "80.53"], ["68.00", "80.52"], ["66.00", "80.26"]]
-    text = markdown(results)
+    text = ablation_markdown(results)
     assert text.count("\n## ") == 3
     assert "| prediction | 69.00 | 79.50 |" in text
 
 
 @pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
 def test_page(results, tmp_path, dataset):
-    results |= {"dataset": dataset, "paper": printed(dataset)}
-    write_report(tmp_path / "report.html", "Ablations", results, {"checkpoint": "there"})
+    results |= {"dataset": dataset, "paper": paper_ablation(dataset)}
+    write_ablation_report(tmp_path / "report.html", "Ablations", results, {"checkpoint": "there"})
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
     assert (PAPER_LABEL in page) == (dataset == "davis16")
@@ -50,7 +50,7 @@ def test_page(results, tmp_path, dataset):
         assert text in page
 
 
-def test_the_papers_figures_by_the_same_keys(results):
+def test_the_papers_scores_have_the_same_keys(results):
     for name in ("num_references", "fusion", "sampling"):
-        assert printed("fbms")[name].keys() == results[name].keys()
-    assert printed("synthetic") == {}
+        assert paper_ablation("fbms")[name].keys() == results[name].keys()
+    assert paper_ablation("synthetic") == {}

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from memory_sequence import moving_ellipses, write_masks
 from PIL import Image as PillowImage
 
-from cosnet_jax.data.synthetic import SyntheticVideo
 from cosnet_jax.evaluation.score import score_masks
-from cosnet_jax.report.evaluation_report import example_frames, example_images, frame_figure, write_report
+from cosnet_jax.report.evaluation_report import example_frames, example_images, frame_figure, write_evaluation_report
 from cosnet_jax.report.page import Section
-from cosnet_jax.visualization.overlays import comparison
+from cosnet_jax.visualization.overlays import prediction_beside_truth
 
 RESULTS = {
     "per_frame": {
@@ -42,15 +42,16 @@ def test_frame_figure_shows_best_median_and_worst_sequence():
 
 @pytest.fixture
 def scored(tmp_path):
-    frames = tuple(f"{i:05}" for i in range(4))
-    sequences = [SyntheticVideo(f"video{k}", frames, stream=1, number=k, size=(48, 64)) for k in range(3)]
-    for video in sequences:
-        (tmp_path / "masks" / video.name).mkdir(parents=True)
-        for i, frame in enumerate(frames):
-            mask = np.roll(video.mask(i), 1 + video.number, axis=1)
-            PillowImage.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / video.name / f"{frame}.png")
-    results = score_masks(sequences, tmp_path / "masks", processes=1, dataset="synthetic", split="val")
-    return results, sequences, tmp_path / "masks"
+    sequences = [moving_ellipses(f"video{number}", seed=number) for number in range(3)]
+    shifted = {
+        sequence.name: {
+            name: np.roll(mask, 1 + number, axis=1)
+            for name, mask in zip(sequence.frame_names, sequence.masks, strict=True)
+        }
+        for number, sequence in enumerate(sequences)
+    }
+    folder = write_masks(tmp_path / "masks", shifted)
+    return score_masks(sequences, folder, processes=1, dataset="synthetic", split="val"), sequences, folder
 
 
 def test_example_images_show_prediction_and_truth(scored):
@@ -58,9 +59,9 @@ def test_example_images_show_prediction_and_truth(scored):
     images = example_images(results, sequences, masks, each=1)
     kind, name, frame, score = example_frames(results, each=1)[2]
     video = next(video for video in sequences if video.name == name)
-    i = video.frame_names.index(frame)
     prediction = np.asarray(PillowImage.open(masks / name / f"{frame}.png")) > 0
-    np.testing.assert_array_equal(images[2].pixels, comparison(video.read([i])[0], prediction, video.mask(i)))
+    image, truth = video.frame_and_mask(video.frame_names.index(frame))
+    np.testing.assert_array_equal(images[2].pixels, prediction_beside_truth(image, prediction, truth))
     assert images[2].caption == f"{kind}: {name}, frame {frame}, J {100 * score:.1f}"
 
 
@@ -68,7 +69,7 @@ def test_whole_report(scored, tmp_path):
     results, sequences, masks = scored
     records = [{"step": step, "kind": "video", "loss": 1 / step} for step in (1, 2, 3)]
     records.append({"step": 3, "kind": "validation", "J": 0.5, "J_single_frame": 0.4})
-    write_report(
+    write_evaluation_report(
         tmp_path / "report.html",
         "COSNet on synthetic videos",
         results,
@@ -90,8 +91,10 @@ def test_whole_report(scored, tmp_path):
     ]
     positions = [page.index(f"<h2>{heading}") for heading in headings]
     assert positions == sorted(positions)
-    for text in ("synthetic, val", "runs/7", "co-attention", "A text of one&#39;s own.", "video2", "validation J"):
+    for text in ("synthetic, val", "co-attention", "A text of one&#39;s own.", "video2", "validation J"):
         assert text in page
+    for name, value in (("checkpoint", "runs/7"), ("sequences", 3), ("evaluated frames", 6)):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
     assert page.count("<img") == 6
     assert "Other methods" not in page
     assert f"<td>{100 * results['J']['mean']:.1f}</td>" in page
@@ -106,7 +109,7 @@ def test_report_of_scores_alone(tmp_path):
         "per_sequence": {"camel": {"J": 0.5}},
         "config": {},
     }
-    write_report(tmp_path / "report.html", "Scores", results)
+    write_evaluation_report(tmp_path / "report.html", "Scores", results)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h2>Other methods" in page
     assert "<h2>Training" not in page

@@ -109,3 +109,18 @@ def test_what_cannot_be_shown(block, tmp_path):
     with pytest.raises(InputError, match="cannot show"):
         write_page(tmp_path / "report.html", "t", {}, [Section("s", [block])])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written to"):
+        write_page(tmp_path / "file" / "report.html", "t", {}, [])
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(InputError, match=r"report\.html: cannot be written \(Is a directory\)"):
+        write_page(tmp_path / "report.html", "t", {}, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "report.html"]
+
+
+def test_a_page_without_metadata_has_no_list(tmp_path):
+    write_page(tmp_path / "new" / "report.html", "t", {}, [])
+    assert "<dl>" not in (tmp_path / "new" / "report.html").read_text(encoding="utf-8")

@@ -1,17 +1,16 @@
-"""Tables: their cells, and the paper's figures beside them."""
+"""Tables: their cells, and the paper's scores in them."""
 
 import pytest
 
 from cosnet_jax.report import paper
 from cosnet_jax.report.tables import (
-    NOTHING,
+    MISSING,
     PAPER_LABEL,
     Table,
     category_table,
     methods_table,
     percent,
     references_table,
-    results_table,
     score_table,
     sequence_table,
     variants_table,
@@ -34,7 +33,7 @@ RESULTS = {
         (0.0, "0.0"),
         (-0.0, "0.0"),
         (-0.0123, "−1.2"),
-        (None, NOTHING),
+        (None, MISSING),
         (0.12345, "12.3"),
     ],
 )
@@ -49,14 +48,14 @@ def test_percent_digits():
 def test_markdown():
     table = Table(["", "J"], [["a|b", "1.0"], ["c", "2.0"]], caption="Percent.")
     expected = "|  | J |\n| --- | ---: |\n| a\\|b | 1.0 |\n| c | 2.0 |\n\nPercent.\n"
-    assert table.markdown() == expected
+    assert table.to_markdown() == expected
 
 
-def test_scores_above_those_of_the_paper():
+def test_scores_stand_above_those_of_the_paper():
     table = score_table({"mine": RESULTS})
     assert table.columns == ["", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay", "T mean"]
     assert table.rows == [
-        ["mine", "72.5", "90.0", "−1.2", "70.0", "80.0", "5.0", NOTHING],
+        ["mine", "72.5", "90.0", "−1.2", "70.0", "80.0", "5.0", MISSING],
         [PAPER_LABEL, "80.5", "94.0", "0.0", "79.4", "90.4", "0.0", "31.9"],
     ]
     assert table.quoted == {1}
@@ -78,7 +77,7 @@ def test_only_measures_of_the_runs_are_shown():
 def test_sequences():
     table = sequence_table(RESULTS)
     assert table.columns == ["sequence", "J mean", "J recall", "J decay", "T"]
-    assert table.rows == [["camel", "70.0", "100.0", "0.0", NOTHING], ["cows", "75.0", NOTHING, NOTHING, "10.0"]]
+    assert table.rows == [["camel", "70.0", "100.0", "0.0", MISSING], ["cows", "75.0", MISSING, MISSING, "10.0"]]
 
 
 def test_methods_are_sorted_by_mean_j():
@@ -108,20 +107,14 @@ def test_categories_with_both_averages():
 def test_references():
     table = references_table({5: 0.74, 0: 0.6, 3: 0.7}, "davis16")
     assert table.columns == ["", "N = 0", "N = 3", "N = 5"]
-    assert table.rows == [["mean J", "60.0", "70.0", "74.0"], [PAPER_LABEL, "71.3", NOTHING, "80.5"]]
+    assert table.rows == [["mean J", "60.0", "70.0", "74.0"], [PAPER_LABEL, "71.3", MISSING, "80.5"]]
     assert len(references_table({0: 0.5}, "synthetic").rows) == 1
 
 
 def test_variants():
     table = variants_table({"summary": 0.74, "prediction": 0.73, "group": 0.75}, "davis16")
-    assert table.rows == [["summary", "74.00", "80.50"], ["prediction", "73.00", "79.50"], ["group", "75.00", NOTHING]]
+    assert table.rows == [["summary", "74.00", "80.50"], ["prediction", "73.00", "79.50"], ["group", "75.00", MISSING]]
     assert variants_table({"summary": 0.74}, "synthetic").columns == ["variant", "mean J"]
-
-
-def test_results_table_is_markdown():
-    text = results_table({"dataset": "fbms", "J": {"mean": 0.5}, "per_sequence": {}}, "run 7")
-    assert "| run 7 | 50.0 |" in text
-    assert f"| {PAPER_LABEL} | 75.6 |" in text
 
 
 def test_the_papers_tables_agree_with_each_other():

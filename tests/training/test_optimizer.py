@@ -4,11 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.optimizer import group_factors, make_optimizer
+
+try:
+    import torch
+except ImportError:
+    torch = None
+needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
 GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0))
 
@@ -32,6 +37,7 @@ def parameters():
     }  # fmt: skip
 
 
+@needs_torch
 def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
     params = parameters()
     optimizer = make_optimizer(config(), params, total_steps=10)

@@ -4,16 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
+from configs import davis16_released
 from cosnet_jax.errors import InputError
-from cosnet_jax.interop.convert import load_config
 from cosnet_jax.interop.names import FORMATS, counterparts
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.losses import released_loss
 from cosnet_jax.training.optimizer import group_factors, make_optimizer, update_counts
 from cosnet_jax.training.steps import make_steps
+
+try:
+    import torch
+except ImportError:
+    torch = None
+needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
 
 def example(seed=0):
@@ -23,15 +27,18 @@ def example(seed=0):
 
 def torch_loss(logits, masks):
     prediction, mask = torch.sigmoid(torch.from_numpy(logits)), torch.from_numpy(masks).float()
+    entropy, distance = torch.nn.functional.binary_cross_entropy, torch.nn.functional.l1_loss
     weight = mask.numel() / mask.sum()
-    return float(weight * F.binary_cross_entropy(prediction, mask) + 0.8 * F.l1_loss(prediction, mask))
+    return float(weight * entropy(prediction, mask) + 0.8 * distance(prediction, mask))
 
 
+@needs_torch
 def test_the_loss_is_the_authors():
     logits, masks = example()
     np.testing.assert_allclose(released_loss(logits, masks, 0.8), torch_loss(logits, masks), rtol=1e-5)
 
 
+@needs_torch
 def test_devices_share_the_loss_of_the_whole_batch():
     logits, masks = example()
     masks[:2] = 0  # half of the devices see no foreground
@@ -49,7 +56,7 @@ def test_a_batch_without_foreground_has_a_finite_loss_and_gradient():
 @pytest.fixture(scope="module")
 def released():
     """The released configuration, and the shapes of its parameters."""
-    config = load_config("davis16_released")
+    config = davis16_released.get_config()
     model = build_model(config.model)
     return config, model, jax.eval_shape(lambda: init_variables(model, 0))
 
@@ -108,7 +115,7 @@ def test_what_does_not_go_together_is_refused(released):
         ({"model.coattention": "symmetric"}, r"recipe released is for vanilla or channelwise; .* is 'symmetric'"),
         ({"head_dropout": 0.5}, "recipe released has no dropout; head_dropout is 0.5"),
     ):
-        wrong = load_config("davis16_released")
+        wrong = davis16_released.get_config()
         wrong.update_from_flattened_dict(settings)
         with pytest.raises(InputError, match=message):
             make_steps(build_model(wrong.model), None, wrong)
