@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -46,10 +47,8 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
-    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for crf_search.json")
+    """Declares the arguments."""
+    add_config_arguments(parser, "crf_search.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -127,8 +126,8 @@ def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]
       Their indices, ascending.
     """
     _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
-    places = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
-    return [evaluated[place] for place in places]
+    positions = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
+    return [evaluated[position] for position in positions]
 
 
 def segmented(
