@@ -162,7 +162,7 @@ def test_the_right_preset_is_named(shallow_weights, monkeypatch, tmp_path):
 def test_a_converted_checkpoint_becomes_a_weights_file(tmp_path):
     config = PRESETS["group"].to_config()
     weights_file.export_weights(tmp_path / "small.npz", {"params": {"gate": np.ones(2, np.float32)}}, config)
-    assert as_stored(weights_file.read(tmp_path / "small.npz")[1]) == as_stored(config)
+    assert as_stored(weights_file.read_weights_file(tmp_path / "small.npz")[1]) == as_stored(config)
 
 
 @pytest.mark.parametrize(("preset", "fusion"), [("released", "prediction"), ("group", "group")])
