@@ -7,8 +7,9 @@ PYTHONS ?= python3.11 python3.12 python3.13
 VENV ?= .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
-# LOWEST=1 installs the lowest versions.
+# LOWEST=1 installs the lowest versions. There warnings are no errors: old libraries warn about each other.
 CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
+WARNINGS := $(if $(LOWEST),-W default)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
 .PHONY: demo test lint test-matrix clean
@@ -17,7 +18,7 @@ demo: $(VENV)/installed
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(WARNINGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -2,7 +2,8 @@
 
     python train.py --config=configs/davis16.py --workdir=out/davis16 [--config.KEY=VALUE ...]
 
-Running the same command again goes on from the newest checkpoint, to the bit as if it had never stopped.
+Running the same command again continues from the newest checkpoint. On one CPU device the result is bitwise
+identical to that of a run that never stopped.
 """
 
 from pathlib import Path

@@ -120,7 +120,7 @@ def get_config() -> ConfigDict:
     config.data.augment.colour = 0.0  # strength of brightness, contrast and saturation changes
 
     config.inference = ConfigDict()
-    config.inference.size = ()  # (height, width) of the input when it segments, turned for tall videos; () is `size`
+    config.inference.size = ()  # (height, width) of the input at inference, swapped for tall videos; () is `size`
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released

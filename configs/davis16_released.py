@@ -3,7 +3,7 @@
     python train.py --config=configs/davis16_released.py --workdir=out/released --config.data.davis16.source=DAVIS \
         --config.data.msra10k.source=MSRA10K_Imgs_GT --config.data.dut_omron.source=DUT-OMRON --config.init=CHECKPOINT
 
-CHECKPOINT is what `python -m cosnet_jax convert DEEPLAB.pth --preset deeplab` made of the authors' encoder. Not run to
+CHECKPOINT is what `cosnet convert DEEPLAB.pth --preset deeplab` made of the authors' encoder. Not run to
 the end; users of the release measured J 78.1-78.3 on DAVIS-2016 val before CRF, the authors give 80.5 after it.
 `configs/davis16_released.py:smoke` takes two tiny steps of either kind.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = parser.parse_args(arguments[:1])
 
     module = _import_command(chosen.command)
     command = argparse.ArgumentParser(
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(command)
-    parsed, others = command.parse_known_args(chosen.rest)
+    parsed, others = command.parse_known_args(arguments[1:])
     if others and not getattr(module, "TAKES_OVERRIDES", False):
         command.error(f"unrecognized arguments: {' '.join(others)}")
     parsed.overrides = others

@@ -70,6 +70,8 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
         raise InputError(str(error)) from None
     except (KeyError, AttributeError, TypeError, OSError, ImportError, SyntaxError) as error:
         text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+        if text.isidentifier():
+            text = f"there is no setting {text!r}"
         raise InputError(f"--config: {' '.join(text.split())}") from None
 
 

@@ -15,7 +15,7 @@ def test_a_batch_is_split_evenly_over_as_many_devices_as_divide_it(batch_size, e
         lambda shared, x: {"sum": shared["a"] * x["x"].sum(1), "part": jnp.full(len(x["y"]), len(x["y"]))}
     )
     x, y = np.arange(5.0 * batch_size).reshape(batch_size, 5), np.zeros((batch_size, 2))
-    shared = devices.share({"a": jnp.array(3.0)})
+    shared = devices.replicate({"a": jnp.array(3.0)})
     for inputs in ({"x": x, "y": y}, jax.device_put({"x": x, "y": y}, jax.devices()[0])):
         results = run(shared, inputs)
         np.testing.assert_allclose(results["sum"], 3 * x.sum(axis=1))

@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
@@ -40,10 +41,8 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
-    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for the tables and the report")
+    """Declares the arguments."""
+    add_config_arguments(parser, "the tables and the report")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import as_stored, check_config, read_config
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -19,13 +22,21 @@ from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.files import writable_folder
 from cosnet_jax.inference import crf
-from cosnet_jax.inference.crf import RELEASE_SETTINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table, percent
 
 RESULTS_FILE = "crf_search.json"
-VARIED = ("bilateral_sxy", "bilateral_compat")
+SHOWN = 10  # rows of the table; the file has all
+# Around the release's values (10 to 20, 7, 8 to 10, 1, 5). The first two come first: settings that differ only in the
+# others share the costly part of the work.
+GRID = {
+    "bilateral_sxy": (10.0, 15.0, 20.0, 30.0),
+    "bilateral_srgb": (5.0, 7.0, 10.0),
+    "bilateral_compat": (5.0, 9.0, 14.0),
+    "gaussian_sxy": (1.0, 3.0),
+    "gaussian_compat": (2.0, 5.0),
+}
 
 
 EXAMPLE = (
@@ -36,10 +47,8 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments; settings are changed by `--config.KEY=VALUE`, as in evaluate.py."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
-    parser.add_argument("--workdir", required=True, metavar="OUT", help="folder for crf_search.json")
+    """Declares the arguments."""
+    add_config_arguments(parser, "crf_search.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,19 +59,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> str:
-    """Scores the release's settings of the CRF by mean J, and the maps before it.
+    """Scores the settings of `GRID`, that of the configuration, and the maps without CRF by mean J.
 
     The frames are those of validation during training: `config.validate_frames` evenly spaced ones of each of the
     sequences that `config.data.hold_out` names, or else of the evaluation's split. Only evaluated frames are taken.
 
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
-        segmented, and what the settings have in common.
+        segmented, and what the settings of the grid have in common.
       workdir: gets `crf_search.json`.
       checkpoint: see `find_checkpoint`.
 
     Returns:
-      The table, in Markdown, and the best setting as flags.
+      The table of the best settings, in Markdown, and the best one as flags.
 
     Raises:
       InputError: if the data or the checkpoint do not fit, or the backend of the CRF is not installed.
@@ -79,7 +88,10 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     check_scoring(sequences, protocol, ("J",))
 
     chosen = [choose_frames(sequence, protocol, config.validate_frames) for sequence in sequences]
-    settings = [dataclasses.replace(base, **{key: getattr(line, key) for key in VARIED}) for line in RELEASE_SETTINGS]
+    grid: Iterator[dict[str, Any]] = (
+        dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())
+    )
+    settings = list(dict.fromkeys([base, *(dataclasses.replace(base, **line) for line in grid)]))
     examples = track(segmented(segmenter, sequences, chosen), "searching", sum(map(len, chosen)))
     scores = crf.score_settings(examples, [None, *settings])  # (sequence, frame) -> J without CRF, J of each setting
 
@@ -114,8 +126,8 @@ def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]
       Their indices, ascending.
     """
     _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
-    places = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
-    return [evaluated[place] for place in places]
+    positions = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
+    return [evaluated[position] for position in positions]
 
 
 def segmented(
@@ -128,17 +140,23 @@ def segmented(
 
 
 def describe(results: dict) -> str:
-    """The table of the settings, and the best one as flags."""
-    alone, lines = results["without_crf"]["J"], results["settings"]
-    best = max(lines, key=lambda line: line["J"])
-    rows = [("without CRF", "", percent(alone), "")]
-    for line in lines:
-        gain = f"{100 * (line['J'] - alone):+.1f}"
-        name = f"{line['bilateral_sxy']:g}" + (" (best)" if line is best else "")
-        rows.append((name, f"{line['bilateral_compat']:g}", percent(line["J"]), gain))
+    """Writes the table of the best settings, the configuration's setting, and the best one as flags."""
+    alone, configured, lines = results["without_crf"]["J"], results["settings"][0], results["settings"]
+    ranked = sorted(lines, key=lambda line: -line["J"])
+    best = ranked[0]
+
+    def row(name: str, line: dict) -> tuple[str, ...]:
+        values = (f"{line[key]:g}" if key in line else "" for key in GRID)
+        return name, *values, percent(line["J"]), f"{100 * (line['J'] - alone):+.1f}"
+
+    rows = [row("without CRF", {"J": alone}), row("configuration", configured)]
+    rows += [row(str(rank), line) for rank, line in enumerate(ranked[:SHOWN], 1)]
     frames = sum(map(len, results["frames"].values()))
-    caption = f"Mean J of {frames} frames of {len(results['frames'])} sequences of {results['dataset']}."
-    table = Table(("bilateral_sxy", "bilateral_compat", "J", "gain"), rows, caption=caption)
-    flags = " ".join(f"--config.inference.crf.{key}={best[key]:g}" for key in VARIED)
+    caption = (
+        f"Mean J of {frames} frames of {len(results['frames'])} sequences of {results['dataset']}; "
+        f"the best of {len(lines)} settings."
+    )
+    table = Table(("", *GRID, "J", "gain"), rows, caption=caption)
+    flags = " ".join(f"--config.inference.crf.{key}={best[key]:g}" for key in GRID)
     advice = f"best: {flags}" if best["J"] > alone else "no setting is better than no CRF"
     return f"{table.to_markdown()}\n{advice}"

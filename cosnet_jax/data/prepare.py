@@ -90,7 +90,7 @@ def _find_prepared(dataset: str, root: Path) -> list[Path]:
     if not folders:
         raise InputError(
             f"{dataset} is not prepared in {root}: set config.data.{dataset}.source to its raw folder, "
-            f"or run `python -m cosnet_jax prepare {dataset} --source RAW --data-dir {root}`"
+            f"or run `cosnet prepare {dataset} --source RAW --data-dir {root}`"
         )
     return folders
 

@@ -63,8 +63,8 @@ def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
     rng = np.random.default_rng((stream, number))
     lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
     second = 1 + max(lanes[0]) + 1  # the rows of the second lane's distractors follow those of the first
-    places = [0] + [1] * (second - 1) + [2] * (max(lanes[1]) + 1)
-    objects = draw_objects(np.array(places), rng)
+    regions = [0] + [1] * (second - 1) + [2] * (max(lanes[1]) + 1)
+    objects = draw_objects(np.array(regions), rng)
     shown = []
     for a, b in zip(*lanes, strict=True):
         rows = [0] + [1 + a] * (a >= 0) + [second + b] * (b >= 0)
@@ -100,19 +100,19 @@ def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[i
     return lane[start : start + num_frames]
 
 
-def draw_objects(places: np.ndarray, rng: np.random.Generator) -> Objects:
+def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> Objects:
     """Draws objects, each with a different hue.
 
     Args:
-      places: (n,) region 0, 1 or 2 of the frame in which each object moves. The positions of the regions are drawn
+      regions: (n,) region 0, 1 or 2 of the frame in which each object moves. The positions of the regions are drawn
         too, so the number does not reveal one.
       rng: source of randomness.
 
     Returns:
       The objects.
     """
-    n = len(places)
-    direction = 2 * np.pi * (rng.uniform() + rng.permutation(3)[places] / 3)
+    n = len(regions)
+    direction = 2 * np.pi * (rng.uniform() + rng.permutation(3)[regions] / 3)
     middle = 0.5 + SPREAD * np.stack([np.sin(direction), np.cos(direction)], axis=1)
     return Objects(
         hue=(rng.permutation(max(n, HUES))[:n] + rng.uniform(-0.15, 0.15, n)) / max(n, HUES),

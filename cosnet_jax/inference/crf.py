@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -85,11 +84,6 @@ def configured(config: ConfigDict) -> CRFParams | None:
     return params if config.enabled else None
 
 
-RELEASE_SETTINGS = tuple(
-    CRFParams(bilateral_sxy=sxy, bilateral_compat=compat) for sxy, compat in itertools.product((10, 15, 20), (8, 9, 10))
-)
-
-
 def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFParams()) -> np.ndarray:
     """Runs mean-field inference in a fully connected CRF with two labels.
 
@@ -109,7 +103,7 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFPa
       InputError: the shapes differ, the map is not finite, the kernels are too narrow for a frame of this size, or the
         backend is not installed.
     """
-    return _refine_all(image, probability, [params])[0]
+    return next(_refine_each(image, probability, [params]))
 
 
 def refine_stream(
@@ -136,7 +130,7 @@ def refine_stream(
 
 def score_settings(
     examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
-    settings: Sequence[CRFParams | None] = RELEASE_SETTINGS,
+    settings: Sequence[CRFParams | None],
     workers: int | None = None,
 ) -> dict[Key, list[float]]:
     """Scores parameter settings on frames with ground truth, for a search on a validation set.
@@ -144,8 +138,7 @@ def score_settings(
     Args:
       examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
         ground truth bool (H, W). No key occurs twice.
-      settings: the settings to compare, all of one backend, None for the maps without CRF; by default the release's
-        nine.
+      settings: the settings to compare, all of one backend; None for the maps without CRF.
       workers: as in `refine_stream`.
 
     Returns:
@@ -171,17 +164,17 @@ def check_installed(params: CRFParams) -> None:
 def _score(
     image: np.ndarray, probability: np.ndarray, truth: np.ndarray, settings: Sequence[CRFParams | None]
 ) -> list[float]:
-    refined = iter(_refine_all(image, probability, [params for params in settings if params]))
+    refined = _refine_each(image, probability, [params for params in settings if params])
     return [jaccard((next(refined) if params else probability) > 0.5, truth) for params in settings]
 
 
-def _map(backend: str) -> Callable[..., Generator[tuple[Any, Any]]]:
+def _map(backend: str) -> Callable[..., Any]:
     """Returns what runs a backend in parallel: pydensecrf holds the GIL, the other releases it."""
     return map_in_processes if backend == "pydensecrf" else map_in_threads
 
 
-def _refine_all(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> list[np.ndarray]:
-    """Refines a map with each of some settings; see `refine`."""
+def _refine_each(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> Iterator[np.ndarray]:
+    """Yields the map refined with each of some settings; see `refine`."""
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8 or not image.size:
         given = f"{image.dtype} {image.shape} and {probability.shape}"
         raise InputError(f"the CRF needs a uint8 (H, W, 3) image and an (H, W) map, not {given}")
@@ -191,8 +184,9 @@ def _refine_all(image: np.ndarray, probability: np.ndarray, settings: Sequence[C
     if all(params.backend == "jax" for params in settings):
         from cosnet_jax.inference import dense_crf  # imports Numba
 
-        return [np.asarray(refined) for refined in dense_crf.refine(image, foreground, settings)]
-    return [_refine_by_pydensecrf(image, foreground, params) for params in settings]
+        yield from map(np.asarray, dense_crf.refine(image, foreground, settings))
+    else:
+        yield from (_refine_by_pydensecrf(image, foreground, params) for params in settings)
 
 
 def _refine_by_pydensecrf(image: np.ndarray, foreground: np.ndarray, params: CRFParams) -> np.ndarray:

@@ -13,7 +13,8 @@ n_k = F_k(1)^(-1/2) normalises it symmetrically.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -40,33 +41,30 @@ class Kernel(NamedTuple):
     norm: jax.Array
 
 
-def refine(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> list[jax.Array]:
-    """Refines a probability map with each of some settings; they share the lattices that do not differ.
+def refine(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> Iterator[jax.Array]:
+    """Refines a probability map with each of some settings.
+
+    Successive settings of the same `bilateral_sxy` and `bilateral_srgb` share the lattice.
 
     Args:
       image: uint8 RGB (H, W, 3).
       probability: float32 (H, W), probability of the foreground in [0, 1].
       settings: the parameters of the CRF.
 
-    Returns:
-      For each setting the refined probability of the foreground, float32 (H, W), on the default device. It may still be
-      being computed.
+    Yields:
+      For each setting the refined probability of the foreground, float32 (H, W), on the default device.
 
     Raises:
       InputError: the kernels are too narrow for a frame of this size.
     """
-    lattices = {
-        widths: jax.device_put(appearance_lattice(image, *widths))
-        for widths in {(params.bilateral_sxy, params.bilateral_srgb) for params in settings}
-    }
-    return [
-        _refine(
-            probability, smoothness_kernel(*probability.shape, params.gaussian_sxy),
-            lattices[params.bilateral_sxy, params.bilateral_srgb], params.gaussian_compat, params.bilateral_compat,
-            iterations=params.iterations, stretch=params.normalise,
-        )
-        for params in settings
-    ]  # fmt: skip
+    for widths, alike in itertools.groupby(settings, lambda params: (params.bilateral_sxy, params.bilateral_srgb)):
+        lattice = jax.device_put(appearance_lattice(image, *widths))
+        for params in alike:
+            smoothness = smoothness_kernel(*probability.shape, params.gaussian_sxy)
+            yield _refine(
+                probability, smoothness, lattice, params.gaussian_compat, params.bilateral_compat,
+                iterations=params.iterations, stretch=params.normalise,
+            )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)

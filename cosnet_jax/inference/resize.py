@@ -1,7 +1,7 @@
 """Resizing before and after the network.
 
-Frames shrink on the device, as by Pillow's antialiased bilinear resize of 8-bit images, to the last bit. Maps grow in
-the main memory, where they go next.
+Frames are resized on the device, bitwise identical to Pillow's antialiased bilinear resize of 8-bit images. Maps are
+resized in main memory, where they go next.
 """
 
 from __future__ import annotations

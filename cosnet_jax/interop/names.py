@@ -1,7 +1,7 @@
-"""The names of the parameters in PyTorch's state dicts and in our tree: one table a format.
+"""Names of parameters in PyTorch's state dicts and in our tree. Each format has a table.
 
-A row is (our module, the module in the state dict); the first row that matches the whole of our module's name counts.
-The names of arrays within a module, and their layout, are the same in all formats (`ARRAYS`).
+A row of a table is (pattern of our module, module in the state dict). The first row whose pattern matches the whole
+name of our module counts. All formats have the same names and layouts of the arrays in a module (`ARRAYS`).
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ RELEASED = (
     (r"head_b/bn1", r"bn2"),
     (r"head_b/classifier", r"main_classifier2"),
 )
-# Our array's name -> the state dict's.
+# Name of our array -> name in the state dict.
 ARRAYS = {
-    "kernel": "weight",  # (k, k, c_in, c_out) here, (c_out, c_in, k, k) there
-    "weight": "weight",  # the affinity's W: `s[j, i] = v_b[j] . W v_a[i]` is the released `linear_e`, not transposed
+    "kernel": "weight",  # ours is (k, k, c_in, c_out), PyTorch's (c_out, c_in, k, k)
+    "weight": "weight",  # W of the affinity `s[j, i] = v_b[j] . W v_a[i]`: the released `linear_e`, not transposed
     "scale": "weight",
     "slope": "weight",
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
 }
-COUNTER = "num_batches_tracked"  # of every batch normalisation, since PyTorch 0.4.1; it changes no result
+COUNTER = "num_batches_tracked"  # every batch normalisation has one since PyTorch 0.4.1; it changes no result
 
 
 class Format(NamedTuple):
@@ -70,7 +70,7 @@ class Format(NamedTuple):
 
     Attributes:
       rows: the table of modules.
-      left_out: pattern of names that have no counterpart here, of arrays and not of modules.
+      left_out: pattern of the names of arrays that our network does not have.
     """
 
     rows: tuple[tuple[str, str], ...]
@@ -85,14 +85,15 @@ FORMATS = {
 
 
 def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """The names that a format knows.
+    """Lists the names in a state dict with our names.
 
     Args:
       variables: {"params": ..., "batch_stats": ...} of arrays or shapes.
-      rows: a format's table.
+      rows: the table of a format.
 
     Returns:
-      Name in the state dict -> ours, e.g. "linear_e.weight" -> "params/affinity/weight", in the order of the table.
+      Name in the state dict -> our name, e.g. "linear_e.weight" -> "params/affinity/weight", in the order of the table.
+      Our names that no row matches are left out.
     """
     names, compiled = {}, [(re.compile(ours), theirs) for ours, theirs in rows]
     for ours in named_leaves(variables):
@@ -107,19 +108,19 @@ def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str,
 def from_torch(
     state_dict: Mapping[str, np.ndarray], variables: Any, form: Format, source: str
 ) -> dict[str, np.ndarray]:
-    """Renames a state dict's arrays and lays them out as ours.
+    """Renames the arrays of a state dict and changes them to our layout.
 
     Args:
-      state_dict: name -> array, of floats of any width.
-      variables: {"params": ..., "batch_stats": ...} of arrays or shapes: what the names are to fill.
-      form: of the state dict.
-      source: names the state dict in errors.
+      state_dict: name -> array, floats of any width.
+      variables: {"params": ..., "batch_stats": ...} of arrays or shapes of our network.
+      form: format of the state dict.
+      source: name of the state dict in error messages.
 
     Returns:
       Our name -> float32 array, for all of our names that the format has.
 
     Raises:
-      InputError: listing every name that is missing, unknown, or holds an array of another shape or not of floats.
+      InputError: names are missing or unknown, or arrays have another shape or no floats. The message lists them all.
     """
     expected, ours = counterparts(variables, form.rows), named_leaves(variables)
     counters = {f"{name.removesuffix('.running_var')}.{COUNTER}" for name in expected if name.endswith(".running_var")}
@@ -147,14 +148,14 @@ def from_torch(
 
 
 def to_torch(variables: Any, form: Format) -> dict[str, np.ndarray]:
-    """Makes a state dict of our tree, the inverse of `from_torch` with a format that has all of our names.
+    """Makes a state dict from our tree. For a format with all of our names, it is the inverse of `from_torch`.
 
     Args:
       variables: {"params": ..., "batch_stats": ...} of arrays.
-      form: of the state dict.
+      form: format of the state dict.
 
     Returns:
-      Name -> float32 array, and a `num_batches_tracked` of 0 for every batch normalisation.
+      Name -> float32 array. Every batch normalisation gets a `num_batches_tracked` of 0.
     """
     leaves, state_dict = named_leaves(variables), {}
     for name, ours in counterparts(variables, form.rows).items():

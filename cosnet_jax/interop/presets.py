@@ -48,6 +48,7 @@ PAPER_INFERENCE = {
     "fusion": "summary",
     "crf": {
         "enabled": False,
+        "backend": "jax",
         "gaussian_sxy": 1.0,
         "gaussian_compat": 5.0,
         "bilateral_sxy": 15.0,

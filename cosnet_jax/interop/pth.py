@@ -74,13 +74,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         Name -> array.
 
     Raises:
-        InputError: `read_pth` fails, or there is no state dict in these places.
+        InputError: `read_pth` fails, or there is no state dict in these locations.
     """
     content = read_pth(path)
-    places = {"": content}
+    locations = {"": content}
     if isinstance(content, dict):
-        places |= {f' under "{key}"': content[key] for key in ("model", "state_dict") if key in content}
-    for state_dict in reversed(places.values()):
+        locations |= {f' under "{key}"': content[key] for key in ("model", "state_dict") if key in content}
+    for state_dict in reversed(locations.values()):
         if isinstance(state_dict, dict) and state_dict and all(map(_is_named_array, state_dict.items())):
             if all(name.startswith("module.") for name in state_dict):
                 return {name.removeprefix("module."): value for name, value in state_dict.items()}

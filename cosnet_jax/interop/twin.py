@@ -1,9 +1,9 @@
-"""A PyTorch twin of the released COSNet, for comparison only: torch is a development dependency.
+"""A PyTorch twin of the released COSNet. It is used for comparison only; torch is an optional dependency.
 
-Its `state_dict` has the released model's names, shapes, dtypes and order, so `load_state_dict` takes a released file as
-it is (without the `module.` prefix). Images are (n, 3, h, w) float32, BGR, 0-255 minus the mean.
+Its `state_dict` has the released model's names, shapes, dtypes and order, so `load_state_dict` takes a released file
+(without the `module.` prefix). Images are (n, 3, h, w) float32, BGR, 0-255 minus the mean.
 
-Architecture, as a worked case of the released model confirms it (padding, order and resize of every stage):
+The architecture (a worked case of the released model confirms the padding, the order and the resizing of each stage):
 
 - Stem: 7x7/2 convolution, padding 3, no bias -> BN -> ReLU -> 3x3/2 max pool, padding 1, ceil_mode: a side of x becomes
   ceil((x - 1) / 2) + 1 instead of floor((x - 1) / 2) + 1 (PyTorch drops a last window that would start in the right
@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(
                 nn.Conv2d(inputs, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
             )
-            # The release freezes these two, and only these.
+            # The release freezes only these two.
             self.downsample[1].weight.requires_grad_(False)
             self.downsample[1].bias.requires_grad_(False)
         else:
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
         self.main_classifier = nn.Conv2d(256, 1, 1)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every stage of the encoder, by name: stem, layer1-4, aspp, feature, side (probabilities at input size)."""
+        """Computes the stages of the encoder: stem, layer1-4, aspp, feature, side (probabilities at input size)."""
         stages = {"stem": F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True)}
         stages["layer1"] = self.layer1(stages["stem"])
         stages["layer2"] = self.layer2(stages["layer1"])
@@ -144,27 +144,27 @@ class PairModel(nn.Module):
         self.main_classifier2 = nn.Conv2d(256, 1, 1)
 
     def affinity(self, v_a: torch.Tensor, v_b: torch.Tensor) -> torch.Tensor:
-        """(n, i, j) similarities of the positions of two features (n, 256, h, w)."""
+        """Computes the similarities (n, i, j) of the positions of two features (n, 256, h, w)."""
         return torch.einsum("ndi,dc,ncj->nij", v_a.flatten(2), self.linear_e.weight.T, v_b.flatten(2))
 
     def gated(self, summary: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The summary times its gate, and the gate (n, 1, h, w)."""
+        """Returns the summary times its gate, and the gate (n, 1, h, w)."""
         gate = torch.sigmoid(self.gate(summary))
         return summary * gate, gate
 
     def head_a(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 1, h, w) of branch a, from its gated summary and its feature."""
+        """Computes the logits (n, 1, h, w) of branch a from its gated summary and its feature."""
         return self.main_classifier1(F.relu(self.bn1(self.conv1(torch.cat([summary, feature], dim=1)))))
 
     def head_b(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 1, h, w) of branch b, from its gated summary and its feature."""
+        """Computes the logits (n, 1, h, w) of branch b from its gated summary and its feature."""
         return self.main_classifier2(F.relu(self.bn2(self.conv2(torch.cat([summary, feature], dim=1)))))
 
     def stages(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every named intermediate of a pair, in order of computation.
+        """Computes every named intermediate of a pair, in order of computation.
 
         Args:
-            a, b: (n, 3, h, w) float32 images, each encoded on its own (in train mode: with its own batch statistics).
+            a, b: (n, 3, h, w) float32 images. Each batch is encoded alone (in train mode: with its own statistics).
 
         Returns:
             For each branch x in a, b: `stem_x`, `layer1_x` .. `layer4_x`, `aspp_x` (the concatenated 2560 channels),
@@ -189,14 +189,14 @@ class PairModel(nn.Module):
         return out["y_a"], out["y_b"], out["side_b"]
 
     def segment(self, query: torch.Tensor, references: torch.Tensor, fusion: str) -> torch.Tensor:
-        """Branch a's prediction for a query from several references.
+        """Predicts the mask of a query from several references, with branch a.
 
         Args:
             query: (n, 3, h, w) float32.
             references: (k, n, 3, h, w) float32: k references for each query.
             fusion: "prediction" (the release: mean of k pair predictions), "summary" (Eq. 13: mean of k gated
                 summaries), "group" (one softmax over all k h w positions), or "group_released" (the same, after a
-                softmax over i that the released group model applies first by mistake).
+                softmax over i, which the released group model applies first by mistake).
 
         Returns:
             (n, 1, h, w) probabilities.

@@ -89,7 +89,8 @@ class StepLog:
         self._finished, self._waited, self._since = [], 0.0, now
         for kind in sorted({kind for kind, _ in finished}):
             records = [metrics for name, metrics in finished if name == kind]
-            means = {name: sum(record[name] for record in records) / len(records) for name in records[0]}
+            names = records[0].keys() - {"finite"}
+            means = {name: sum(record[name] for record in records) / len(records) for name in sorted(names)}
             self._log.write(step, kind, {**means, **extra})
             speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
             parallel.say(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
@@ -106,6 +107,6 @@ def stop_at_nan(step: int, kind: str, metrics: Any) -> None:
         broken = ["the gradients"]
     if broken:
         raise InputError(
-            f"step {step}: {', '.join(broken)} of the {kind} step not finite; the last checkpoint is from before. "
+            f"step {step}: {', '.join(broken)} of the {kind} step is not finite; the last checkpoint is from before. "
             "Expected finite values: try a smaller optimizer.learning_rate"
         )

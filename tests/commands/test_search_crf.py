@@ -36,35 +36,38 @@ def checkpoint(tmp_path_factory):
     return write_checkpoint(config, folder)
 
 
-def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path):
+def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path, monkeypatch):
+    grid = {"bilateral_sxy": (15.0, 20.0), "gaussian_compat": (2.0, 5.0)}
+    monkeypatch.setattr("cosnet_jax.commands.search_crf.GRID", grid)
     config = tiny()
     config.validate_frames = 3
     config.inference.num_references = 2
     config.inference.crf.iterations = 2
     text = search_crf(config, tmp_path, checkpoint)
     results = json.loads((tmp_path / "crf_search.json").read_text())
-    assert len(results["settings"]) == 9
+    assert len(results["settings"]) == 4  # the configuration's is one of them
     assert {line["iterations"] for line in results["settings"]} == {2}
 
     variables, _ = load_checkpoint(checkpoint)
     segmenter = Segmenter(build_model(config.model), variables, config.size, InferenceOptions(2, seed=config.seed))
-    alone, widest = [], []
+    alone, last = [], []
     for sequence in open_sequences("synthetic", "val", config.data):
         maps = list(segmenter.stream(sequence))
         frames = [1, 4, 7]  # the first and the last of 9 do not count
         assert results["frames"][sequence.name] == [sequence.frame_names[i] for i in frames]
-        params = crf.CRFParams(bilateral_sxy=20, bilateral_compat=10, iterations=2)
+        params = crf.CRFParams(bilateral_sxy=20.0, gaussian_compat=5.0, iterations=2)
         refined = [crf.refine(next(iter(sequence.read([i]))), maps[i], params) for i in frames]
         alone.append(np.mean([jaccard(maps[i] > 0.5, sequence.mask(i)) for i in frames]))
-        widest.append(np.mean([jaccard(x > 0.5, sequence.mask(i)) for x, i in zip(refined, frames, strict=True)]))
+        last.append(np.mean([jaccard(x > 0.5, sequence.mask(i)) for x, i in zip(refined, frames, strict=True)]))
     # A pixel whose probability is one half to the last bits may fall either way.
     assert results["without_crf"]["J"] == pytest.approx(np.mean(alone), abs=2e-3)
     assert list(results["without_crf"]["per_sequence"].values()) == pytest.approx(alone, abs=4e-3)
-    last = results["settings"][-1]
-    assert (last["bilateral_sxy"], last["bilateral_compat"]) == (20, 10)
-    assert last["J"] == pytest.approx(np.mean(widest), abs=2e-3)
-    assert text.startswith("| bilateral_sxy | bilateral_compat | J | gain |")
-    assert "Mean J of 6 frames of 2 sequences of synthetic." in text
+    setting = results["settings"][-1]
+    assert (setting["bilateral_sxy"], setting["gaussian_compat"]) == (20, 5)
+    assert setting["J"] == pytest.approx(np.mean(last), abs=2e-3)
+    assert (results["settings"][0]["bilateral_sxy"], results["settings"][0]["gaussian_compat"]) == (15, 5)
+    assert text.startswith("|  | bilateral_sxy | gaussian_compat | J | gain |")
+    assert "Mean J of 6 frames of 2 sequences of synthetic; the best of 4 settings." in text
     assert text.endswith("crf_search.json")
 
 
@@ -83,16 +86,17 @@ def test_chosen_frames_are_spread_over_those_that_count(count, expected):
         ((0.4, 0.3), "no setting is better than no CRF"),
     ],
 )
-def test_the_best_setting_is_marked_and_given_as_flags(scores, advice):
+def test_the_best_settings_come_first_and_the_best_is_given_as_flags(scores, advice, monkeypatch):
+    monkeypatch.setattr("cosnet_jax.commands.search_crf.GRID", {"bilateral_sxy": (), "bilateral_compat": ()})
     lines = [{"bilateral_sxy": sxy, "bilateral_compat": 8, "J": J} for sxy, J in zip((15, 20), scores, strict=True)]
     results = {"dataset": "davis16", "frames": {"a": ["0", "5"]}, "without_crf": {"J": 0.45}, "settings": lines}
     lines = describe(results).splitlines()
-    assert lines[2] == "| without CRF |  | 45.0 |  |"
-    best = 4 if scores[1] > scores[0] else 3
-    assert [number for number, line in enumerate(lines) if "(best)" in line] == [best]
+    assert lines[2] == "| without CRF |  |  | 45.0 | +0.0 |"
+    assert lines[3].startswith("| configuration | 15 | 8 |")
+    first, second = (20, 15) if scores[1] > scores[0] else (15, 20)
+    assert [line.split(" | ")[1] for line in lines[4:6]] == [str(first), str(second)]
+    assert lines[4].startswith("| 1 |") and lines[5].startswith("| 2 |")
     assert lines[-1] == advice
-    if best == 4:
-        assert lines[4] == "| 20 (best) | 8 | 62.5 | +17.5 |"
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections

@@ -99,7 +99,7 @@ def test_without_a_source_the_prepared_set_is_used(davis, tmp_path):
 
 def test_neither_source_nor_prepared_set_is_an_error(tmp_path):
     for dataset in ("davis16", "stills"):
-        with pytest.raises(InputError, match=rf"config.data.{dataset}.source .*cosnet_jax prepare {dataset} --source"):
+        with pytest.raises(InputError, match=rf"config.data.{dataset}.source .*cosnet prepare {dataset} --source"):
             prepare(dataset, "", str(tmp_path))
 
 

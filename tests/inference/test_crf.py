@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.crf import RELEASE_SETTINGS, CRFParams, refine, refine_stream, score_settings
+from cosnet_jax.inference.crf import CRFParams, refine, refine_stream, score_settings
 
 needs_pydensecrf = pytest.mark.skipif(
     importlib.util.find_spec("pydensecrf") is None,
@@ -141,13 +141,6 @@ def test_normalisation_makes_scale_and_offset_irrelevant_but_spares_constant_map
     for constant in (0.0, 0.3, 1.0):
         refined = refine(image, np.full_like(probability, constant), params)
         assert np.isfinite(refined).all() and ((refined > 0.5) == (constant > 0.5)).all()
-
-
-def test_the_release_settings_are_the_nine_around_the_default():
-    assert len(set(RELEASE_SETTINGS)) == 9
-    assert RELEASE_SETTINGS[4] == CRFParams()
-    assert {params.bilateral_sxy for params in RELEASE_SETTINGS} == {10, 15, 20}
-    assert {params.bilateral_compat for params in RELEASE_SETTINGS} == {8, 9, 10}
 
 
 def test_a_stream_of_frames_of_several_sizes_comes_back_in_order(backend):

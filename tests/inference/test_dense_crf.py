@@ -28,7 +28,7 @@ def read_example(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("name", "settings"), [("even", SETTINGS), ("odd", SETTINGS[:1])])
 def test_probabilities_and_labels_are_those_of_pydensecrf(name, settings):
-    found = dense_crf.refine(*read_example(name), settings)
+    found = list(dense_crf.refine(*read_example(name), settings))
     expected = REFERENCE[f"{name}_refined"] / 65535
     for refined, reference, params in zip(found, expected, settings, strict=True):
         assert refined.dtype == np.float32

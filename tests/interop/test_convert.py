@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import cv2
 import jax
 import numpy as np
 import pytest
 
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
+from cosnet_jax.commands.segment import segment
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop import convert
 from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import write_pth
@@ -157,5 +161,25 @@ def test_the_right_preset_is_named(shallow_weights, monkeypatch, tmp_path):
 
 def test_a_converted_checkpoint_becomes_a_weights_file(tmp_path):
     config = PRESETS["group"].to_config()
-    weights_file.write(tmp_path / "small.npz", {"params": {"gate": np.ones(2, np.float32)}}, config)
-    assert as_stored(weights_file.read(tmp_path / "small.npz")[1]) == as_stored(config)
+    weights_file.export_weights(tmp_path / "small.npz", {"params": {"gate": np.ones(2, np.float32)}}, config)
+    assert as_stored(weights_file.read_weights_file(tmp_path / "small.npz")[1]) == as_stored(config)
+
+
+@pytest.mark.parametrize(("preset", "fusion"), [("released", "prediction"), ("group", "group")])
+def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_weights, tmp_path, preset, fusion):
+    write_pth(tmp_path / "weights.pth", shallow_weights)
+    convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", preset)
+    segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(41, 56))
+    assert segmenter.options == InferenceOptions(5, "random", fusion, seed=0)
+    frames = np.random.default_rng(0).integers(0, 256, (7, 41, 56, 3)).astype(np.uint8)
+    (tmp_path / "clip").mkdir()
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"clip/{number}.png"), frame[..., ::-1])
+    out = segment(
+        [tmp_path / "clip"], tmp_path / "out", tmp_path / "checkpoint", size=(41, 56), save_probabilities=True
+    )
+    levels = [cv2.imread(str(out[0] / f"probabilities/{number}.png"), cv2.IMREAD_UNCHANGED) for number in range(7)]
+    ways = [InferenceOptions(5, "random", fusion), InferenceOptions(5, "random", "summary")]
+    stored, summary = zip(*(segmented.probabilities for segmented in segmenter.segment(frames, ways)), strict=True)
+    np.testing.assert_allclose(np.array(levels) / 65535, stored, atol=1e-5)
+    assert np.abs(np.array(stored) - summary).max() > 1e-3  # another fusion would show

@@ -1,4 +1,4 @@
-"""Training that starts from a converted checkpoint."""
+"""Initial weights of a training from a converted checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The name tables, against the twin's own names and torchvision's, and every way a state dict can fail to fit."""
+"""The tables of names against those of the twin and of torchvision, and all errors of state dicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RELEASED = FORMATS["released"]
 
 
 def shapes(**settings):
-    """The shapes of a network's variables."""
+    """Returns the shapes of the variables of a network."""
     pair = jax.ShapeDtypeStruct((1, 2, 33, 33, 3), jnp.uint8)
     variables = jax.eval_shape(COSNet(coattention="vanilla", head="released", channels=256, **settings).init,
                                jax.random.key(0), pair)  # fmt: skip
@@ -30,7 +30,7 @@ def network():
 
 
 def nested(arrays):
-    """Arrays by "/"-separated name -> tree."""
+    """Makes a tree of a dict whose keys are separated by "/"."""
     tree = {}
     for name, array in arrays.items():
         *parents, leaf = name.split("/")
@@ -67,7 +67,7 @@ def test_the_deeplab_names_are_the_encoders(released_weights, network):
 
 
 def torchvision_names(depths):
-    """Names and shapes of torchvision's ResNets, without their counters (which files before 2019 lack)."""
+    """Returns names and shapes of torchvision's ResNets, without their counters (files before 2019 have none)."""
 
     def norm(name, channels):
         return {f"{name}.{array}": (channels,) for array in ("weight", "bias", "running_mean", "running_var")}

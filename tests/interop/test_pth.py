@@ -133,7 +133,7 @@ def text(value):
 
 
 def test_reads_parameters_as_pytorch_0_3_wrote_them(tmp_path):
-    """`Parameter(_rebuild_tensor(storage view, ...))` whose state is set afterwards; torch.load is the judge."""
+    """`Parameter(_rebuild_tensor(storage view, ...))` whose state is set afterwards. torch.load confirms the bytes."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("7") + text("cpu") + b"K\x06"
     storage += b"(" + text("8") + b"K\x01K\x04tt" + pickle.BINPERSID  # a view of 4 elements from element 1
     tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x00K\x02K\x02\x86K\x02K\x01\x86tR"

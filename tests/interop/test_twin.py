@@ -19,7 +19,7 @@ from cosnet_jax.interop.twin import load_twin, to_numpy
 
 
 def images(size, count, seed=0):
-    """Smooth noise of about -120..120: (count, 3, h, w)."""
+    """Returns smooth noise of about -120..120, (count, 3, h, w)."""
     noise = torch.randn(count, 3, 5, 6, generator=torch.Generator().manual_seed(seed)) * 60
     return torch.nn.functional.interpolate(noise, size=size, mode="bicubic", align_corners=False)
 
@@ -30,7 +30,7 @@ def softmax(scores):
 
 
 def flat(feature):
-    """(1, c, h, w) -> (positions, c) in float64."""
+    """Converts (1, c, h, w) to (positions, c) in float64."""
     return feature[0].flatten(1).T.numpy().astype(np.float64)
 
 
@@ -39,7 +39,7 @@ def test_state_dict_is_the_released_one(reference, twin):
     assert ours == json.loads((reference / "released_state_dict.json").read_text())
 
 
-def test_worked_case(reference, case):
+def test_the_worked_case(reference, case):
     model = load_twin(case.weights())
     a, b = torch.from_numpy(case.images((97, 97), 3, 3)[:2, None])
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_coattention_by_loops(twin):
     np.testing.assert_allclose(flat(stages["summary_b"]), z_b, rtol=1e-4, atol=1e-5)
     for name, z in (("gate_a", z_a), ("gate_b", z_b)):
         np.testing.assert_allclose(flat(stages[name])[:, 0], 1 / (1 + np.exp(-z @ gate)), rtol=1e-4)
-    assert affinity.std() > 0.1  # the softmax has something to choose from
+    assert affinity.std() > 0.1  # otherwise every softmax is nearly uniform
 
 
 def test_each_output_has_its_own_classifier(twin):
@@ -110,7 +110,7 @@ def test_one_reference_is_a_pair(twin, fusion):
     a, b = images((33, 33), 2, seed=4).split(1)
     with torch.no_grad():
         torch.testing.assert_close(twin.segment(a, b[None], fusion), twin(a, b)[0], rtol=0, atol=1e-6)
-        # Twice the same reference tells nothing new.
+        # The same reference twice changes nothing.
         torch.testing.assert_close(twin.segment(a, torch.stack([b, b]), fusion), twin(a, b)[0], rtol=0, atol=1e-6)
 
 
@@ -145,7 +145,7 @@ def test_fusions_by_loops(twin, fusion):
         result = twin.segment(a, torch.stack(references), fusion)
         torch.testing.assert_close(result, torch.sigmoid(logits), rtol=0, atol=1e-5)
         other = twin.segment(a, torch.stack(references), "prediction")
-    assert (result - other).abs().max() > 1e-4  # the fusions are not the same thing
+    assert (result - other).abs().max() > 1e-4  # the fusions differ
 
 
 def test_unknown_fusion(twin):

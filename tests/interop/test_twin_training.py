@@ -1,4 +1,4 @@
-"""The twin of the released training step against torch.optim and hand-worked numbers."""
+"""The twin of the released training step against torch.optim and numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cosnet_jax.interop.twin import load_twin
 
 
 class SmallPair(nn.Module):
-    """Names as in the released model, three outputs, and a side output that does not see the gate."""
+    """A model with names as in the released one, three outputs, and a side output that does not use the gate."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +47,7 @@ def batch(seed, size=8):
 
 
 def reference_loss(prediction, mask):
-    """The loss, pixel by pixel."""
+    """Computes the loss pixel by pixel."""
     p, o = prediction.double().flatten(), mask.double().flatten()
     entropy = torch.where(o > 0, -torch.log(p), -torch.log(1 - p)).mean()
     return len(o) / o.sum() * entropy + 0.8 * (p - o).abs().mean()
@@ -71,7 +71,7 @@ def test_schedule():
 
 
 def test_repeats_are_the_modules_that_hold_a_parameter(twin):
-    """The optimizer's list: for every part of the encoder, for every module in it, all parameters of that module."""
+    """The optimizer lists, for every part of the encoder and every module in it, all parameters of that module."""
     counts = {}
     for part in twin.encoder.children():
         for module in part.modules():

@@ -1,0 +1,65 @@
+"""Processes that find each other before JAX connects them, as threads of one process."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.rendezvous import wait_for_all
+
+
+@pytest.fixture
+def address():
+    with socket.create_server(("", 0)) as free:
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def start(address, count, numbers, timeout):
+    """Calls `wait_for_all` as these of the processes; returns the error of each, or None."""
+    with ThreadPoolExecutor(count) as threads:
+        calls = [threads.submit(wait_for_all, address, count, number, timeout) for number in numbers]
+        return [call.exception() for call in calls]
+
+
+def test_all_go_on_together_in_any_order(address):
+    assert start(address, 4, [2, 1, 3, 0], timeout=20) == [None] * 4
+
+
+def test_those_that_are_missing_are_named_to_all(address):
+    for error in start(address, 5, [0, 2, 3], timeout=1):
+        assert isinstance(error, InputError)
+        assert str(error) == "of 5 processes these did not start within 1 s: 1, 4"
+
+
+def test_without_process_0_the_address_is_named(address, monkeypatch):
+    monkeypatch.setattr("cosnet_jax.rendezvous.GRACE_SECONDS", 0.1)
+    (error,) = start(address, 2, [1], timeout=0.5)
+    assert str(error).startswith(f"process 0 did not answer at {address} within")
+
+
+def test_strangers_are_ignored(address):
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(wait_for_all, address, 2, 0, 20)
+        host, port = address.split(":")
+        while True:
+            try:
+                with socket.create_connection((host, int(port)), timeout=5) as stranger:
+                    stranger.sendall(b"GET / HTTP/1.1\r\n")
+                break
+            except OSError:
+                continue
+        threads.submit(wait_for_all, address, 2, 1, 20).result()
+        assert first.result() is None
+
+
+def test_wrong_settings_are_named(address):
+    with pytest.raises(InputError, match="coordinator_address is 'nowhere'; expected HOST:PORT"):
+        wait_for_all("nowhere", 2, 0, 1)
+    with pytest.raises(InputError, match="process_id is 2; expected 0 to 1"):
+        wait_for_all(address, 2, 2, 1)
+    port = address.split(":")[1]
+    with socket.create_server(("", int(port))), pytest.raises(InputError, match=f"port {port} cannot be used"):
+        wait_for_all(address, 2, 0, 1)

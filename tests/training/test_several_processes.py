@@ -1,0 +1,150 @@
+"""Training in several processes on the loopback interface, against one process with as many devices and with one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tiny_network import make_tiny
+
+from configs import synthetic
+from cosnet_jax.checkpoints.store import LATEST, find_checkpoint, load_checkpoint
+from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
+
+ROOT = Path(__file__).parents[2]
+FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def tiny(total_steps: int = 20):
+    """A configuration that trains in seconds, by SGD."""
+    config = make_tiny(synthetic.get_config("smoke"))
+    config.size = (32, 32)
+    config.batch_size = 8
+    config.data.synthetic.update({"num_videos": 3, "num_val_videos": 3, "num_frames": 4, "num_stills": 9})
+    config.data.synthetic.size = (32, 32)
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.003
+    config.total_steps = total_steps
+    config.step_pattern = "video"
+    config.validate_every = 20
+    config.checkpoint_every = 1000
+    return config
+
+
+class Job:
+    """The processes of one training, each with some devices."""
+
+    def __init__(self, workdir: Path, processes: int, devices: int, total_steps: int = 20, validate: bool = True):
+        file = workdir.parent / f"tiny_{total_steps}.py"
+        file.write_text(
+            f"from training.test_several_processes import tiny\n\n\ndef get_config():\n    return tiny({total_steps})\n"
+        )
+        with socket.create_server(("", 0)) as free:
+            port = free.getsockname()[1]
+        command = [sys.executable, "-u", "train.py", f"--config={file}", f"--workdir={workdir}"]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILATION}"
+        self.processes = []
+        for number in range(processes):
+            environment = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags}
+            own = command if validate else [*command, "--config.validate_every=0"]
+            if processes > 1:
+                own = [*own, "--config.distributed.enabled=true"]
+                environment |= {
+                    "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+                    "JAX_NUM_PROCESSES": str(processes),
+                    "JAX_PROCESS_ID": str(number),
+                }
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            self.processes.append(subprocess.Popen(own, cwd=ROOT, env=environment, **pipes))
+
+    def wait_for(self, text: str) -> None:
+        """Waits until process 0 prints a line with this text."""
+        for line in self.processes[0].stdout:
+            if text in line:
+                return
+        pytest.fail(f"process 0 ended without {text!r}")
+
+    def finish(self, timeout: float = 120) -> list[tuple[int, str]]:
+        """Waits for all processes; returns their exit statuses and the rest of what they print."""
+        try:
+            outputs = [process.communicate(timeout=timeout)[0] for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        return [(process.returncode, output) for process, output in zip(self.processes, outputs, strict=True)]
+
+
+def train(workdir: Path, processes: int, devices: int, validate: bool = True) -> Path:
+    """Trains to the end."""
+    for status, output in Job(workdir, processes, devices, validate=validate).finish():
+        assert status == 0, output
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The working directory of a training on one device."""
+    return train(tmp_path_factory.mktemp("alone") / "work", processes=1, devices=1)
+
+
+def check_equal(workdir: Path, expected: Path, kinds: set[str], tolerance: float) -> None:
+    """Compares the losses and scores of two trainings, and their final parameters and statistics.
+
+    Float32 sums in another order differ by 1e-7, and ReLU6 can turn that into more where a value is close to a kink. So
+    parameters are compared by the norm of all of them together.
+    """
+    records = [
+        [record for record in read_metrics(folder / METRICS_FILE) if record["kind"] in kinds]
+        for folder in (workdir, expected)
+    ]
+    assert len(records[1]) >= 20
+    for given, wanted in zip(*records, strict=True):
+        assert (given["step"], given["kind"]) == (wanted["step"], wanted["kind"])
+        for name in {"loss", "coattention", "side", "J", "J_single_frame"} & wanted.keys():
+            assert given[name] == pytest.approx(wanted[name], rel=tolerance, abs=1e-6), (given["step"], name)
+    ours, theirs = (jax.tree.leaves(load_checkpoint(folder / LATEST)[0]) for folder in (workdir, expected))
+    ours, theirs = (np.concatenate([np.ravel(leaf) for leaf in leaves]) for leaves in (ours, theirs))
+    assert np.linalg.norm(ours - theirs) <= tolerance * np.linalg.norm(theirs)
+
+
+def test_two_processes_train_and_validate_as_one_device_and_write_once(alone, tmp_path):
+    workdir = train(tmp_path / "work", processes=2, devices=2)
+    check_equal(workdir, alone, {"video", "validation"}, tolerance=1e-5)
+    counts = Counter((record["step"], record["kind"]) for record in read_metrics(workdir / METRICS_FILE))
+    assert set(counts.values()) == {1} and (20, "validation") in counts
+    assert len(list((workdir / "tensorboard").iterdir())) == 1
+
+
+def test_sigterm_to_one_process_saves_one_step_of_both_and_one_process_continues(alone, tmp_path):
+    workdir = tmp_path / "work"
+    job = Job(workdir, processes=2, devices=2, validate=False)
+    job.wait_for("2 process")
+    job.processes[1].send_signal(signal.SIGTERM)
+    results = job.finish()
+    assert [status for status, _ in results] == [0, 0], results
+    saved = int(find_checkpoint(workdir / LATEST).name)
+    assert 0 < saved < 20
+    assert f"SIGTERM: saved step {saved}" in results[0][1]
+    train(workdir, processes=1, devices=4, validate=False)
+    check_equal(workdir, alone, {"video"}, tolerance=1e-4)
+
+
+def test_a_process_whose_partner_is_killed_ends_with_one_clear_line(tmp_path):
+    job = Job(tmp_path / "work", processes=2, devices=1, total_steps=100_000, validate=False)
+    job.wait_for("step 2:")
+    job.processes[1].kill()
+    since = time.monotonic()
+    (status, output), _ = job.finish()
+    assert time.monotonic() - since < 60
+    assert status != 0
+    assert "process 0 lost the connection to another process" in output
