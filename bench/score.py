@@ -26,7 +26,7 @@ from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.score import score_masks
 from cosnet_jax.evaluation.stability import temporal_instability
-from cosnet_jax.processes import usable_cores
+from cosnet_jax.threads import usable_cores
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,17 +24,13 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
+from cosnet_jax.threads import results_in_order, usable_cores
+
 Key = TypeVar("Key")
-
-
-def usable_cores() -> int:
-    """Returns the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_in_processes(
@@ -42,7 +38,7 @@ def map_in_processes(
 ) -> Generator[tuple[Key, Any], None, None]:
     """Calls `function(*arguments)` for each task in worker processes and yields the results in the order of the tasks.
 
-    The pool takes up to `2 * workers` tasks ahead of the results, so that the workers are busy while the caller makes
+    The pool takes up to `2 * workers` tasks ahead of the results, so that the workers have work while the caller makes
     the next task or uses a result. The workers are fresh Python interpreters: nothing is forked (a process that runs
     JAX must not fork), and the workers do not import the caller's main module (no `__main__` guard is needed). They end
     with the iterator: when it is exhausted or closed, or when `tasks`, `function` or Ctrl-C raises an exception.
@@ -60,15 +56,7 @@ def map_in_processes(
       Exception: whatever `tasks` or `function` raises.
     """
     with _worker_pool(workers or usable_cores()) as (submit, count):
-        pending: deque[tuple[Key, Future]] = deque()
-        for key, arguments in tasks:
-            pending.append((key, submit(function, arguments)))
-            while pending and (len(pending) > 2 * count or pending[0][1].done()):
-                key, future = pending.popleft()
-                yield key, future.result()
-        while pending:
-            key, future = pending.popleft()
-            yield key, future.result()
+        yield from results_in_order(lambda arguments: submit(function, arguments), tasks, 2 * count)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
-from cosnet_jax.data.builders.base import FramesBuilder, Scan, map_in_threads
+from cosnet_jax.data.builders.base import MAX_THREADS, FramesBuilder, Scan
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
@@ -23,6 +23,7 @@ from cosnet_jax.data.builders.stills import Stills, find_sets
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError
 from cosnet_jax.progress import track
+from cosnet_jax.threads import map_in_threads
 
 BUILDERS: dict[str, type[FramesBuilder]] = {
     "davis16": Davis16,
@@ -122,7 +123,8 @@ def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
 def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
     """Reads every file of the source; raises an InputError if one is damaged or the disk is too full."""
     frames = scan.frames()
-    for problems in track(map_in_threads(builder.check_frame, frames), f"checking {name}", total=len(frames)):
+    checked = map_in_threads(builder.check_frame, ((frame, (frame,)) for frame in frames), MAX_THREADS)
+    for _, problems in track(checked, f"checking {name}", total=len(frames)):
         scan.problems.extend(problems)
     if scan.problems:
         _report(name, scan, root)

@@ -17,8 +17,9 @@ from cosnet_jax.evaluation.protocols import Protocol, average_categories, averag
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.stability import temporal_instability
 from cosnet_jax.evaluation.statistics import mean_over_sequences, mean_recall_decay
-from cosnet_jax.processes import map_in_processes, usable_cores
+from cosnet_jax.processes import map_in_processes
 from cosnet_jax.progress import track
+from cosnet_jax.threads import usable_cores
 
 FRAME_MEASURES = {"J": jaccard, "F": boundary_f}
 

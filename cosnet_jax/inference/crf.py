@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.inference.thread_pool import map_in_threads
 from cosnet_jax.processes import map_in_processes
+from cosnet_jax.threads import map_in_threads
 
 Key = TypeVar("Key")
 BACKENDS = ("jax", "pydensecrf")

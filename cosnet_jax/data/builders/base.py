@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cosnet_jax.progress import track
+from cosnet_jax.threads import map_in_threads, usable_cores
 from cosnet_jax.video import images as image_files
 
-MAX_THREADS = 8
+MAX_THREADS = min(8, usable_cores())
 
 
 class Frame(NamedTuple):
@@ -169,8 +169,9 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         return {split: self._generate_examples(split, frames) for split, frames in scan.splits.items()}
 
     def _generate_examples(self, split: str, frames: list[Frame]) -> Iterator[tuple[int, dict[str, Any]]]:
-        examples = map_in_threads(self._example, frames)
-        for key, example in enumerate(track(examples, f"writing {self.info.full_name}, {split}", total=len(frames))):
+        tasks = ((key, (frame,)) for key, frame in enumerate(frames))
+        examples = map_in_threads(self._example, tasks, MAX_THREADS)
+        for key, example in track(examples, f"writing {self.info.full_name}, {split}", total=len(frames)):
             yield key, example | {"index": key}
 
     def _example(self, frame: Frame) -> dict[str, Any]:
@@ -209,21 +210,3 @@ def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
         if len(entry["annotated"]) == len(entry["frames"]):
             entry["annotated"] = None
     return index
-
-
-def map_in_threads(function: Callable[[Any], Any], items: list) -> Iterator[Any]:
-    """Applies a function to items in a few threads, a few results ahead of their use.
-
-    Args:
-      function: a function that several threads can call at once.
-      items: the arguments.
-
-    Yields:
-      `function(item)` for each item, in order.
-    """
-    options = grain.ReadOptions(num_threads=min(MAX_THREADS, os.cpu_count() or 1), prefetch_buffer_size=4 * MAX_THREADS)
-    results = iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options))
-    try:
-        yield from results
-    finally:
-        results.close()
