@@ -13,33 +13,19 @@ import tensorflow_datasets as tfds
 from cosnet_jax.data import synthetic
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.video import images as image_files
 from cosnet_jax.video.video import FrameByFrame, Video, check_index
 
 
-class Sequence(Video, Protocol):
+class Sequence(Video, GroundTruth, Protocol):
     """A video with masks, or the images of one set of still images (whose sizes can differ) with masks.
 
-    Attributes:
-      name: unique among the sequences of a split.
-      frame_names: frame names without suffix, in order.
-      annotated: indices of the frames that have a mask, ascending.
+    `name` is unique among the sequences of a split; `frame_names`, `annotated` and `mask` are those of `GroundTruth`.
     """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def frame_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def annotated(self) -> tuple[int, ...]: ...
 
     def read(self, indices: PySequence[int]) -> list[np.ndarray]:
         """Reads some frames: uint8 RGB (H, W, 3) each, in the order of `indices`."""
-
-    def mask(self, i: int) -> np.ndarray | None:
-        """Reads the mask of frame `i`: bool (H, W), or None if the frame has no annotation."""
 
     def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Reads frame `i` and its mask, faster than one after the other."""
