@@ -127,10 +127,11 @@ def score_ways(
                 for scores, probability in zip(values, maps, strict=True):
                     scores.append(jaccard(probability > 0.5, truths[index]))
                 yield
+            yield from [None] * (len(sequence.annotated) - len(evaluated))  # which the total counts too
             names = [sequence.frame_names[index] for index in evaluated]
             for way, scores in zip(ways, values, strict=True):
                 scored[way][sequence.name] = {"frames": names, "J": scores}
 
-    for _ in track(all_frames(), "comparing"):
+    for _ in track(all_frames(), "comparing", sum(len(sequence.annotated) for sequence in sequences)):
         pass
     return {way: average_scores(scores, protocol, ("J",)) for way, scores in scored.items()}
