@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-
 from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import MetricLog
@@ -33,7 +31,7 @@ class StepLog:
         """
         self._log, self._every, self._last_step, self._learning_rate = log, every, last_step, learning_rate
         self._running: tuple[int, str, Any] | None = None
-        self._finished: list[tuple[str, Any]] = []
+        self._finished: list[tuple[str, dict[str, Any]]] = []
         self._waited, self._since = 0.0, time.monotonic()
 
     @contextlib.contextmanager
@@ -72,15 +70,15 @@ class StepLog:
             self._finish(*running)
 
     def _finish(self, step: int, kind: str, metrics: Any) -> None:
-        jax.block_until_ready(metrics)
-        self._finished.append((kind, metrics))
-        stop_at_nan(step, kind, metrics)
+        values = parallel.gather(metrics)
+        self._finished.append((kind, values))
+        stop_at_nan(step, kind, values)
         if step % self._every == 0 or step == self._last_step:
             self._write(step)
 
     def _write(self, step: int) -> None:
         now = time.monotonic()
-        elapsed, finished = now - self._since, parallel.gather(self._finished)
+        elapsed, finished = now - self._since, self._finished
         extra = {
             "learning_rate": self._learning_rate(step - 1),
             "seconds_per_step": elapsed / len(finished),
@@ -96,12 +94,11 @@ class StepLog:
             parallel.say(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
 
 
-def stop_at_nan(step: int, kind: str, metrics: Any) -> None:
+def stop_at_nan(step: int, kind: str, values: dict[str, Any]) -> None:
     """Raises an InputError that names the parts of a step's loss that are NaN or infinite, if there are any.
 
     A step whose gradients are not finite has `finite` = 0, though its loss may be.
     """
-    values = parallel.gather(metrics)
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if values.get("finite", 1.0) < 1 and not broken:
         broken = ["the gradients"]
