@@ -175,6 +175,11 @@ def check_config(config: ConfigDict) -> None:
             raise InputError(f"{key} is {config[key]}; expected at least 1")
     if not 0 <= config.head_dropout < 1:
         raise InputError(f"head_dropout is {config.head_dropout}; expected a share, at least 0 and below 1")
-    for key, size in (("size", config.size), ("inference.size", inference_size(config))):
-        if len(size) != 2 or min(size) < MIN_SIZE:
-            raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")
+    check_size("size", config.size)
+    check_size("inference.size", inference_size(config))
+
+
+def check_size(key: str, size: tuple[int, ...]) -> None:
+    """Raises an InputError if the size of a network's input, called `key`, is not (height, width) or too small."""
+    if len(size) != 2 or min(size) < MIN_SIZE:
+        raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")

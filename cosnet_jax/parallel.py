@@ -212,7 +212,12 @@ def gather(tree: Any) -> Any:
 
 def local_copy(tree: Any) -> Any:
     """Copies a tree of replicated arrays to this process's first device, e.g. for a validation."""
-    return jax.device_put(gather(tree), jax.local_devices()[0])
+    return jax.device_put(gather(tree), first_local_device())
+
+
+def first_local_device() -> jax.sharding.Sharding:
+    """Returns this process's first device, as a placement of arrays."""
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
 class Devices:

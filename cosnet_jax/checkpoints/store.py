@@ -132,7 +132,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
         restore = ocp.args.PyTreeRestore(
             wanted,
             restore_args=jax.tree.map(
-                lambda _: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=first_local_device()), wanted
+                lambda _: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=parallel.first_local_device()), wanted
             ),
             partial_restore=True,
         )
@@ -163,11 +163,6 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
         described = describe_changes(changes, len(changes))
         raise InputError(f"checkpoint: {path} is of another model than the configuration's: {described}")
     return variables
-
-
-def first_local_device() -> jax.sharding.Sharding:
-    """The first local device."""
-    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
 def stored_state(folder: Path) -> Any:

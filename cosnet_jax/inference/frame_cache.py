@@ -41,12 +41,12 @@ class FrameCache:
         self.frames: dict[int, np.ndarray] = {}
         self.encoded: dict[int, Encoded] = {}
         self._last_use, self._size = plan.last_use, None
-        early = plan.early
+        early, needed = plan.early, plan.in_order
         if early:
             images = self._resize(network, early, video.read(early))
             self.encoded = {index: value for index, _, value in _encode(network, variables, images)}
-        frames = iter(video) if len(plan.in_order) == len(video) else _read_each(video, plan.in_order)
-        in_order = read_ahead(self._resize(network, plan.in_order, frames, already_encoded=early))
+        frames = iter(video) if len(needed) == len(video) else _read_each(video, needed)
+        in_order = read_ahead(self._resize(network, needed, frames, already_encoded=early))
         self._source = read_ahead(_encode(network, variables, in_order))
 
     def fetch(self, queries: Sequence[int], reference_indices: Sequence[np.ndarray]) -> None:

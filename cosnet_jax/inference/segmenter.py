@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.config import MIN_SIZE, inference_size
+from cosnet_jax.config import check_size, inference_size
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
@@ -75,8 +75,7 @@ class Segmenter:
         Raises:
           InputError: the size is too small.
         """
-        if len(size) != 2 or min(size) < MIN_SIZE:
-            raise InputError(f"size is {tuple(size)}; expected (height, width) of at least {MIN_SIZE} pixels")
+        check_size("size", tuple(size))
         self.options, self.size = options or InferenceOptions(), (size[0], size[1])
         self._model, self._variables, self._batch_size = model, variables, batch_size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import bisect
 import dataclasses
 import itertools
@@ -24,7 +25,7 @@ DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no ra
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredVideo:
+class StoredVideo(abc.ABC):
     """A video that `open_video` opened: a `Video` (see video.py) with a name, frame names and times.
 
     Frames are (H, W, 3) uint8 RGB, upright (rotation metadata is applied). Grey is repeated over the channels, 16 bits
@@ -55,8 +56,8 @@ class StoredVideo:
     def __len__(self) -> int:
         return len(self.frame_names)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[np.ndarray]: ...
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Reads some frames, such as the references.
@@ -77,9 +78,9 @@ class StoredVideo:
         found = dict(self._read_sorted(sorted(set(indices))))
         return np.stack([found[index] for index in indices]) if found else np.empty((0, *self.size, 3), np.uint8)
 
+    @abc.abstractmethod
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields index and frame for each of the ascending indices, in any order."""
-        raise NotImplementedError
 
 
 def open_video(path: str | Path) -> StoredVideo:
