@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from configs import synthetic
 from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.optimizer import make_optimizer
@@ -20,6 +21,15 @@ def make_tiny(config: ConfigDict, **data) -> ConfigDict:
     config.model.aspp_rates = (2,)
     config.data.update(data)
     return config
+
+
+def tiny_synthetic(**data) -> ConfigDict:
+    """A configuration with the tiny network and two short synthetic videos to validate on."""
+    config = synthetic.get_config("smoke")
+    config.size = (32, 32)
+    config.data.synthetic.update({"num_videos": 3, "num_val_videos": 2, "num_frames": 9})
+    config.data.synthetic.size = (32, 48)
+    return make_tiny(config, **data)
 
 
 def write_checkpoint(config: ConfigDict, folder: Path, step: int = 0) -> Path:

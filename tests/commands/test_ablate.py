@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from tiny_network import make_tiny, write_checkpoint
+from tiny_network import tiny_synthetic, write_checkpoint
 
 import evaluate
-from configs import synthetic
 from cosnet_jax import cli
 from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
 from cosnet_jax.commands.ablate import ablate, score_ways
@@ -18,28 +17,17 @@ from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model
 
 
-def tiny(**data):
-    """A network that takes seconds."""
-    config = synthetic.get_config("smoke")
-    config.size = (32, 32)
-    make_tiny(config, **data)
-    config.data.synthetic.update({"num_val_videos": 2, "num_frames": 9})
-    config.data.synthetic.size = (32, 48)
-    return config
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A network as initialised."""
-    config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
-    return write_checkpoint(config, folder)
+    return write_checkpoint(tiny_synthetic(), tmp_path_factory.mktemp("work") / LATEST)
 
 
 @pytest.fixture(scope="module")
 def ablation(checkpoint, tmp_path_factory):
     """The folder that the command writes."""
     workdir = tmp_path_factory.mktemp("ablation")
-    ablate(tiny(), workdir, checkpoint)
+    ablate(tiny_synthetic(), workdir, checkpoint)
     return workdir
 
 
@@ -52,7 +40,7 @@ def ablation(checkpoint, tmp_path_factory):
     ],
 )
 def test_scores_are_those_of_evaluations(ablation, checkpoint, tmp_path, table, key, inference):
-    config = tiny()
+    config = tiny_synthetic()
     config.inference.update(inference)
     config.evaluation.metrics = "J"
     expected = evaluate.evaluate(config, tmp_path, str(checkpoint), None)
@@ -101,7 +89,7 @@ class SparselyAnnotated:
 
 def test_only_frames_that_count_are_segmented(checkpoint):
     """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
-    config, (variables, _) = tiny(), load_checkpoint(checkpoint)
+    config, (variables, _) = tiny_synthetic(), load_checkpoint(checkpoint)
     ways = [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)]
     sequence = SparselyAnnotated(config)
     segmenter = Segmenter(build_model(config.model), variables, config.size)
@@ -141,14 +129,14 @@ def test_the_command_reads_settings_as_evaluate_does(capsys, monkeypatch):
 
 
 def test_a_network_without_coattention_is_refused(checkpoint, tmp_path):
-    config = tiny()
+    config = tiny_synthetic()
     config.model.coattention = "none"
     with pytest.raises(InputError, match=r"model\.coattention is 'none'; expected one of the co-attentions"):
         ablate(config, tmp_path, checkpoint)
 
 
 def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
-    config = tiny()
+    config = tiny_synthetic()
     config.model.channels = 16
     with pytest.raises(InputError, match="another model than the configuration's: channels was 8 and is 16"):
         ablate(config, tmp_path, checkpoint)

@@ -5,9 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_network import make_tiny, write_checkpoint
+from tiny_network import tiny_synthetic, write_checkpoint
 
-from configs import synthetic
 from cosnet_jax import cli
 from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
 from cosnet_jax.commands.search_crf import choose_frames, describe, search_crf
@@ -19,27 +18,16 @@ from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
 from cosnet_jax.models.build import build_model
 
 
-def tiny(**data):
-    """A network that takes seconds."""
-    config = synthetic.get_config("smoke")
-    config.size = (32, 32)
-    make_tiny(config, **data)
-    config.data.synthetic.update({"num_val_videos": 2, "num_videos": 3, "num_frames": 9})
-    config.data.synthetic.size = (32, 48)
-    return config
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A network as initialised."""
-    config, folder = tiny(), tmp_path_factory.mktemp("work") / LATEST
-    return write_checkpoint(config, folder)
+    return write_checkpoint(tiny_synthetic(), tmp_path_factory.mktemp("work") / LATEST)
 
 
 def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path, monkeypatch):
     grid = {"bilateral_sxy": (15.0, 20.0), "gaussian_compat": (2.0, 5.0)}
     monkeypatch.setattr("cosnet_jax.commands.search_crf.GRID", grid)
-    config = tiny()
+    config = tiny_synthetic()
     config.validate_frames = 3
     config.inference.num_references = 2
     config.inference.crf.iterations = 2
@@ -75,7 +63,7 @@ def test_scores_are_those_of_each_frame_refined_alone(checkpoint, tmp_path, monk
     ("count", "expected"), [(0, [1, 2, 3, 4, 5, 6, 7]), (1, [1]), (2, [1, 7]), (99, [*range(1, 8)])]
 )
 def test_chosen_frames_are_spread_over_those_that_count(count, expected):
-    sequence = open_sequences("synthetic", "val", tiny().data)[0]
+    sequence = open_sequences("synthetic", "val", tiny_synthetic().data)[0]
     assert choose_frames(sequence, "davis16", count) == expected
 
 
@@ -126,8 +114,8 @@ def test_the_command_and_its_errors(checkpoint, tmp_path, capsys, monkeypatch):
 def test_what_is_wrong_is_said_before_any_work(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(InputError, match=r"hold_out names 'bear': expected one of"):
-        search_crf(tiny(hold_out="bear"), tmp_path, checkpoint)
-    config = tiny()
+        search_crf(tiny_synthetic(hold_out="bear"), tmp_path, checkpoint)
+    config = tiny_synthetic()
     config.inference.crf.backend = "pydensecrf"
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="pip install pydensecrf2"):

@@ -5,32 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
 
 from cosnet_jax.models.batch_norm import BatchNorm
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 
 EPSILON = 1e-5
 
 
-def to_torch(x):
-    return torch.from_numpy(np.moveaxis(np.asarray(x), -1, 1).copy())
-
-
-def from_torch(x):
-    return np.moveaxis(x.detach().numpy(), 1, -1)
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-@needs_torch
 @needs_torch
 def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
     theirs = torch.nn.BatchNorm2d(3)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
 
 from cosnet_jax.models import layers
 from cosnet_jax.models.layers import (
@@ -16,25 +17,7 @@ from cosnet_jax.models.layers import (
     wide_conv,
 )
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
-
-
-def to_torch(x):
-    return torch.from_numpy(np.moveaxis(np.asarray(x), -1, 1).copy())
-
-
-def from_torch(x):
-    return np.moveaxis(x.detach().numpy(), 1, -1)
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", SIZES)
