@@ -14,7 +14,7 @@ STEP_KINDS = ("still", "video")  # of training steps
 MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
-# Keys of stored configurations that no longer exist, with the only value that today's code can stand for.
+# Keys of stored configurations that no longer exist, with the value that today's code stands for.
 REMOVED = {"model.width": 1.0, "data.max_gap": 0, "loss.orthogonal": 1e-4, "loss.orthogonal_matrix": "P"}
 IGNORED = ("model.affinity_budget", "model.remat")  # any value gives the same result
 
@@ -92,14 +92,14 @@ def as_stored(config: ConfigDict) -> dict:
 def upgrade_config(stored: dict) -> ConfigDict:
     """Brings a configuration that an earlier version stored to the keys of today.
 
+    A removed key stays if it has a value that today's code does not stand for. So `changed_settings` reports it, and
+    `build_model` refuses it in the model section; loading weights for inference minds no other section.
+
     Args:
       stored: what `as_stored` returned then.
 
     Returns:
       The configuration.
-
-    Raises:
-      InputError: it has a setting that today's code cannot follow.
     """
     config = ConfigDict(stored)
     if isinstance(config.get("distributed"), bool):
@@ -110,11 +110,7 @@ def upgrade_config(stored: dict) -> ConfigDict:
             del config[old]
     for dotted, expected in REMOVED.items():
         section, key = dotted.split(".")
-        if section in config and key in config[section]:
-            if config[section][key] != expected:
-                raise InputError(
-                    f"{dotted} is {config[section][key]!r} in a stored configuration; expected {expected!r}"
-                )
+        if config.get(section, {}).get(key) == expected:
             del config[section][key]
     return config
 
