@@ -6,7 +6,7 @@ DIR is DAVIS-2016 in its own layout (default: $COSNET_DATA/DAVIS). The frames ar
 sequences that are there; the maps are those of the shipped model, kept in --maps for another run. The two
 implementations take turns, a part of the frames at a time. Seconds of the CPU count all threads and processes; other
 work on the machine disturbs them less than the clock. "Exact" is mean field with every pair of pixels written out, on
-frames shrunk to 40x60.
+frames resized to 40x60.
 """
 
 from __future__ import annotations

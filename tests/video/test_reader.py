@@ -47,7 +47,7 @@ def test_one_image_is_a_video_of_one_frame(tmp_path):
     assert (video.name, video.frame_names, len(list(video))) == ("holiday", ("holiday",), 1)
 
 
-@pytest.mark.parametrize("kind", ["grey", "palette", "rgba", "la", "grey16", "jpeg", "turned", "grey jpeg"])
+@pytest.mark.parametrize("kind", ["grey", "palette", "rgba", "la", "grey16", "jpeg", "rotated", "grey jpeg"])
 def test_every_kind_of_image_becomes_rgb_as_pillow_reads_it(tmp_path, kind):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
@@ -71,11 +71,11 @@ def test_every_kind_of_image_becomes_rgb_as_pillow_reads_it(tmp_path, kind):
     else:
         path = tmp_path / "image.jpg"
         exif = Image.Exif()
-        exif[0x0112] = 6 if kind == "turned" else 1  # the tag of the orientation
+        exif[0x0112] = 6 if kind == "rotated" else 1  # the tag of the orientation
         smooth = Image.fromarray(make_frames(1)[0])
         (smooth.convert("L") if kind == "grey jpeg" else smooth).save(path, exif=exif, subsampling=0)
         stored = Image.open(path).convert("RGB")
-        expected = stored.rotate(-90, expand=True) if kind == "turned" else stored
+        expected = stored.rotate(-90, expand=True) if kind == "rotated" else stored
         tolerance = 2  # decoders may round differently
     image = next(iter(open_video(path)))
     assert image.dtype == np.uint8
