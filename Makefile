@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(WARNINGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@ Running the same command again continues from the newest checkpoint. On one CPU 
 identical to that of a run that never stopped.
 """
 
+import math
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -20,8 +22,10 @@ from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.progress import track
+from cosnet_jax.training.memory_plan import plan_memory
 from cosnet_jax.training.metric_log import MetricLog
 from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.profiler import Profiler
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
@@ -29,20 +33,25 @@ from cosnet_jax.training.validation import validate
 from cosnet_jax.training.workdir import claim_workdir
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
-    """Trains, or continues a training, until `config.total_steps`.
+def train(config: ConfigDict, workdir: Path) -> bool:
+    """Trains, or continues a training, until `config.total_steps` or SIGTERM.
 
     Args:
       config: the whole configuration.
       workdir: gets `checkpoints/`, `best/`, `metrics.jsonl`, `tensorboard/` and `config.json`.
 
+    Returns:
+      Whether it was SIGTERM; then the step it came in was saved.
+
     Raises:
-      InputError: if the configuration, the data or what is in `workdir` do not fit; before the first step.
+      InputError: if the configuration, the data or what is in `workdir` do not fit, before the first step; or if a loss
+        is not finite.
     """
     # Configuration and devices.
     check_config(config)
     model = build_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
+    parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
     parallel.on_first(lambda: claim_workdir(config, workdir))
     step_pattern = parse_step_pattern(config.step_pattern)
@@ -64,6 +73,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     state = parallel.replicate(init_state(variables, optimizer))
     steps = {kind: parallel.parallelise(step) for kind, step in make_steps(model, optimizer, config).items()}
     segmenter = Segmenter.from_config(config, variables)
+    examples = config.batch_size // parallel.process()[1]
+    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)
@@ -76,16 +87,18 @@ def train(config: ConfigDict, workdir: Path) -> None:
             batches[kind].set_state(position)
         parallel.say(f"continues from step {start}")
     log = MetricLog(workdir, start, writes=parallel.is_first())
+    profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
 
-    preemption = parallel.Preemption()
-
+    preemption, preempted = parallel.Preemption(), False
     for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
         with step_log.waiting():
             batch = parallel.shard(next(batches[kind]))
-        state, metrics = steps[kind](state, batch)
-        step_log.add(done, kind, metrics)
+        with profiler.step(done):
+            state, metrics = steps[kind](state, batch)
+        profiler.stop_after(done, metrics)
+        step_log.add(done, kind, metrics, images=math.prod(batch["mask"].shape[1:-2]))
         last, preempted = done == config.total_steps, preemption.reached(done)
 
         if config.validate_every and (done % config.validate_every == 0 or last) and not preempted:
@@ -103,18 +116,21 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
                 latest.save(done, state, config, {"best_score": best_score, "data": positions})
         if preempted:
-            parallel.say(f"SIGTERM: saved step {done}; the same command continues")
             break
 
-    log.close()
-    latest.close()
-    best.close()
+    for resource in (profiler, log, latest, best, *batches.values()):
+        resource.close()
+    if preempted:
+        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
+    return preempted
 
 
 def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
-    with parallel.report_lost_processes():
-        train(config, Path(WORKDIR.value))
+    with parallel.several_processes():
+        stopped = train(config, Path(WORKDIR.value))
+    if stopped:
+        sys.exit(config.stopped_status)
 
 
 if __name__ == "__main__":

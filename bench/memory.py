@@ -31,6 +31,7 @@ from configs import davis16
 from cosnet_jax.files import atomic_write
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.training.memory_plan import empty_batch, size_of
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import TrainState, init_state
 from cosnet_jax.training.steps import make_steps, paper_losses
@@ -47,15 +48,9 @@ SETTINGS = {
 KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
-def size_of(tree: Any) -> int:
-    """Returns the bytes of all arrays of a tree."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def batch_shapes(size: tuple[int, int], pairs: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the shapes of a video batch."""
-    image = jax.ShapeDtypeStruct((pairs, 2, *size, 3), jnp.uint8)
-    return {"image": image, "mask": jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8)}
+    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, empty_batch("video", size, pairs)))
 
 
 def kept_bytes(model: COSNet, config: ConfigDict, state: TrainState, batch: dict[str, jax.ShapeDtypeStruct]) -> int:

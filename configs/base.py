@@ -102,7 +102,8 @@ def get_config() -> ConfigDict:
     config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
-    config.data.threads = 4  # that decode and augment
+    config.data.threads = 0  # that decode and augment; 0: one per core
+    config.data.workers = 0  # processes that decode and augment, each with such threads; 0: threads of this one
     for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
 
@@ -144,6 +145,10 @@ def get_config() -> ConfigDict:
     config.validate_frames = 8  # evenly spaced frames of each sequence; 0: all
     config.checkpoint_every = 1000  # steps
     config.keep_checkpoints = 2  # the newest; the best by validation is kept besides
+    # Exit status after SIGTERM. A scheduler that takes 0 for finished, as Kubernetes does, needs another one.
+    config.stopped_status = 0
+    config.profile_steps = ()  # (first, last) step of a trace for TensorBoard in WORKDIR/profile; (): none
+    config.compilation_cache = ""  # folder where compiled programs are kept for later runs; "": none
     return config.lock()
 
 

@@ -171,6 +171,11 @@ def check_config(config: ConfigDict) -> None:
             raise InputError(f"{key} is {config[key]}; expected at least 1")
     if not 0 <= config.head_dropout < 1:
         raise InputError(f"head_dropout is {config.head_dropout}; expected a share, at least 0 and below 1")
+    steps = tuple(config.profile_steps)
+    if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+        raise InputError(f"profile_steps is {steps}; expected (first, last) step, counted from 1")
+    if config.stopped_status not in range(256):
+        raise InputError(f"stopped_status is {config.stopped_status}; expected an exit status, 0 to 255")
     check_size("size", config.size)
     check_size("inference.size", inference_size(config))
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -19,12 +20,15 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.rendezvous import wait_for_all
+from cosnet_jax.files import writable_folder
+from cosnet_jax.rendezvous import Partners, wait_for_all
 
 T = TypeVar("T")
 AXIS = "batch"
 HEARTBEAT_SECONDS = 30  # a process that is silent for this long is taken for dead
+LOSS_SECONDS = 5  # between an error in a collective operation and the news which process is lost
 MESSAGE_BYTES = 2048
+_partners: list[Partners] = []  # of this process, once it has started with others
 
 
 def start(settings: ConfigDict) -> None:
@@ -55,7 +59,9 @@ def start(settings: ConfigDict) -> None:
             "config.distributed.{coordinator_address,num_processes,process_id} or JAX_COORDINATOR_ADDRESS, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         )
-    wait_for_all(address, count, number, settings.timeout)
+    partners = wait_for_all(address, count, number, settings.timeout)
+    partners.watch(lambda lost: _give_up(number, lost))
+    _partners.append(partners)
     jax.distributed.initialize(
         address, count, number, device_ids,
         initialization_timeout=settings.timeout, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
@@ -69,20 +75,31 @@ def _environment_number(name: str) -> int | None:
     return None if value is None else int(value)
 
 
+def _give_up(number: int, lost: int) -> None:
+    """Ends this process. Its other threads may wait for the lost one in a collective operation, which has no end."""
+    sys.stdout.flush()
+    print(f"error: process {number} stops: process {lost} was killed or failed, see its output", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 @contextlib.contextmanager
-def report_lost_processes() -> Iterator[None]:
-    """Turns the error of a collective operation whose other side is gone into one line, in a job of several processes.
+def several_processes() -> Iterator[None]:
+    """Surrounds the work of a program that calls `start`: if a process is lost, the others end with one line each.
 
     Raises:
-      InputError: in place of JAX's error.
+      InputError: in place of JAX's error, where the connection to another process broke and nobody knows why.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
+        time.sleep(LOSS_SECONDS)  # for the thread that watches the others, which knows the number
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"process {jax.process_index()} lost the connection to another process ({reason})") from None
+    for partners in _partners:
+        partners.leave()
 
 
 def is_first() -> bool:
@@ -159,6 +176,16 @@ def process() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
+def keep_compiled(folder: str) -> None:
+    """Keeps compiled programs in a folder, where later runs find them; "" leaves JAX's own settings as they are.
+
+    Raises:
+      InputError: the folder cannot be written to.
+    """
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
+
+
 def describe() -> str:
     """The devices in words, e.g. "8 x NVIDIA H100 in 2 processes"."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)"
@@ -185,24 +212,53 @@ def parallelise(step: Callable) -> Callable:
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
+def working_memory(step: Any, state: Any, batch: dict[str, np.ndarray]) -> int:
+    """Compiles a step from `parallelise`, as its first call would, and asks XLA for the memory it takes.
+
+    Args:
+      step: the function.
+      state: from `replicate`.
+      batch: arrays (n, ...) like those of every batch of this process; their values do not matter.
+
+    Returns:
+      Bytes on each device beside the state and the batch.
+    """
+    return step.lower(state, shard(batch)).compile().memory_analysis().temp_size_in_bytes
+
+
 def replicate(tree: Any) -> Any:
     """Places a tree of arrays, the same in every process, on all devices, as `parallelise` returns its states."""
-    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.device_put(tree, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec()))
 
 
-def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Splits this process's batch over its devices: (n, ...) to (devices, n / devices, ...)."""
+def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Places this process's batch on its devices, an equal part each: (n, ...) becomes (devices, n / devices, ...).
+
+    The arrays are copied while the devices are still busy with the step before.
+    """
     devices = jax.local_device_count()
-    return {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}
+    parts = {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}
+    return jax.device_put(parts, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS)))
+
+
+def _local_mesh() -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(jax.local_devices(), (AXIS,))
 
 
 def to_global(tree: Any) -> Any:
-    """Makes a state from `parallelise` one array over all processes, as it must be to be saved."""
+    """Makes a state from `parallelise` one array over all processes, as it must be to be saved or restored."""
     if jax.process_count() == 1:
         return tree
     mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
     return multihost_utils.host_local_array_to_global_array(tree, mesh, jax.sharding.PartitionSpec())
+
+
+def to_local(tree: Any) -> Any:
+    """Undoes `to_global`."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
+    return multihost_utils.global_array_to_host_local_array(tree, mesh, jax.sharding.PartitionSpec())
 
 
 def gather(tree: Any) -> Any:

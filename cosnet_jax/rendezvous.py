@@ -1,24 +1,59 @@
-"""The processes of a job find each other before JAX connects them, so that one that is missing can be named.
+"""The processes of a job find each other before JAX connects them, and notice when one of them is gone.
 
 JAX's own start-up aborts the process without a name when it runs out of time. Here process 0 listens on the
 coordinator's address, the others connect and send their number, and process 0 answers all of them at once. Then the
 port is free again for JAX.
+
+The connections stay. When a process ends, however it ends, the system closes its connection, so the others know at once
+and by name; JAX would notice after its heartbeats and abort.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
+import threading
 import time
+from collections.abc import Callable
 
 from cosnet_jax.errors import InputError
 
 RETRY_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # how much longer the others wait for the answer than process 0 waits for them
+FAREWELL = b"done"
 
 
-def wait_for_all(address: str, num_processes: int, process_id: int, timeout: float) -> None:
+class Partners:
+    """The other processes of a job: process 0 is connected to all others, the others to process 0."""
+
+    def __init__(self, connections: dict[int, socket.socket]):
+        """Takes open connections by number of the process."""
+        self._connections = connections
+
+    def watch(self, lost: Callable[[int], None]) -> None:
+        """Calls `lost` with the number of a process that ends without `leave`, in a thread of its own."""
+        threading.Thread(target=self._watch, args=(lost,), name="partners", daemon=True).start()
+
+    def _watch(self, lost: Callable[[int], None]) -> None:
+        numbers = {connection: number for number, connection in self._connections.items()}
+        while numbers:
+            for connection in select.select(list(numbers), [], [])[0]:
+                number, message = numbers.pop(connection), b""
+                with contextlib.suppress(OSError):
+                    message = connection.recv(len(FAREWELL))
+                if message != FAREWELL:
+                    lost(number)
+
+    def leave(self) -> None:
+        """Tells the others that this process ends as it should."""
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(FAREWELL)
+
+
+def wait_for_all(address: str, num_processes: int, process_id: int, timeout: float) -> Partners:
     """Returns when all processes of a job have called it.
 
     Args:
@@ -26,6 +61,9 @@ def wait_for_all(address: str, num_processes: int, process_id: int, timeout: flo
       num_processes: how many processes there are.
       process_id: the number of this one, 0 <= process_id < num_processes.
       timeout: seconds to wait.
+
+    Returns:
+      The other processes.
 
     Raises:
       InputError: the address is wrong, or time ran out; the message names the missing processes.
@@ -37,35 +75,40 @@ def wait_for_all(address: str, num_processes: int, process_id: int, timeout: flo
         raise InputError(f"distributed.process_id is {process_id}; expected 0 to {num_processes - 1}")
     deadline = time.monotonic() + timeout
     if process_id == 0:
-        missing = _gather(int(port), num_processes, deadline)
+        connections, missing = _gather(int(port), num_processes, deadline)
     else:
         answer = _report(host.strip("[]"), int(port), process_id, deadline + GRACE_SECONDS)
         if answer is None:
             raise InputError(f"process 0 did not answer at {address} within {timeout:.0f} s; is it running?")
-        missing = answer
+        connections, missing = answer
     if missing:
+        for connection in connections.values():
+            connection.close()
         names = ", ".join(map(str, missing))
         raise InputError(f"of {num_processes} processes these did not start within {timeout:.0f} s: {names}")
+    return Partners(connections)
 
 
-def _gather(port: int, num_processes: int, deadline: float) -> list[int]:
-    """Waits for the other processes, answers them, and returns the numbers of those that are missing."""
+def _gather(port: int, num_processes: int, deadline: float) -> tuple[dict[int, socket.socket], list[int]]:
+    """Waits for the other processes and answers them; returns the connections and the numbers that are missing."""
     connections: dict[int, socket.socket] = {}
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_listen(port))
+    with _listen(port) as server:
         while len(connections) < num_processes - 1 and (left := deadline - time.monotonic()) > 0:
             server.settimeout(left)
             with contextlib.suppress(OSError):
-                connection = stack.enter_context(server.accept()[0])
+                connection = server.accept()[0]
                 connection.settimeout(GRACE_SECONDS)
                 number = connection.recv(16).decode("ascii", "replace")
-                if number.isdigit() and 0 < int(number) < num_processes:  # a stranger's connection is ignored
+                if number.isdigit() and 0 < int(number) < num_processes:
                     connections[int(number)] = connection
-        missing = sorted(set(range(1, num_processes)) - connections.keys())
-        for connection in connections.values():
-            with contextlib.suppress(OSError):
-                connection.sendall(json.dumps(missing).encode())
-    return missing
+                else:
+                    connection.close()  # a stranger's
+    missing = sorted(set(range(1, num_processes)) - connections.keys())
+    for connection in connections.values():
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps(missing).encode() + b"\n")
+            connection.settimeout(None)
+    return connections, missing
 
 
 def _listen(port: int) -> socket.socket:
@@ -77,15 +120,20 @@ def _listen(port: int) -> socket.socket:
         raise InputError(f"distributed.coordinator_address: port {port} cannot be used ({error.strerror})") from None
 
 
-def _report(host: str, port: int, process_id: int, deadline: float) -> list[int] | None:
-    """Tells process 0 that this one is there; returns its answer, or None if there was none."""
+def _report(
+    host: str, port: int, process_id: int, deadline: float
+) -> tuple[dict[int, socket.socket], list[int]] | None:
+    """Tells process 0 that this one is there; returns the connection and its answer, or None if there was none."""
     while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=left) as connection:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection((host, port), timeout=left))
             connection.sendall(str(process_id).encode())
             answer = b""
-            while part := connection.recv(4096):
+            while not answer.endswith(b"\n") and (part := connection.recv(4096)):
                 answer += part
-            if answer:
-                return json.loads(answer)
+            if answer.endswith(b"\n"):
+                stack.pop_all()
+                connection.settimeout(None)
+                return {0: connection}, json.loads(answer)
         time.sleep(RETRY_SECONDS)
     return None

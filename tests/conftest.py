@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
+from compilation import compilation_flags
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = compilation_flags(devices=4)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np

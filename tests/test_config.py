@@ -9,7 +9,7 @@ from tiny_network import tiny_synthetic
 
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
-from cosnet_jax.config import as_stored, changed_settings, upgrade_config
+from cosnet_jax.config import as_stored, changed_settings, check_config, upgrade_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model
 from cosnet_jax.training.workdir import CONFIG_FILE, claim_workdir
@@ -53,3 +53,18 @@ def test_how_a_network_was_trained_does_not_keep_it_from_being_loaded(tmp_path):
 def test_a_network_that_cannot_be_built_any_more_is_refused():
     with pytest.raises(InputError, match=r"config.model does not fit the network: .*width"):
         build_model(upgrade_config(earlier(model__width=0.35)).model)
+
+
+def test_settings_out_of_range_are_named_before_any_work():
+    for key, value, message in (
+        ("profile_steps", (0, 3), r"profile_steps is \(0, 3\); expected \(first, last\) step"),
+        ("profile_steps", (4,), r"profile_steps is \(4,\)"),
+        ("stopped_status", 256, "stopped_status is 256; expected an exit status, 0 to 255"),
+    ):
+        config = tiny_synthetic()
+        config[key] = value
+        with pytest.raises(InputError, match=message):
+            check_config(config)
+    config.model.blocks = 3
+    with pytest.raises(InputError, match=r"model.blocks is 3; expected 4 to 17 at this output stride"):
+        build_model(config.model)

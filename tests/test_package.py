@@ -16,6 +16,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from compilation import compilation_flags
 from PIL import Image
 
 from configs import davis16_released
@@ -62,7 +63,7 @@ def run(site, tmp_path_factory):
 
     def run(*arguments, extras: bool = False, status: int = 0) -> str:
         path = [site] if extras else [site, absent]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "XLA_FLAGS": ""}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "XLA_FLAGS": compilation_flags()}
         folder = tmp_path_factory.mktemp("empty")
         done = subprocess.run(map(str, arguments), cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == status, done.stderr

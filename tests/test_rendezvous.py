@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.rendezvous import wait_for_all
+from cosnet_jax.rendezvous import Partners, wait_for_all
 
 
 @pytest.fixture
@@ -17,26 +19,58 @@ def address():
         return f"localhost:{free.getsockname()[1]}"
 
 
-def start(address, count, numbers, timeout):
-    """Calls `wait_for_all` as these of the processes; returns the error of each, or None."""
-    with ThreadPoolExecutor(count) as threads:
-        calls = [threads.submit(wait_for_all, address, count, number, timeout) for number in numbers]
-        return [call.exception() for call in calls]
+@pytest.fixture
+def start(address):
+    results = []
+
+    def start(count, numbers, timeout):
+        """Calls `wait_for_all` as these of the processes; returns the result or the error of each."""
+        with ThreadPoolExecutor(count) as threads:
+            calls = [threads.submit(wait_for_all, address, count, number, timeout) for number in numbers]
+            results.extend(call.exception() or call.result() for call in calls)
+            return results
+
+    yield start
+    for partners in results:
+        if isinstance(partners, Partners):
+            end(partners)
 
 
-def test_all_go_on_together_in_any_order(address):
-    assert start(address, 4, [2, 1, 3, 0], timeout=20) == [None] * 4
+def end(partners):
+    """Closes the connections as the end of a process does."""
+    for connection in partners._connections.values():
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
 
-def test_those_that_are_missing_are_named_to_all(address):
-    for error in start(address, 5, [0, 2, 3], timeout=1):
+def test_all_go_on_together_in_any_order(start):
+    assert all(isinstance(partners, Partners) for partners in start(4, [2, 1, 3, 0], timeout=20))
+
+
+def test_a_process_that_ends_without_leaving_is_named_to_process_0_and_process_0_to_the_others(start):
+    lost = queue.Queue()
+    first, *others = start(4, [0, 1, 2, 3], timeout=20)
+    first.watch(lambda number: lost.put(("first", number)))
+    others[0].watch(lambda number: lost.put(("other", number)))
+    others[1].leave()
+    end(others[1])  # as it should
+    end(others[2])
+    assert lost.get(timeout=5) == ("first", 3)
+    end(first)
+    assert {lost.get(timeout=5), lost.get(timeout=5)} == {("first", 1), ("other", 0)}
+    assert lost.empty()
+
+
+def test_those_that_are_missing_are_named_to_all(start):
+    for error in start(5, [0, 2, 3], timeout=1):
         assert isinstance(error, InputError)
         assert str(error) == "of 5 processes these did not start within 1 s: 1, 4"
 
 
-def test_without_process_0_the_address_is_named(address, monkeypatch):
+def test_without_process_0_the_address_is_named(address, start, monkeypatch):
     monkeypatch.setattr("cosnet_jax.rendezvous.GRACE_SECONDS", 0.1)
-    (error,) = start(address, 2, [1], timeout=0.5)
+    (error,) = start(2, [1], timeout=0.5)
     assert str(error).startswith(f"process 0 did not answer at {address} within")
 
 
@@ -51,8 +85,8 @@ def test_strangers_are_ignored(address):
                 break
             except OSError:
                 continue
-        threads.submit(wait_for_all, address, 2, 1, 20).result()
-        assert first.result() is None
+        for partners in (threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()):
+            end(partners)
 
 
 def test_wrong_settings_are_named(address):

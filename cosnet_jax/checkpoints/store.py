@@ -36,7 +36,7 @@ class CheckpointFolder:
           folder: where the checkpoints are.
           keep: how many of the newest stay.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def latest_step(self) -> int | None:
@@ -45,6 +45,8 @@ class CheckpointFolder:
 
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
         """Writes a checkpoint, unless there is one of that step.
+
+        It returns as soon as the state is copied; the files are written while the training goes on.
 
         Args:
           step: its name.
@@ -76,12 +78,12 @@ class CheckpointFolder:
         """
         folder = Path(self._manager.directory) / str(step)
         check_fits(folder, like)
-        items = {"state": ocp.args.StandardRestore(like), "progress": ocp.args.JsonRestore()}
+        items = {"state": ocp.args.StandardRestore(parallel.to_global(like)), "progress": ocp.args.JsonRestore()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        return restored["state"], restored["progress"]
+        return parallel.to_local(restored["state"]), restored["progress"]
 
     def close(self) -> None:
-        """Releases the folder."""
+        """Waits until everything is written, and releases the folder."""
         self._manager.close()
 
 

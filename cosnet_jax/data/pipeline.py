@@ -7,10 +7,12 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from cosnet_jax.data.augment import Augmentation, augment, paste
 from cosnet_jax.data.sequences import Sequence, open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
+from cosnet_jax.threads import usable_cores
 
 STILL_STREAM, VIDEO_STREAM, PAIR_STREAM, DONOR_STREAM = range(4)  # independent streams of random numbers
 BATCHES_AHEAD = 2
@@ -18,7 +20,7 @@ BATCHES_AHEAD = 2
 
 def still_batches(
     config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> grain.DatasetIterator:
+) -> Batches:
     """Makes endless batches of augmented still images with their masks.
 
     Each set is shuffled again in every epoch. The sets are interleaved in proportion to weight x number of images.
@@ -48,12 +50,12 @@ def still_batches(
         return {"image": image, "mask": mask}
 
     examples = _stills(config, seed, STILL_STREAM).map_with_index(load)
-    return _batches(examples, batch_size, process_index, process_count, config.threads)
+    return _batches(examples, batch_size, process_index, process_count, config)
 
 
 def video_batches(
     config: Any, size: tuple[int, int], batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> grain.DatasetIterator:
+) -> Batches:
     """Makes endless batches of pairs of frames of one sequence, each frame augmented separately.
 
     In an epoch every annotated frame of `config.train_videos` is the first of a pair once; the second is drawn. These
@@ -95,7 +97,7 @@ def video_batches(
                 frames[number] = paste(*frames[number], *pasted, foreground=recurs)
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 
-    return _batches(_pairs(config, seed).map_with_index(load), batch_size, process_index, process_count, config.threads)
+    return _batches(_pairs(config, seed).map_with_index(load), batch_size, process_index, process_count, config)
 
 
 def draw_partner(annotated: PySequence[int], position: int, rng: np.random.Generator) -> int:
@@ -182,15 +184,68 @@ def _derive(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _batches(
-    examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, threads: int
-) -> grain.DatasetIterator:
-    """Returns this process's share of every global batch.
+class Batches:
+    """An endless iterator over this process's share of every global batch.
 
-    Each thread makes whole batches, so the state of the iterator is a batch number.
+    Each thread makes whole batches, so the position is a batch number. It says nothing of threads, worker processes or
+    the number of training processes: all of these may be others when a training goes on.
     """
+
+    def __init__(self, batches: grain.MapDataset, threads: int, workers: int):
+        """Starts at batch 0.
+
+        Args:
+          batches: endless.
+          threads: that make batches, in each worker process if there are any; 0 for one per core.
+          workers: worker processes; 0 makes the batches in threads of this process.
+
+        Raises:
+          InputError: for a negative number.
+        """
+        for key, value in (("threads", threads), ("workers", workers)):
+            if value < 0:
+                raise InputError(f"config.data.{key} is {value}; expected 0 or more")
+        threads = threads or max(1, usable_cores() // max(workers, 1))
+        self._batches, self._workers = batches, workers
+        self._options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)
+        self._position = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            dataset = self._batches[self._position :].to_iter_dataset(self._options)
+            if self._workers:
+                if not flags.FLAGS.is_parsed():  # grain's workers read flags
+                    flags.FLAGS.mark_as_parsed()
+                dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
+            self._iterator = iter(dataset)
+        batch = next(self._iterator)
+        self._position += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """Returns the position, as JSON can store it."""
+        return {"next_index": self._position}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to a position that `get_state` returned."""
+        self.close()
+        self._position = state["next_index"]
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+
+def _batches(
+    examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, config: Any
+) -> Batches:
     if batch_size % process_count:
         raise InputError(f"batch size {batch_size} cannot be shared by {process_count} processes: expected a multiple")
     share = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)
-    return iter(share.to_iter_dataset(options))
+    return Batches(share, config.threads, config.workers)

@@ -44,6 +44,9 @@ def build_model(config: ConfigDict, axis_name: str | None = None, head_dropout: 
             raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
     if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
         raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
+    least = 4 if config.get("output_stride", 8) == 8 else 7
+    if config.backbone == "mobilenet_v2" and not least <= config.get("blocks", 17) <= 17:
+        raise InputError(f"model.blocks is {config.blocks}; expected {least} to 17 at this output stride")
     if config.get("reference_pooling", 1) < 1:
         raise InputError(f"model.reference_pooling is {config.reference_pooling}; expected at least 1")
     settings = dict(config.items())

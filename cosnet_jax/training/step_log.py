@@ -30,8 +30,9 @@ class StepLog:
           learning_rate: step -> learning rate, on the host.
         """
         self._log, self._every, self._last_step, self._learning_rate = log, every, last_step, learning_rate
-        self._running: tuple[int, str, Any] | None = None
+        self._running: tuple[int, str, Any, int] | None = None
         self._finished: list[tuple[str, dict[str, Any]]] = []
+        self._images = 0  # that the steps of the present record took
         self._waited, self._since = 0.0, time.monotonic()
 
     @contextlib.contextmanager
@@ -49,15 +50,16 @@ class StepLog:
         yield
         self._since += time.monotonic() - start
 
-    def add(self, step: int, kind: str, metrics: Any) -> None:
+    def add(self, step: int, kind: str, metrics: Any, images: int) -> None:
         """Notes a step that was handed to the device, and waits for the one before it.
 
         Args:
           step: steps done when it ends, from 1.
           kind: "still" or "video".
           metrics: its scalars, on the device.
+          images: how many images each device took.
         """
-        previous, self._running = self._running, (step, kind, metrics)
+        previous, self._running = self._running, (step, kind, metrics, images)
         if previous:
             self._finish(*previous)
         if step == self._last_step:
@@ -69,9 +71,10 @@ class StepLog:
         if running:
             self._finish(*running)
 
-    def _finish(self, step: int, kind: str, metrics: Any) -> None:
+    def _finish(self, step: int, kind: str, metrics: Any, images: int) -> None:
         values = parallel.gather(metrics)
         self._finished.append((kind, values))
+        self._images += images
         stop_at_nan(step, kind, values)
         if step % self._every == 0 or step == self._last_step:
             self._write(step)
@@ -82,9 +85,10 @@ class StepLog:
         extra = {
             "learning_rate": self._learning_rate(step - 1),
             "seconds_per_step": elapsed / len(finished),
+            "images_per_second_per_device": self._images / elapsed,
             "waiting_for_data": min(self._waited / elapsed, 1.0),
         }
-        self._finished, self._waited, self._since = [], 0.0, now
+        self._finished, self._images, self._waited, self._since = [], 0, 0.0, now
         for kind in sorted({kind for kind, _ in finished}):
             records = [metrics for name, metrics in finished if name == kind]
             names = records[0].keys() - {"finite"}

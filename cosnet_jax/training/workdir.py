@@ -14,8 +14,9 @@ from cosnet_jax.files import atomic_write, writable_folder
 CONFIG_FILE = "config.json"
 # Settings that may differ between the runs of one training; all others decide its result.
 FREE_SETTINGS = (
-    "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "distributed",
-    "init", "inference", "data.data_dir", "data.threads", "data.eval_dataset", "data.eval_split",
+    "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
+    "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads", "data.workers",
+    "data.eval_dataset", "data.eval_split",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from compilation import compilation_flags
 from tiny_network import make_tiny
 
 import evaluate
@@ -39,6 +41,7 @@ def tiny():
     config.total_steps = 6
     config.validate_every = 3
     config.checkpoint_every = 2
+    config.profile_steps = (2, 3)
     return config
 
 
@@ -47,7 +50,8 @@ def start_training(workdir):
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
     command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}"]
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "XLA_FLAGS": compilation_flags(devices=1), "PYTHONPATH": path}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -67,8 +71,9 @@ def trained(tmp_path_factory):
     """The working directory of a training that was never interrupted."""
     workdir = tmp_path_factory.mktemp("trained") / "work"
     training = start_training(workdir)
-    training.communicate()
+    output, _ = training.communicate()
     assert training.returncode == 0
+    assert re.search(r"^memory of each device: parameters .* MiB, optimiser .* MiB, a still step [1-9]", output, re.M)
     return workdir
 
 
@@ -76,7 +81,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path):
     workdir = tmp_path / "work"
     training = start_training(workdir)
     for line in training.stdout:
-        if line.startswith("step 5"):  # after the checkpoint of step 4
+        if line.startswith("step 5"):  # the checkpoint of step 2 is complete, and that of step 4 has begun
             training.kill()
             break
     training.communicate()
@@ -84,7 +89,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path):
     again = start_training(workdir)
     output, _ = again.communicate()
     assert again.returncode == 0
-    assert "continues from step 4" in output
+    assert re.search(r"continues from step [24]\b", output)  # 4 if it was written by then
     given, expected = final_state(workdir), final_state(trained)
     assert expected.step == 6
     jax.tree.map(np.testing.assert_array_equal, given, expected)
@@ -99,7 +104,9 @@ def test_training_leaves_log_configuration_and_best_checkpoint(trained):
     assert all(np.isfinite(record["loss"]) for record in records if "loss" in record)
     assert json.loads((trained / "config.json").read_text())["total_steps"] == 6
     assert checkpoints.find_checkpoint(trained).parent.name == checkpoints.BEST
+    assert all(record["images_per_second_per_device"] > 0 for record in records if record["kind"] != "validation")
     assert list((trained / "tensorboard").iterdir())
+    assert list((trained / "profile").glob("**/*.xplane.pb"))
 
 
 def test_another_configuration_in_the_same_folder_is_refused(trained):

@@ -1,0 +1,27 @@
+"""How the tests and the programs that they start compile: quickly, and each program once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Half of the time of a test is compilation. Programs that are not optimised give other last bits, which no test minds.
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def compilation_flags(devices: int = 1) -> str:
+    """The value of XLA_FLAGS for a program on some fake devices."""
+    return f"--xla_force_host_platform_device_count={devices} {FAST}"
+
+
+def share_compiled_programs() -> tempfile.TemporaryDirectory | None:
+    """Lets all processes of these tests find what one of them compiled. The first of them gets the folder, to keep."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="compiled_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    return folder
+
+
+COMPILED = share_compiled_programs()  # deleted when the first process of the tests ends
