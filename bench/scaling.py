@@ -1,7 +1,7 @@
 """Measures how a training step scales over 1, 2, 4 and 8 devices of this machine, each with the same batch.
 
-    python bench/scaling.py [--config=configs/davis16.py] [--devices 1 2 4 8] [--batch-size=2] [--rounds=5] [--json=FILE]
-        [--config.KEY=VALUE ...]
+    python bench/scaling.py [--config=configs/davis16.py] [--devices 1 2 4 8] [--batch-size=2] [--rounds=5]
+        [--json=FILE] [--config.KEY=VALUE ...]
 
 Efficiency is the time of a step on one device by that on n devices. Without accelerators the devices are made of the
 same CPU cores, so n of them have n times the work for the same cores: there efficiency is n times the time of one

@@ -15,8 +15,8 @@ CONFIG_FILE = "config.json"
 # Settings that may differ between the runs of one training; all others decide its result.
 FREE_SETTINGS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
-    "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads", "data.workers",
-    "data.eval_dataset", "data.eval_split",
+    "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads",
+    "data.workers", "data.eval_dataset", "data.eval_split",
 )  # fmt: skip
 
 
