@@ -18,7 +18,6 @@ Compiling takes 30-60 s a setting on two cores.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,9 +25,9 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
+from report import write_json
 
 from configs import davis16
-from cosnet_jax.files import atomic_write
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.memory_plan import empty_batch, size_of
@@ -103,9 +102,7 @@ def main() -> None:
         results[name] = row = measure(SETTINGS[name], arguments.pairs)
         print(f"{name:28}{row['state']:10.2f}{row['kept']:10.2f}{row['temporary']:12.2f}", flush=True)
     if arguments.json:
-        with atomic_write(arguments.json) as temporary:
-            report = {"jax": jax.__version__, "pairs": arguments.pairs, "gib": results}
-            temporary.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, {"pairs": arguments.pairs}, {"gib": results})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import jax
 
 from cosnet_jax.files import atomic_write
 from cosnet_jax.threads import usable_cores
+
+sys.path.append(str(Path(__file__).parents[1]))  # where configs/ is
 
 
 def machine() -> str:
