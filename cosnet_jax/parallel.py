@@ -234,7 +234,7 @@ def replicate(tree: Any) -> Any:
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Places this process's batch on its devices, an equal part each: (n, ...) becomes (devices, n / devices, ...).
 
-    The arrays are copied while the devices are still busy with the step before.
+    The arrays are copied while the devices still work on the step before.
     """
     devices = jax.local_device_count()
     parts = {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}

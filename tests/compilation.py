@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 
 # Half of the time of a test is compilation. Programs that are not optimised give other last bits, which no test minds.
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -22,6 +24,24 @@ def share_compiled_programs() -> tempfile.TemporaryDirectory | None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     return folder
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """Gives a list that gets an entry for each program that is compiled in the block, or found compiled."""
+    import jax  # after the environment is set
+
+    compiled: list[str] = []
+
+    def note(event, *_, **__):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 COMPILED = share_compiled_programs()  # deleted when the first process of the tests ends

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import compilations
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
@@ -210,21 +211,12 @@ def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
     video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)
     settings = [InferenceOptions(5), InferenceOptions(3, "consecutive", "prediction"), InferenceOptions(0)]
     stream = maps(Segmenter(*network, (33, 40), batch_size=batch_size), video, settings)
-    compiled = []
-
-    def note(event, *_, **__):
-        if "backend_compile" in event:
-            compiled.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
+    with compilations() as compiled:
         next(stream)
         assert compiled
         compiled.clear()
         assert len(list(stream)) == 22
         assert not compiled
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

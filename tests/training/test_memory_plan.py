@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from compilation import compilations
 
 from cosnet_jax import parallel
 from cosnet_jax.training.memory_plan import MIB, empty_batch, plan_memory
@@ -24,18 +25,9 @@ def test_the_plan_counts_bytes_and_what_it_compiles_is_what_runs():
     step = parallel.parallelise(step)
     text = plan_memory(state, {"video": step}, (4, 6), examples=8)
     assert re.fullmatch(r"memory of each device: parameters 4 MiB, optimiser 12 MiB, a video step \d+ MiB more", text)
-    compiled = []
-
-    def note(event, *_, **__):
-        if "backend_compile" in event:
-            compiled.append(event)
-
     batch = parallel.shard(empty_batch("video", (4, 6), 8))
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
+    with compilations() as compiled:
         step(state, batch)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
     assert not compiled
 
 
