@@ -231,7 +231,7 @@ def describe(results: dict) -> str:
         f"{machine['device']}, {machine['cores']} cores, load {machine['load']:.1f}."
     )
     return "\n".join([
-        Table(columns, rows, caption=caption).markdown(),
+        Table(columns, rows, caption=caption).to_markdown(),
         f"Equal labels: {100 * equal['mean']:.4f}% in the mean, {100 * equal['worst']:.4f}% in the worst frame; "
         f"largest difference of a probability {results['largest_difference']:.1e}.",
         f"{theirs['cpu_seconds'] / ours['cpu_seconds']:.1f} times the frames per second of the CPU, "
