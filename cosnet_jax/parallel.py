@@ -186,6 +186,11 @@ def keep_compiled(folder: str) -> None:
         jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
 
 
+def use_cpu() -> None:
+    """Leaves the accelerators to other processes; call it before anything uses a device."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def describe() -> str:
     """The devices in words, e.g. "8 x NVIDIA H100 in 2 processes"."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)"

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
+import json
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_output import ResultWriter
+from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
+from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import writable_folder
-from cosnet_jax.inference import crf
-from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.segmenter import Segmented, Segmenter
+from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
-from cosnet_jax.video.reader import StoredVideo, open_video
+from cosnet_jax.video.find import find_videos
+from cosnet_jax.video.reader import open_video, video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments. Those without a default take what the checkpoint's configuration says."""
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT",
+        help="a video file, a folder of jpg or png frames, a folder of videos, or a pattern such as 'clips/*.mp4'",
+    )  # fmt: skip
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of the results; several inputs get one each in it"
     )
@@ -46,12 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
     parser.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
     parser.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS",
+        help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-workers", type=int, default=0, metavar="N", help=f"workers (one per GPU, or {CORES_PER_WORKER} cores)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the inputs and prints the folders of the results."""
     folders = segment(
-        arguments.inputs, arguments.output, arguments.checkpoint,
+        arguments.inputs, arguments.output, arguments.checkpoint, ray=arguments.ray, num_workers=arguments.ray_workers,
         size=tuple(arguments.size) if arguments.size else None, num_references=arguments.num_references,
         sampling=arguments.sampling, fusion=arguments.fusion, seed=arguments.seed, refine=arguments.crf,
         crf_backend=arguments.crf_backend, threshold=arguments.threshold, save_overlay=arguments.overlay,
@@ -67,98 +75,95 @@ def segment(
     output: str | Path,
     checkpoint: str | Path = SHIPPED_MODEL,
     *,
-    refine: bool = False,
-    crf_backend: str | None = None,
-    threshold: float = 0.5,
-    save_overlay: bool = True,
-    save_probabilities: bool = False,
-    **options: Any,
+    ray: str | None = None,
+    num_workers: int = 0,
+    **settings: Any,
 ) -> list[Path]:
     """Segments videos and writes their masks, overlay videos and contact sheets (see `ResultWriter`).
 
-    Everything is checked before the first frame is segmented. Then reading, the network, and the CRF with the writing
-    work at the same time, in memory that does not grow with a video's length.
+    Everything is checked before the first frame is segmented; on Ray, the videos are opened by the workers, and one
+    that cannot be segmented does not stop the others. What an earlier run finished is not done again.
 
     Args:
-      inputs: video files, or folders of frames.
-      output: folder for the results; of several inputs each has a folder of its name in it.
+      inputs: video files, folders of frames, folders of videos, or patterns.
+      output: folder for the results; of several videos each has a folder of its name in it.
       checkpoint: see `Segmenter.from_pretrained`.
-      refine: whether a CRF sharpens the probabilities, with the parameters of the checkpoint's configuration.
-      crf_backend: see `CRFParams`; None takes the configuration's.
-      threshold: a pixel is foreground where its probability is above this, in [0, 1).
-      save_overlay, save_probabilities: whether to write them.
-      **options: size, num_references, sampling, fusion and seed as in `Segmenter.from_pretrained`.
+      ray: address of a Ray cluster, see `segment_on_ray`; `output` gets a `summary.json` then.
+      num_workers: of Ray, see there.
+      **settings: the other attributes of `SegmentSettings`.
 
     Returns:
-      The folders of the results, one for each input.
+      The folders of the results, one for each video.
 
     Raises:
-      InputError: an input is no video, the checkpoint is missing, the output cannot be written, or an option is wrong.
+      InputError: an input is no video, the checkpoint is missing, the output cannot be written, an option is wrong, or
+        videos failed on Ray.
     """
-    if not 0 <= threshold < 1:
-        raise InputError(f"--threshold is {threshold}; expected at least 0 and below 1")
-    videos = [open_video(path) for path in inputs]
-    folders = output_folders(videos, Path(output).expanduser())
-    variables, config = load_checkpoint(checkpoint)
-    segmenter = Segmenter.from_config(config, variables, **options)
-    params = crf.params_from_config(config.inference.get("crf")) if refine else None
-    if params and crf_backend:
-        params = dataclasses.replace(params, backend=crf_backend)
-    if params:
-        crf.check_installed(params)
+    options, output = SegmentSettings(checkpoint, **settings), Path(output).expanduser()
+    paths = [path for given in inputs for path in find_videos(given)]
+    if ray:
+        use_cpu()  # the accelerators are the workers'
+    segmenter = VideoSegmenter(options)
+    if ray:
+        folders = output_folders(paths, output, single=False)
+        writable_folder(output)
+        jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
+        summarise(track(segment_on_ray(jobs, options, ray, num_workers), "videos", len(jobs)), output)
+        return folders
+    videos = [open_video(path) for path in paths]
+    folders = output_folders(paths, output, single=[Path(given).expanduser() for given in inputs] == paths)
     for folder in folders:
         writable_folder(folder)
     for video, folder in zip(videos, folders, strict=True):
-        references = common_references(segmenter.references(len(video)))
-        with (
-            contextlib.closing(read_ahead(segmenter.segment(video))) as segmented,
-            contextlib.closing(frames_and_maps(segmented, params)) as results,
-            ResultWriter(folder, video, references, threshold, save_overlay, save_probabilities) as writer,
-        ):
-            for frame, probability in track(results, video.name, len(video)):
-                writer.write(frame, probability)
+        if not segmenter.is_done(video, folder):
+            segmenter.segment(video, folder)
     return folders
 
 
-def frames_and_maps(
-    segmented: Iterable[Segmented], params: crf.CRFParams | None
-) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    """Yields each frame with its probability map; with `params` a CRF sharpens the maps, a few frames ahead."""
-    if params is None:
-        yield from ((frame, maps[0]) for _, frame, maps in segmented)
-        return
-    items = ((frame, frame, maps[0]) for _, frame, maps in segmented)
-    with contextlib.closing(crf.refine_stream(items, params)) as refined:
-        yield from refined
+def summarise(outcomes: Iterable[Outcome], output: Path) -> None:
+    """Writes what became of each video to `summary.json`, also when the work is interrupted.
+
+    Raises:
+      InputError: videos failed.
+    """
+    finished = []
+    try:
+        for outcome in outcomes:
+            finished.append(outcome)
+    finally:
+        counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
+        summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
+        with atomic_write(output / "summary.json") as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    failed = [outcome for outcome in finished if outcome.status == "failed"]
+    if failed:
+        more = f"; {len(failed) - 1} more, see {output / 'summary.json'}" if len(failed) > 1 else ""
+        raise InputError(f"{failed[0].input} failed: {failed[0].error}{more}")
 
 
-def output_folders(videos: Sequence[StoredVideo], output: Path) -> list[Path]:
+def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[Path]:
     """Chooses where each video's results go.
 
     Args:
       videos: the inputs.
       output: the folder of all results.
+      single: whether the results of a single video go to `output` itself.
 
     Returns:
-      `output` for a single video, else a folder in it for each.
+      For each video a folder of its name in `output`, or `output`.
 
     Raises:
       InputError: two videos have the same name, or results would come among an input's frames or over an input.
     """
-    by_name: dict[str, StoredVideo] = {}
+    by_name: dict[str, Path] = {}
     for video in videos:
-        if video.name in by_name:
-            first = by_name[video.name].path
-            raise InputError(f"{first} and {video.path} would both be written to {output / video.name}")
-        by_name[video.name] = video
-    folders = [output] if len(videos) == 1 else [output / name for name in by_name]
-    for video, folder in itertools.product(videos, folders):
-        if os.path.realpath(video.path) in (os.path.realpath(folder), os.path.realpath(folder / "overlay.mp4")):
-            raise InputError(f"{video.path}: results would be written over this input; expected another --output")
+        name = video_name(video)
+        if name in by_name:
+            raise InputError(f"{by_name[name]} and {video} would both be written to {output / name}")
+        by_name[name] = video
+    folders = [output] if single and len(videos) == 1 else [output / name for name in by_name]
+    inputs = {os.path.realpath(video): video for video in videos}
+    for folder, name in itertools.product(folders, ("", "overlay.mp4")):
+        if (result := os.path.realpath(folder / name)) in inputs:
+            raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
     return folders
-
-
-def common_references(reference_indices: np.ndarray) -> list[int]:
-    """The frames that at least half of a video's frames are compared with, from its `reference_indices` (T, n)."""
-    counts = np.bincount(reference_indices.ravel(), minlength=len(reference_indices))
-    return np.flatnonzero(counts >= len(reference_indices) / 2).tolist()

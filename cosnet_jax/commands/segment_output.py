@@ -103,3 +103,9 @@ def _number(count: int, noun: str) -> str:
 def _write_bytes(path: Path, data: bytes) -> None:
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that a killed process left among the results of a video."""
+    for path in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+        path.unlink(missing_ok=True)

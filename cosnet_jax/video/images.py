@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,11 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 # The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+
+
+def is_image(file: Path) -> bool:
+    """Tells by its name whether a file is an image that `open_video` reads. Hidden files are none."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
 def is_truncated(data: bytes) -> bool:

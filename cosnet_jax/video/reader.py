@@ -19,7 +19,7 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import natural_key
 from cosnet_jax.video.decoding import Index, decoded, open_container, opened, over_black, scan, to_rgb
-from cosnet_jax.video.images import IMAGE_SUFFIXES, JPEG_START, PNG_START, is_truncated
+from cosnet_jax.video.images import JPEG_START, PNG_START, is_image, is_truncated
 
 DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no rate: the frame rate of DAVIS
 
@@ -49,12 +49,16 @@ class StoredVideo(abc.ABC):
 
     @property
     def name(self) -> str:
-        """The folder's name, or the file's name without its suffix."""
-        path = Path(os.path.abspath(self.path))  # "." has a name too
-        return path.name if path.is_dir() else path.stem
+        """See `video_name`."""
+        return video_name(self.path)
 
     def __len__(self) -> int:
         return len(self.frame_names)
+
+    @property
+    @abc.abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """The video file, or the images in order."""
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[np.ndarray]: ...
@@ -83,6 +87,12 @@ class StoredVideo(abc.ABC):
         """Yields index and frame for each of the ascending indices, in any order."""
 
 
+def video_name(path: Path) -> str:
+    """The folder's name, or the file's name without its suffix."""
+    path = Path(os.path.abspath(path))  # "." has a name too
+    return path.name if path.is_dir() else path.stem
+
+
 def open_video(path: str | Path) -> StoredVideo:
     """Opens a video file (whatever FFmpeg decodes), a folder of jpg or png frames, or one image.
 
@@ -101,14 +111,14 @@ def open_video(path: str | Path) -> StoredVideo:
     path = Path(path).expanduser()
     try:
         if path.is_dir():
-            return _open_images(path, [file for file in path.iterdir() if _is_image(file)])
+            return _open_images(path, [file for file in path.iterdir() if is_image(file)])
         if not path.is_file():
             raise InputError(f"{path}: no such video file or folder of frames")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return _open_images(path, [path]) if _is_image(path) else _open_file(path)
+    return _open_images(path, [path]) if is_image(path) else _open_file(path)
 
 
 # Folders of images
@@ -116,22 +126,22 @@ def open_video(path: str | Path) -> StoredVideo:
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder(StoredVideo):
-    """The images of a folder as a video. `files` are its images in order."""
+    """The images of a folder as a video."""
 
-    files: tuple[Path, ...]
+    images: tuple[Path, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.images
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (image for _, image in self._read_sorted(list(range(len(self)))))
 
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index in indices:
-            image = _read_image(self.files[index])
-            _check_size(self.files[index], image.shape[:2], self.size, "the first frame")
+            image = _read_image(self.images[index])
+            _check_size(self.images[index], image.shape[:2], self.size, "the first frame")
             yield index, image
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
 def _open_images(path: Path, files: list[Path]) -> StoredVideo:
@@ -203,6 +213,10 @@ class VideoFile(StoredVideo):
     """A file that FFmpeg decodes. `index` is what `scan` found in it."""
 
     index: Index
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         count = 0

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from cosnet_jax import cli
-from cosnet_jax.commands.segment import common_references, segment
+from cosnet_jax.commands.segment import segment
+from cosnet_jax.commands.segment_video import common_references
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
@@ -52,7 +53,7 @@ def test_masks_are_the_segmenters_and_all_is_written(checkpoint, folder, frames,
     expected = Segmenter.from_checkpoint(checkpoint, num_references=2)(frames)
     names = [f"frame{number}.png" for number in range(8, 14)]
     assert files(output) == sorted(
-        ["contact_sheet.png", "overlay.mp4"]
+        ["contact_sheet.png", "overlay.mp4", "result.json"]
         + [f"{kind}/{name}" for kind in ("masks", "probabilities") for name in names]
     )
     for name, probability in zip(names, expected, strict=True):
@@ -79,8 +80,8 @@ def test_several_inputs_have_a_folder_each(checkpoint, folder, frames, tmp_path)
         tmp_path / "out" / "clip",
         tmp_path / "out" / "film",
     ]
-    assert files(tmp_path / "out" / "film") == ["contact_sheet.png", "masks/00000.png", "overlay.mp4"]
-    assert len(files(tmp_path / "out" / "clip")) == 8
+    assert files(tmp_path / "out" / "film") == ["contact_sheet.png", "masks/00000.png", "overlay.mp4", "result.json"]
+    assert len(files(tmp_path / "out" / "clip")) == 9
 
 
 def test_the_crf_refines_what_the_network_says(checkpoint, folder, frames, tmp_path):

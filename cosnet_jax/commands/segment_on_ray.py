@@ -1,0 +1,145 @@
+"""Segments many videos on the machines of a Ray cluster; all of them see the same folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
+from cosnet_jax.errors import InputError
+from cosnet_jax.video.reader import open_video
+
+LOCAL = "local"
+STATUSES = ("done", "found", "failed")
+ATTEMPTS = 3  # a video is given up when its workers died so often
+CORES_PER_WORKER = 4  # of machines without accelerators
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a video.
+
+    Attributes:
+      input: the video.
+      output: the folder of its results.
+      status: one of `STATUSES`; "found" was done before.
+      frames: their number; 0 where the video could not be opened.
+      seconds: of work.
+      attempts: how often a worker took the video; more than once where a worker died.
+      error: why it failed, else "".
+    """
+
+    input: str
+    output: str
+    status: str
+    frames: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    error: str = ""
+
+
+class Worker:
+    """A process with an accelerator, or some cores, of its own. It keeps its compiled network from video to video."""
+
+    def __init__(self, settings: SegmentSettings, cores: int):
+        os.environ["NPROC"] = str(cores)  # threads of XLA on a CPU, which starts with the first array
+        self._segmenter = VideoSegmenter(settings)
+
+    def work(self, path: Path, folder: Path) -> Outcome:
+        """Segments a video, unless it is done."""
+        start, status, frames, problem = time.monotonic(), "done", 0, ""
+        try:
+            video = open_video(path)
+            frames = len(video)
+            if self._segmenter.is_done(video, folder):
+                status = "found"
+            else:
+                self._segmenter.segment(video, folder, silent=True)
+        except InputError as error:
+            status, problem = "failed", str(error)
+        return Outcome(str(path), str(folder), status, frames, round(time.monotonic() - start, 3), error=problem)
+
+
+def segment_on_ray(
+    jobs: Sequence[tuple[Path, Path]], settings: SegmentSettings, address: str, num_workers: int = 0
+) -> Generator[Outcome]:
+    """Segments videos on a Ray cluster.
+
+    Each worker has a GPU, or some cores where there is none. A worker that dies (killed, out of memory, its machine
+    lost) is replaced, and its video is given to another one.
+
+    Args:
+      jobs: (video, folder of its results), on a file system that all machines share.
+      settings: what to make of each.
+      address: of the cluster, as `ray.init` takes it: "auto", "HOST:PORT" or "ray://HOST:PORT"; or "local", which
+        starts Ray on this machine until the work is done.
+      num_workers: at most one for each GPU or core of the cluster; 0 for one for each GPU, or each `CORES_PER_WORKER`
+        cores.
+
+    Yields:
+      The outcome of each video, as they end.
+
+    Raises:
+      InputError: Ray is not installed or not to be reached.
+    """
+    ray = start_ray(address)
+    try:
+        count, make_worker = plan_workers(ray, settings, num_workers)
+        workers = deque(make_worker() for _ in range(min(count, len(jobs))))
+        todo, running, attempts = deque(jobs), {}, dict.fromkeys(jobs, 0)
+        while todo or running:
+            while todo and workers:
+                job, worker = todo.popleft(), workers.popleft()
+                attempts[job] += 1
+                running[worker.work.remote(*job)] = job, worker
+            for finished in ray.wait(list(running))[0]:
+                job, worker = running.pop(finished)
+                try:
+                    outcome = ray.get(finished)
+                except ray.exceptions.RayActorError:
+                    worker = make_worker()
+                    outcome = _failed(job, f"its worker died {ATTEMPTS} times")
+                    if attempts[job] < ATTEMPTS:
+                        todo.append(job)
+                        outcome = None
+                except ray.exceptions.RayTaskError as error:  # not foreseen; the other videos go on
+                    outcome = _failed(job, repr(error.cause))
+                workers.append(worker)
+                if outcome:
+                    yield dataclasses.replace(outcome, attempts=attempts[job])
+    finally:
+        ray.shutdown()
+
+
+def _failed(job: tuple[Path, Path], reason: str) -> Outcome:
+    return Outcome(str(job[0]), str(job[1]), "failed", error=reason)
+
+
+def start_ray(address: str) -> Any:
+    """Connects to a cluster, or starts one on this machine; returns the package `ray`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise InputError("--ray needs the package ray: pip install 'cosnet_jax[ray]'") from None
+    where = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    try:
+        ray.init(**where, logging_level="error", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--ray {address}: {str(error).splitlines()[0]}") from None
+    return ray
+
+
+def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], Any]]:
+    """Returns the number of workers that a cluster has room for, and what makes one."""
+    resources = ray.cluster_resources()
+    cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    count = min(num_workers or gpus or max(cores // CORES_PER_WORKER, 1), gpus or cores)
+    share = max(cores // count, 1)
+    worker = ray.remote(num_cpus=share, num_gpus=1 if gpus else 0)(Worker)
+    return count, lambda: worker.remote(settings, share)

@@ -1,0 +1,174 @@
+"""Segments one video after the other with one network, as `cosnet segment` does, and knows what is done already."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Generator, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.commands.segment_output import ResultWriter, remove_leftovers
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.inference import crf
+from cosnet_jax.inference.read_ahead import read_ahead
+from cosnet_jax.inference.segmenter import Segmented, Segmenter
+from cosnet_jax.progress import track
+from cosnet_jax.video.reader import StoredVideo
+
+RECORD = "result.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentSettings:
+    """What `cosnet segment` makes of a video, apart from where the results go.
+
+    Attributes:
+      checkpoint: see `Segmenter.from_pretrained`.
+      size, num_references, sampling, fusion, seed: as there.
+      refine: whether a CRF sharpens the probabilities, with the parameters of the checkpoint's configuration.
+      crf_backend: see `CRFParams`; None takes the configuration's.
+      threshold: a pixel is foreground where its probability is above this, in [0, 1).
+      save_overlay, save_probabilities: whether to write them.
+
+    Raises:
+      InputError: the threshold is out of range.
+    """
+
+    checkpoint: str | Path = SHIPPED_MODEL
+    size: tuple[int, int] | None = None
+    num_references: int | None = None
+    sampling: str | None = None
+    fusion: str | None = None
+    seed: int | None = None
+    refine: bool = False
+    crf_backend: str | None = None
+    threshold: float = 0.5
+    save_overlay: bool = True
+    save_probabilities: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.threshold < 1:
+            raise InputError(f"--threshold is {self.threshold}; expected at least 0 and below 1")
+
+
+class VideoSegmenter:
+    """Segments videos into folders, as `ResultWriter` lays them out, with a network that is compiled once.
+
+    When a video is done, its folder gets `result.json`: what was segmented, with which weights and settings. A video
+    whose folder says the same is not segmented again.
+
+    Args:
+      settings: what to make.
+
+    Raises:
+      InputError: the checkpoint is missing, or an option is wrong.
+    """
+
+    def __init__(self, settings: SegmentSettings):
+        self._settings = settings
+        variables, config = load_checkpoint(settings.checkpoint)
+        self._segmenter = Segmenter.from_config(
+            config, variables, size=settings.size, num_references=settings.num_references, sampling=settings.sampling,
+            fusion=settings.fusion, seed=settings.seed,
+        )  # fmt: skip
+        params = crf.params_from_config(config.inference.get("crf")) if settings.refine else None
+        if params and settings.crf_backend:
+            params = dataclasses.replace(params, backend=settings.crf_backend)
+        if params:
+            crf.check_installed(params)
+        self._params = params
+        self._about = {
+            "version": metadata.version("cosnet_jax"),
+            "weights": digest_of(variables),
+            "size": list(self._segmenter.size),
+            "options": dataclasses.asdict(self._segmenter.options),
+            "crf": dataclasses.asdict(params) if params else None,
+            "threshold": settings.threshold,
+            "overlay": settings.save_overlay,
+            "probabilities": settings.save_probabilities,
+        }
+
+    def is_done(self, video: StoredVideo, folder: Path) -> bool:
+        """Tells whether a folder holds the results of this video with these weights and settings."""
+        try:
+            if json.loads((folder / RECORD).read_text(encoding="utf-8")) != self._record(video):
+                return False
+            masks = {path.stem for path in (folder / "masks").iterdir()}
+        except (OSError, ValueError):
+            return False
+        return masks >= set(video.frame_names)
+
+    def segment(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
+        """Segments a video.
+
+        Reading, the network, and the CRF with the writing work at the same time, in memory that does not grow with the
+        video's length.
+
+        Args:
+          video: the input.
+          folder: gets the results.
+          silent: show no progress.
+
+        Raises:
+          InputError: a frame cannot be read, or a result cannot be written.
+        """
+        record = self._record(video)
+        (writable_folder(folder) / RECORD).unlink(missing_ok=True)
+        remove_leftovers(folder)
+        settings = self._settings
+        references = common_references(self._segmenter.references(len(video)))
+        with (
+            contextlib.closing(read_ahead(self._segmenter.segment(video))) as segmented,
+            contextlib.closing(frames_and_maps(segmented, self._params)) as results,
+            ResultWriter(
+                folder, video, references, settings.threshold, settings.save_overlay, settings.save_probabilities
+            ) as writer,
+        ):
+            for frame, probability in track(results, video.name, len(video), silent):
+                writer.write(frame, probability)
+        with atomic_write(folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def _record(self, video: StoredVideo) -> dict[str, Any]:
+        """What `result.json` says. Files count as the same while their names, sizes and times of change are."""
+        states = [(file, file.stat()) for file in video.files]
+        files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
+        digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
+        return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}
+
+
+def digest_of(variables: dict[str, Any]) -> str:
+    """Returns a digest of a network's parameters and statistics."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8))
+    return digest.hexdigest()
+
+
+def frames_and_maps(
+    segmented: Iterable[Segmented], params: crf.CRFParams | None
+) -> Generator[tuple[np.ndarray, np.ndarray]]:
+    """Yields each frame with its probability map; with `params` a CRF sharpens the maps, a few frames ahead."""
+    if params is None:
+        yield from ((frame, maps[0]) for _, frame, maps in segmented)
+        return
+    items = ((frame, frame, maps[0]) for _, frame, maps in segmented)
+    with contextlib.closing(crf.refine_stream(items, params)) as refined:
+        yield from refined
+
+
+def common_references(reference_indices: np.ndarray) -> list[int]:
+    """The frames that at least half of a video's frames are compared with, from its `reference_indices` (T, n)."""
+    counts = np.bincount(reference_indices.ravel(), minlength=len(reference_indices))
+    return np.flatnonzero(counts >= len(reference_indices) / 2).tolist()
