@@ -99,6 +99,8 @@ def segment(
       InputError: an input is no video, the checkpoint is missing, the output cannot be written, an option is wrong, or
         videos failed on Ray.
     """
+    if num_workers < 0:
+        raise InputError(f"--ray-workers is {num_workers}; expected 0 or more")
     options, output = SegmentSettings(checkpoint, **settings), Path(output).expanduser()
     paths = [path for given in inputs for path in find_videos(given)]
     if ray:

@@ -91,7 +91,8 @@ def segment_on_ray(
     try:
         count, make_worker = plan_workers(ray, settings, num_workers)
         workers = deque(make_worker() for _ in range(min(count, len(jobs))))
-        todo, running, attempts = deque(jobs), {}, dict.fromkeys(jobs, 0)
+        todo, attempts = deque(jobs), dict.fromkeys(jobs, 0)
+        running: dict[Any, tuple[tuple[Path, Path], Any]] = {}  # by the result to come
         while todo or running:
             while todo and workers:
                 job, worker = todo.popleft(), workers.popleft()

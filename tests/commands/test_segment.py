@@ -19,7 +19,7 @@ from PIL import Image
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment import segment
-from cosnet_jax.commands.segment_video import common_references
+from cosnet_jax.commands.segment_video import VideoSegmenter, common_references
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
@@ -82,6 +82,44 @@ def test_several_inputs_have_a_folder_each(checkpoint, folder, frames, tmp_path)
     ]
     assert files(tmp_path / "out" / "film") == ["contact_sheet.png", "masks/00000.png", "overlay.mp4", "result.json"]
     assert len(files(tmp_path / "out" / "clip")) == 9
+
+
+def test_what_is_done_is_not_done_again_and_what_has_changed_is(checkpoint, folder, tmp_path, monkeypatch):
+    segmented = []
+    work = VideoSegmenter.segment
+    monkeypatch.setattr(VideoSegmenter, "segment", lambda *given: segmented.append(given[1].name) or work(*given))
+    mask = tmp_path / "out" / "masks" / "frame8.png"
+    common = {"save_overlay": False}
+
+    def times(**options):
+        segmented.clear()
+        segment([folder], tmp_path / "out", checkpoint, **common, **options)
+        return len(segmented)
+
+    assert [times(), times()] == [1, 0]
+    assert [times(threshold=0.3), times(threshold=0.3), times()] == [1, 0, 1]
+    assert [times(num_references=1), times(refine=True), times(refine=True)] == [1, 1, 0]
+    mask.unlink()
+    assert times(refine=True) == 1 and mask.exists()
+    os.utime(folder / "frame9.png", (1, 1))
+    assert times(refine=True) == 1
+    (tmp_path / "out" / "result.json").write_text("{")
+    (tmp_path / "out" / "masks" / ".frame8.png.7.part").touch()  # of a process that was killed
+    assert times(refine=True) == 1
+    assert not [name for name in files(tmp_path / "out") if name.endswith(".part")]
+
+
+def test_a_folder_of_videos_and_a_pattern_are_all_of_their_videos(checkpoint, folder, frames, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "notes.txt").touch()
+    folder.rename(corpus / "clip")
+    write_video(corpus / "film10.mp4", frames[:2])
+    assert segment([corpus], tmp_path / "all", checkpoint) == [tmp_path / "all" / name for name in ("clip", "film10")]
+    assert segment([str(corpus / "*.mp4")], tmp_path / "some", checkpoint) == [tmp_path / "some" / "film10"]
+    for given, message in ((corpus / "*.avi", "nothing matches this pattern"), (tmp_path / "all", "and no videos")):
+        with pytest.raises(InputError, match=message):
+            segment([given], tmp_path / "none", checkpoint)
 
 
 def test_the_crf_refines_what_the_network_says(checkpoint, folder, frames, tmp_path):
@@ -207,7 +245,7 @@ def test_what_an_earlier_run_wrote_stays_whole(checkpoint, folder, tmp_path):
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
     with largest_file(700), pytest.raises(InputError, match="cannot be written"):
         segment([folder], tmp_path / "out", checkpoint, threshold=0.4)
-    assert files(tmp_path / "out") == sorted(before)
+    assert files(tmp_path / "out") == sorted(before.keys() - {"result.json"})  # some masks are new: it is not done
     for name in ("overlay.mp4", "contact_sheet.png"):
         assert (tmp_path / "out" / name).read_bytes() == before[name]
 

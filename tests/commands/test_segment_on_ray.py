@@ -1,0 +1,126 @@
+"""Many videos on Ray: all are done once, also where a worker is killed, and as one process does them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosnet_jax import cli
+from cosnet_jax.commands.segment import segment
+from cosnet_jax.errors import InputError
+from cosnet_jax.video.writer import VideoWriter
+
+pytest.importorskip("ray")
+ROOT = Path(__file__).parents[2]
+CLIPS = 40
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """40 clips of 4 frames, a square of a colour of its own over noise."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(0)
+    for number in range(CLIPS):
+        frames = random.integers(0, 60, (4, 48, 64, 3)).astype(np.uint8)
+        for step, frame in enumerate(frames):
+            frame[8:28, 4 + 8 * step : 24 + 8 * step] += random.integers(60, 190, 3).astype(np.uint8)
+        with VideoWriter(folder / f"clip{number}.mp4", (48, 64), 24) as writer:
+            for frame in frames:
+                writer.write(frame)
+    return folder
+
+
+def start(corpus: Path, output: Path, checkpoint: Path, *options: str) -> subprocess.Popen:
+    """Starts `cosnet segment` on Ray in a process of its own."""
+    command = [sys.executable, "-m", "cosnet_jax", "segment", corpus, "--output", output, "--checkpoint", checkpoint]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, "--no-overlay", *options], env=environment, **pipes)
+
+
+def workers_of(output: Path) -> list[int]:
+    """The process numbers of Ray's workers that segment into a folder: those with a mask there under its last name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.joinpath("cmdline").read_bytes().startswith(b"ray::Worker"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The masks and contact sheets below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_process_does_it(
+    checkpoint, corpus, tmp_path
+):
+    (corpus / "broken.mp4").write_bytes(b"no video")
+    process = start(corpus, tmp_path / "ray", checkpoint, "--ray", "local", "--ray-workers", "2")
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("ray/*/result.json"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = workers_of(tmp_path / "ray")
+    assert len(workers) == 2, process.communicate(timeout=60)
+    os.kill(workers[0], signal.SIGKILL)
+    output, error = process.communicate(timeout=180)
+    (corpus / "broken.mp4").unlink()
+    assert process.returncode == 1, (output, error)
+    assert re.search(r"^error: .*broken\.mp4 failed: .*broken\.mp4", error, re.MULTILINE), error
+
+    summary = json.loads((tmp_path / "ray" / "summary.json").read_text())
+    assert (summary["done"], summary["found"], summary["failed"]) == (CLIPS, 0, 1)
+    videos = {Path(video["input"]).name: video for video in summary["videos"]}
+    assert sorted(videos) == sorted(["broken.mp4", *(f"clip{number}.mp4" for number in range(CLIPS))])
+    assert sorted(video["attempts"] for video in videos.values()) in ([1] * CLIPS + [2], [1] * (CLIPS + 1))
+    assert all(video["frames"] == 4 for name, video in videos.items() if name != "broken.mp4")
+
+    segment([corpus], tmp_path / "alone", checkpoint, save_overlay=False)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
+    assert not list(tmp_path.rglob(".*.part"))
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path):
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    begin = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run(begin, env=environment, check=True, capture_output=True, timeout=120)
+    try:
+        segment([corpus / "clip0.mp4", corpus / "clip1.mp4"], tmp_path, checkpoint, save_overlay=False)
+        given = [str(corpus / f"clip{number}.mp4") for number in range(3)]
+        process = start(given[0], tmp_path, checkpoint, *given[1:], "--ray", f"127.0.0.1:{port}")
+        _, error = process.communicate(timeout=120)
+    finally:
+        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, timeout=120)
+    assert process.returncode == 0, error
+    assert error.startswith("videos: done in ")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["done"], summary["found"], summary["failed"]) == (1, 2, 0)
+
+
+def test_wrong_settings_are_said_before_ray_starts(checkpoint, corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("Ray was started"))
+    with pytest.raises(InputError, match="fusion is 'mean'"):
+        segment([corpus], tmp_path, checkpoint, ray="local", fusion="mean")
+    with pytest.raises(InputError, match="ray-workers is -1; expected 0 or more"):
+        segment([corpus], tmp_path, checkpoint, ray="local", num_workers=-1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit):
+        cli.main(["segment", str(corpus), "--output", str(tmp_path), "--checkpoint", str(checkpoint), "--ray", "local"])
+    assert "--ray needs the package ray: pip install 'cosnet_jax[ray]'" in capsys.readouterr().err
