@@ -98,7 +98,7 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(checkpoint, fold
 
     assert [times(), times()] == [1, 0]
     assert [times(threshold=0.3), times(threshold=0.3), times()] == [1, 0, 1]
-    assert [times(num_references=1), times(refine=True), times(refine=True)] == [1, 1, 0]
+    assert [times(num_references=2), times(refine=True), times(refine=True)] == [1, 1, 0]
     mask.unlink()
     assert times(refine=True) == 1 and mask.exists()
     os.utime(folder / "frame9.png", (1, 1))
@@ -117,7 +117,8 @@ def test_a_folder_of_videos_and_a_pattern_are_all_of_their_videos(checkpoint, fo
     write_video(corpus / "film10.mp4", frames[:2])
     assert segment([corpus], tmp_path / "all", checkpoint) == [tmp_path / "all" / name for name in ("clip", "film10")]
     assert segment([str(corpus / "*.mp4")], tmp_path / "some", checkpoint) == [tmp_path / "some" / "film10"]
-    for given, message in ((corpus / "*.avi", "nothing matches this pattern"), (tmp_path / "all", "and no videos")):
+    (tmp_path / "texts").mkdir()
+    for given, message in ((corpus / "*.avi", "nothing matches this pattern"), (tmp_path / "texts", "and no videos")):
         with pytest.raises(InputError, match=message):
             segment([given], tmp_path / "none", checkpoint)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -40,16 +41,16 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def start(corpus: Path, output: Path, checkpoint: Path, *options: str) -> subprocess.Popen:
+def start(inputs: list[Path], output: Path, checkpoint: Path, *options: str) -> subprocess.Popen:
     """Starts `cosnet segment` on Ray in a process of its own."""
-    command = [sys.executable, "-m", "cosnet_jax", "segment", corpus, "--output", output, "--checkpoint", checkpoint]
+    command = [sys.executable, "-m", "cosnet_jax", "segment", *inputs, "--output", output, "--checkpoint", checkpoint]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, "--no-overlay", *options], env=environment, **pipes)
 
 
-def workers_of(output: Path) -> list[int]:
-    """The process numbers of Ray's workers that segment into a folder: those with a mask there under its last name."""
+def workers() -> list[int]:
+    """The process numbers of the workers that Ray runs on this machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -69,13 +70,13 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     checkpoint, corpus, tmp_path
 ):
     (corpus / "broken.mp4").write_bytes(b"no video")
-    process = start(corpus, tmp_path / "ray", checkpoint, "--ray", "local", "--ray-workers", "2")
+    process = start([corpus], tmp_path / "ray", checkpoint, "--ray", "local", "--ray-workers", "2")
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("ray/*/result.json"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = workers_of(tmp_path / "ray")
-    assert len(workers) == 2, process.communicate(timeout=60)
-    os.kill(workers[0], signal.SIGKILL)
+    started = workers()
+    assert len(started) == 2, process.communicate(timeout=60)
+    os.kill(started[0], signal.SIGKILL)
     output, error = process.communicate(timeout=180)
     (corpus / "broken.mp4").unlink()
     assert process.returncode == 1, (output, error)
@@ -91,20 +92,23 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     segment([corpus], tmp_path / "alone", checkpoint, save_overlay=False)
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
     assert not list(tmp_path.rglob(".*.part"))
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
-def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path):
+def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path, monkeypatch):
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     begin = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    subprocess.run(begin, env=environment, check=True, capture_output=True, timeout=120)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # whoever uses a cluster knows its token
+    subprocess.run(begin, check=True, capture_output=True, timeout=120)
     try:
         segment([corpus / "clip0.mp4", corpus / "clip1.mp4"], tmp_path, checkpoint, save_overlay=False)
-        given = [str(corpus / f"clip{number}.mp4") for number in range(3)]
-        process = start(given[0], tmp_path, checkpoint, *given[1:], "--ray", f"127.0.0.1:{port}")
+        given = [corpus / f"clip{number}.mp4" for number in range(3)]
+        process = start(given, tmp_path, checkpoint, "--ray", f"127.0.0.1:{port}")
         _, error = process.communicate(timeout=120)
     finally:
         subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, timeout=120)
