@@ -3,6 +3,7 @@
     python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
 
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
+With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
@@ -44,13 +46,14 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
       predictions: a folder of masks made elsewhere.
 
     Returns:
-      The contents of `results.json`.
+      The contents of `results.json`; of several processes the first one's, {} in the others.
 
     Raises:
       InputError: the data, the checkpoint or the masks do not fit.
     """
     # Everything is checked before long work starts.
     check_config(config)
+    parallel.start(config.distributed)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
     dataset, split, metrics = config.data.eval_dataset, config.data.eval_split, config.evaluation.metrics.split(",")
@@ -63,33 +66,34 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     # Segment.
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
     if segmenter:
-        segment_all(segmenter, sequences, masks, single_frame, params)
+        segment_all(segmenter, parallel.share_of(sequences), masks, single_frame, params)
+    parallel.wait_for_others("segmented")
 
-    # Score.
-    about = {"dataset": dataset, "split": split, "config": as_stored(config)}
-    results = score_masks(sequences, masks, protocol_of(dataset), metrics, **about)
-    if segmenter:
-        alone = score_masks(sequences, single_frame, protocol_of(dataset), ["J"], **about)
-        results["single_frame"] = {"J": alone["J"]}
-
-    # Report.
-    metadata, sections = {"configuration": config.name}, []
-    if segmenter:
-        references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
-        metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
-        if "J" in results:
-            sections.append(gain_section(results, alone))
-    else:
-        metadata["masks"] = predictions
-    if config.evaluation.sample:
-        sections.append(sample_section())
-    write_results(workdir / "results.json", results)
-    with atomic_write(workdir / "results.md") as temporary:
-        temporary.write_text(evaluation_markdown(results), encoding="utf-8")
-    write_evaluation_report(
-        workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
-        masks_dir=masks, training_records=find_metrics(checkpoint) if checkpoint else [], sections=sections,
-    )  # fmt: skip
+    # Score and report.
+    results = {}
+    if parallel.is_first():
+        about = {"dataset": dataset, "split": split, "config": as_stored(config)}
+        results = score_masks(sequences, masks, protocol_of(dataset), metrics, **about)
+        metadata, sections = {"configuration": config.name}, []
+        if segmenter:
+            alone = score_masks(sequences, single_frame, protocol_of(dataset), ["J"], **about)
+            results["single_frame"] = {"J": alone["J"]}
+            references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
+            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+            if "J" in results:
+                sections.append(gain_section(results, alone))
+        else:
+            metadata["masks"] = predictions
+        if config.evaluation.sample:
+            sections.append(sample_section())
+        write_results(workdir / "results.json", results)
+        with atomic_write(workdir / "results.md") as temporary:
+            temporary.write_text(evaluation_markdown(results), encoding="utf-8")
+        write_evaluation_report(
+            workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
+            masks_dir=masks, training_records=find_metrics(checkpoint) if checkpoint else [], sections=sections,
+        )  # fmt: skip
+    parallel.wait_for_others("scored")
     return results
 
 
@@ -110,7 +114,8 @@ def segment_all(
 
     refined = crf.refine_stream(all_maps(), params) if params else ((path, map_) for path, _, map_ in all_maps())
     with contextlib.closing(refined):
-        for path, probability in track(refined, "segmenting", 2 * sum(len(sequence) for sequence in sequences)):
+        total = 2 * sum(len(sequence) for sequence in sequences)
+        for path, probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
             write_mask(path, probability > 0.5)
 
 
@@ -154,7 +159,10 @@ def print_scores(results: dict, workdir: Path) -> None:
 def main(config: ConfigDict) -> None:
     """Evaluates as the flags say."""
     workdir = Path(WORKDIR.value)
-    print_scores(evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value), workdir)
+    with parallel.several_processes():
+        results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
+    if results:
+        print_scores(results, workdir)
 
 
 if __name__ == "__main__":

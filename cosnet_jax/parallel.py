@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import tqdm
-from jax._src import clusters  # JAX has no public name for the detection of a cluster
+from jax._src import clusters, distributed  # no public names for the detection of a cluster and for waiting
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
@@ -27,6 +27,7 @@ T = TypeVar("T")
 AXIS = "batch"
 HEARTBEAT_SECONDS = 30  # a process that is silent for this long is taken for dead
 LOSS_SECONDS = 5  # between an error in a collective operation and the news which process is lost
+LONGEST_WAIT_SECONDS = 30 * 24 * 3600  # for the others; that one is lost is noticed elsewhere
 MESSAGE_BYTES = 2048
 _partners: list[Partners] = []  # of this process, once it has started with others
 
@@ -133,6 +134,12 @@ def on_first(function: Callable[[], None]) -> None:
         message = bytes(np.asarray(text, np.uint8)).decode(errors="replace").rstrip()
     if message:
         raise InputError(message)
+
+
+def wait_for_others(point: str) -> None:
+    """Waits until all processes have come to this point of the program, which has a name of its own."""
+    if jax.process_count() > 1:
+        distributed.global_state.client.wait_at_barrier(point, LONGEST_WAIT_SECONDS * 1000)
 
 
 def agree(decision: bool) -> bool:

@@ -1,7 +1,8 @@
-"""Training in several processes on the loopback interface, against one process with as many devices and with one."""
+"""Several processes on the loopback interface train and evaluate as one process does, whatever devices each has."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -42,14 +43,14 @@ def tiny():
 
 
 class Job:
-    """The processes of one training, each with some devices."""
+    """The processes of one training or other program, each with some devices."""
 
-    def __init__(self, workdir: Path, processes: int, devices: int):
+    def __init__(self, workdir: Path, processes: int, devices: int, program: str = "train.py", *flags: str):
         file = workdir.parent / "tiny.py"
         file.write_text("from training.test_several_processes import tiny\n\n\ndef get_config():\n    return tiny()\n")
         with socket.create_server(("", 0)) as free:
             port = free.getsockname()[1]
-        command = [sys.executable, "-u", "train.py", f"--config={file}", f"--workdir={workdir}"]
+        command = [sys.executable, "-u", program, f"--config={file}", f"--workdir={workdir}", *flags]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         self.processes = []
         for number in range(processes):
@@ -71,7 +72,7 @@ class Job:
                 return
         pytest.fail(f"process 0 ended without {text!r}")
 
-    def finish(self, timeout: float = 120) -> list[tuple[int, str]]:
+    def finish(self, timeout: float = 300) -> list[tuple[int, str]]:
         """Waits for all processes; returns their exit statuses and the rest of what they print."""
         try:
             outputs = [process.communicate(timeout=timeout)[0] for process in self.processes]
@@ -137,3 +138,19 @@ def test_two_processes_train_as_one_and_lose_nothing_when_one_is_killed_or_stopp
     counts = Counter((record["step"], record["kind"]) for record in read_metrics(workdir / METRICS_FILE))
     assert set(counts.values()) == {1} and {(10, "validation"), (20, "validation")} <= counts.keys()
     assert len(list((workdir / "tensorboard").iterdir())) == 3  # one for each time it was started
+
+
+def test_two_processes_share_the_sequences_of_an_evaluation(alone, tmp_path):
+    results = {}
+    for processes in (1, 2):
+        workdir = tmp_path / str(processes) / "work"
+        workdir.parent.mkdir()
+        job = Job(workdir, processes, 1, "evaluate.py", f"--checkpoint={alone}")
+        outputs = job.finish()
+        assert [status for status, _ in outputs] == [0] * processes, outputs
+        assert "synthetic: J " in outputs[0][1]
+        assert all("segmenting" not in output and "J " not in output for _, output in outputs[1:])
+        results[processes] = json.loads((workdir / "results.json").read_text())
+        del results[processes]["config"]["distributed"]
+        assert (workdir / "report.html").exists()
+    assert results[2] == results[1]
