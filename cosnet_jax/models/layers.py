@@ -99,51 +99,6 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def full_conv(x: Array, kernel: Array, stride: int, dilation: int, padding: Padding) -> Array:
-    """Convolves by XLA's own convolution. Its gradient to the filter is one matrix product for each weight.
-
-    On CPUs XLA's own gradient takes twice as long or more.
-
-    Args:
-      x: (n, h, w, c).
-      kernel: (k, k, c, d).
-      stride, dilation, padding: as in `Conv`.
-
-    Returns:
-      (n, h', w', d).
-    """
-    return xla_conv(x, kernel, stride, dilation, padding)
-
-
-def xla_conv(x: Array, kernel: Array, stride: int, dilation: int, padding: Padding) -> Array:
-    """Convolves as `full_conv` does, with XLA's own gradients."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=explicit_padding(x.shape[1:3], kernel.shape[0], stride, dilation, padding),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def _full_forward(x: Array, kernel: Array, stride: int, dilation: int, padding: Padding):
-    return full_conv(x, kernel, stride, dilation, padding), (x, kernel)
-
-
-def _full_backward(stride: int, dilation: int, padding: Padding, residuals, gradient: Array):
-    x, kernel = residuals
-    (to_x,) = jax.linear_transpose(lambda x: xla_conv(x, kernel, stride, dilation, padding), x)(gradient)
-    pads = explicit_padding(x.shape[1:3], kernel.shape[0], stride, dilation, padding)
-    windows = _windows(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel.shape[:2], stride, dilation)
-    products = [jnp.einsum("nhwc,nhwd->cd", window, gradient) for row in windows for window in row]
-    return to_x, jnp.stack(products).reshape(kernel.shape)
-
-
-full_conv.defvjp(_full_forward, _full_backward)
-
-
 def wide_conv(x: Array, kernel: Array, dilation: int) -> Array:
     """Convolves to the same size by one matrix product for each weight of the filter, without the padding's zeros.
 
@@ -229,8 +184,14 @@ class Conv(nn.Module):
         same = self.padding is None and self.stride == 1 and size % 2 == 1
         if same and jax.default_backend() == "cpu" and _is_wide(x.shape[1:3], size, self.dilation):
             return wide_conv(x, kernel, self.dilation)
-        convolve = full_conv if jax.default_backend() == "cpu" else xla_conv
-        return convolve(x, kernel, self.stride, self.dilation, padding)
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=explicit_padding(x.shape[1:3], size, self.stride, self.dilation, padding),
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
 
 
 def max_pool(x: Array, ceil_mode: bool) -> Array:
