@@ -96,5 +96,4 @@ def test_p_stays_orthogonal_through_a_training(config):
         state, metrics = steps[kind](state, batches[kind])
         assert largest_deviation(state.params["affinity"]["projection"]) < 1e-5
     assert metrics["finite"]
-    moved = np.abs(np.asarray(state.params["affinity"]["projection"]) - before).max()
-    print(config.name, moved)
+    assert (np.asarray(state.params["affinity"]["projection"]) != before).any()
