@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import writable_folder
-from cosnet_jax.rendezvous import Partners, wait_for_all
+from cosnet_jax.rendezvous import Partners, own_gpus, wait_for_all
 
 T = TypeVar("T")
 AXIS = "batch"
@@ -50,10 +50,9 @@ def start(settings: ConfigDict) -> None:
     address = settings.coordinator_address or os.environ.get("JAX_COORDINATOR_ADDRESS") or None
     count = settings.num_processes or _environment_number("JAX_NUM_PROCESSES")
     number = settings.process_id if settings.process_id >= 0 else _environment_number("JAX_PROCESS_ID")
-    device_ids = None
     if None in (address, count, number):
         detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
-        address, count, number, device_ids = detect(address, count, number, None, None, settings.timeout)
+        address, count, number, _ = detect(address, count, number, None, None, settings.timeout)
     if address is None or count is None or number is None:
         raise InputError(
             "config.distributed.enabled: no cluster was detected (SLURM, Open MPI, Kubernetes, Cloud TPU); expected "
@@ -64,7 +63,7 @@ def start(settings: ConfigDict) -> None:
     partners.watch(lambda lost: _give_up(number, lost))
     _partners.append(partners)
     jax.distributed.initialize(
-        address, count, number, device_ids,
+        address, count, number, own_gpus(), "deactivate",  # nothing is left for JAX to detect
         initialization_timeout=settings.timeout, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )  # fmt: skip
 

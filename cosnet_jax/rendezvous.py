@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
 import threading
@@ -51,6 +52,21 @@ class Partners:
         for connection in self._connections.values():
             with contextlib.suppress(OSError):
                 connection.sendall(FAREWELL)
+
+
+def own_gpus() -> list[int] | None:
+    """Returns which GPUs of the host a process of SLURM or Open MPI takes: None for all of them.
+
+    A process that is alone on its host takes all, one of several the GPU of its number there. JAX itself gives either
+    kind one GPU.
+    """
+    if "SLURM_STEP_NUM_NODES" in os.environ:
+        alone, number = os.environ["SLURM_STEP_NUM_NODES"] == os.environ["SLURM_NTASKS"], os.environ["SLURM_LOCALID"]
+    elif "OMPI_COMM_WORLD_LOCAL_SIZE" in os.environ:
+        alone, number = os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"] == "1", os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]
+    else:
+        return None
+    return None if alone else [int(number)]
 
 
 def wait_for_all(address: str, num_processes: int, process_id: int, timeout: float) -> Partners:

@@ -16,4 +16,4 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
-srun --kill-on-bad-exit=1 python -u train.py --config.distributed.enabled=true "$@"
+srun --kill-on-bad-exit=1 python -u train.py "$@" --config.distributed.enabled=true

@@ -12,4 +12,4 @@ name=$1 zone=$2
 shift 2
 printf -v flags ' %q' "$@"
 gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
-  --command="cd cosnet_jax && .venv/bin/python -u train.py --config.distributed.enabled=true$flags"
+  --command="cd cosnet_jax && .venv/bin/python -u train.py$flags --config.distributed.enabled=true"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.rendezvous import Partners, wait_for_all
+from cosnet_jax.rendezvous import Partners, own_gpus, wait_for_all
 
 
 @pytest.fixture
@@ -87,6 +87,22 @@ def test_strangers_are_ignored(address):
                 continue
         for partners in (threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()):
             end(partners)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}, None),
+        ({"SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "16", "SLURM_LOCALID": "3"}, [3]),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, None),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "2"}, [2]),
+    ],
+)
+def test_a_process_alone_on_its_host_takes_all_gpus_and_one_of_several_takes_one(monkeypatch, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert own_gpus() == expected
 
 
 def test_wrong_settings_are_named(address):

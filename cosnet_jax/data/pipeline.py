@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence as PySequence
 from typing import Any
 
@@ -220,7 +224,8 @@ class Batches:
             if self._workers:
                 if not flags.FLAGS.is_parsed():  # grain's workers read flags
                     flags.FLAGS.mark_as_parsed()
-                dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
+                options = grain.MultiprocessingOptions(num_workers=self._workers)
+                dataset = dataset.mp_prefetch(options, _follow_the_training)
             self._iterator = iter(dataset)
         batch = next(self._iterator)
         self._position += 1
@@ -240,6 +245,21 @@ class Batches:
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
+
+
+def _follow_the_training(*_: int) -> None:
+    """Makes a worker process leave signals to the training's process, and end when that ends, however it ends.
+
+    A scheduler may send SIGTERM to all processes; the training needs batches until it has saved its state.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _batches(

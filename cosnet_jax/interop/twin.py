@@ -40,6 +40,7 @@ except ImportError as error:
     raise InputError("comparing with PyTorch needs torch: pip install torch") from error
 
 FUSIONS = ("summary", "prediction", "group", "group_released")
+RESNET101 = (3, 4, 23, 3)  # bottlenecks of layers 1-4
 
 
 class Bottleneck(nn.Module):
@@ -99,16 +100,20 @@ def _layer(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> 
 
 
 class Encoder(nn.Module):
-    """ResNet-101 at output stride 8, ASPP, and the side output's classifier."""
+    """A ResNet at output stride 8, ASPP, and the side output's classifier.
 
-    def __init__(self) -> None:
+    Args:
+        depths: number of bottlenecks of layers 1-4.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int] = RESNET101) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _layer(64, 64, blocks=3, stride=1, dilation=1)
-        self.layer2 = _layer(256, 128, blocks=4, stride=2, dilation=1)
-        self.layer3 = _layer(512, 256, blocks=23, stride=1, dilation=2)
-        self.layer4 = _layer(1024, 512, blocks=3, stride=1, dilation=4)
+        self.layer1 = _layer(64, 64, blocks=depths[0], stride=1, dilation=1)
+        self.layer2 = _layer(256, 128, blocks=depths[1], stride=2, dilation=1)
+        self.layer3 = _layer(512, 256, blocks=depths[2], stride=1, dilation=2)
+        self.layer4 = _layer(1024, 512, blocks=depths[3], stride=1, dilation=4)
         self.layer5 = ASPP()
         self.main_classifier = nn.Conv2d(256, 1, 1)
 
@@ -129,11 +134,15 @@ def _to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
 
 class PairModel(nn.Module):
-    """The released co-attention model. `forward(a, b)` returns the predictions (ya, yb) and b's side output."""
+    """The released co-attention model. `forward(a, b)` returns the predictions (ya, yb) and b's side output.
 
-    def __init__(self) -> None:
+    Args:
+        depths: number of bottlenecks of the ResNet's layers 1-4; the release has ResNet-101.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int] = RESNET101) -> None:
         super().__init__()
-        self.encoder = Encoder()
+        self.encoder = Encoder(depths)
         self.linear_e = nn.Linear(256, 256, bias=False)
         self.gate = nn.Conv2d(256, 1, 1, bias=False)
         self.conv1 = nn.Conv2d(512, 256, 3, padding=1, bias=False)

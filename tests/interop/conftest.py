@@ -68,9 +68,7 @@ def make_shallow_twin(twin_module, released_weights):
 
     def make(depth: int = 1):
         with twin_module.torch.device("meta"):
-            model = twin_module.PairModel().eval()
-        for layer in ("layer1", "layer2", "layer3", "layer4"):
-            setattr(model.encoder, layer, getattr(model.encoder, layer)[:depth])
+            model = twin_module.PairModel(4 * (depth,)).eval()
         tensors = {name: twin_module.torch.from_numpy(released_weights[name].copy()) for name in model.state_dict()}
         model.load_state_dict(tensors, assign=True)
         return model

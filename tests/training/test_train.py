@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,14 +46,20 @@ def tiny():
     return config
 
 
-def start_training(workdir):
-    """Starts `train.py` as a user would, on one device."""
+def start_training(workdir, *flags):
+    """Starts `train.py` as a user would, on one device, in a process group of its own."""
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
-    command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}"]
+    command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}", *flags]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "XLA_FLAGS": compilation_flags(devices=1), "PYTHONPATH": path}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    pipe = {"stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipe)
+
+
+def wait_for(training, text):
+    """Waits until a training prints a line that begins with this text."""
+    assert any(line.startswith(text) for line in training.stdout)
 
 
 def final_state(workdir):
@@ -70,26 +77,31 @@ def final_state(workdir):
 def trained(tmp_path_factory):
     """The working directory of a training that was never interrupted."""
     workdir = tmp_path_factory.mktemp("trained") / "work"
-    training = start_training(workdir)
+    training = start_training(workdir, f"--config.compilation_cache={workdir.parent / 'compiled'}")
     output, _ = training.communicate()
     assert training.returncode == 0
     assert re.search(r"^memory of each device: parameters .* MiB, optimiser .* MiB, a still step [1-9]", output, re.M)
     return workdir
 
 
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(trained, tmp_path):
-    workdir = tmp_path / "work"
-    training = start_training(workdir)
-    for line in training.stdout:
-        if line.startswith("step 5"):  # the checkpoint of step 2 is complete, and that of step 4 has begun
-            training.kill()
-            break
-    training.communicate()
+def test_a_training_that_was_stopped_and_killed_goes_on_to_the_same_bits(trained, tmp_path):
+    workdir, worker = tmp_path / "work", "--config.data.workers=1"
+    training = start_training(workdir, worker, "--config.stopped_status=75")
+    wait_for(training, "step 1")
+    os.killpg(training.pid, signal.SIGTERM)  # as some schedulers do: the processes that make batches get it too
+    output, _ = training.communicate(timeout=60)
+    assert training.returncode == 75
+    assert re.search(r"SIGTERM: saved step [2-4]; the same command continues", output)
+
+    training = start_training(workdir, worker)
+    wait_for(training, "step 5")  # the checkpoint of step 4 has begun
+    training.kill()
+    training.communicate(timeout=60)  # returns when the processes that make batches have ended too
     assert training.returncode < 0
     again = start_training(workdir)
     output, _ = again.communicate()
     assert again.returncode == 0
-    assert re.search(r"continues from step [24]\b", output)  # 4 if it was written by then
+    assert re.search(r"continues from step [2-4]\b", output)  # 4 if it was written by then
     given, expected = final_state(workdir), final_state(trained)
     assert expected.step == 6
     jax.tree.map(np.testing.assert_array_equal, given, expected)
@@ -106,6 +118,7 @@ def test_training_leaves_log_configuration_and_best_checkpoint(trained):
     assert checkpoints.find_checkpoint(trained).parent.name == checkpoints.BEST
     assert all(record["images_per_second_per_device"] > 0 for record in records if record["kind"] != "validation")
     assert list((trained / "tensorboard").iterdir())
+    assert list((trained.parent / "compiled").iterdir())
     assert list((trained / "profile").glob("**/*.xplane.pb"))
 
 
