@@ -44,13 +44,13 @@ def get_config() -> ConfigDict:
     config.distributed.process_id = -1
 
     config.model = ConfigDict()
-    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2
+    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2 | efficientnet_lite0
     config.model.coattention = "symmetric"  # vanilla | symmetric | channelwise | none
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
-    config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
-    config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
+    config.model.blocks = 17  # inverted residuals that are kept: mobilenet_v2 has 17, efficientnet_lite0 16
+    config.model.output_stride = 8  # of mobilenet_v2 and efficientnet_lite0: 8 | 16
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
     config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
     config.model.aspp_depth = 512
@@ -58,9 +58,10 @@ def get_config() -> ConfigDict:
     config.model.aspp_kernel = 3  # of the convolution that joins the ASPP's branches
     config.model.prelu = True  # after the ASPP; False: ReLU. Chosen, as the release has it
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
+    config.model.detail = 0  # channels of stride-4 features that join them; masks then have stride 4; 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
-    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
+    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit | lite (efficientnet_lite0)
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     # Type of the computation: float32 | bfloat16. Parameters, their gradients, batch statistics, softmax and losses are
     # float32 in either case.

@@ -25,6 +25,7 @@ PAPER_MODEL = {
     "aspp_kernel": 3,
     "prelu": True,
     "low_level": 0,
+    "detail": 0,
     "gate_bias": True,
     "reference_pooling": 1,
     "input_scaling": "imagenet",
@@ -40,6 +41,21 @@ RELEASED_MODEL = PAPER_MODEL | {
     "ceil_mode": True,
     "gate_bias": False,
     "input_scaling": "bgr",
+}
+LITE_MODEL = PAPER_MODEL | {
+    "backbone": "efficientnet_lite0",
+    "channels": 128,
+    "head_features": 64,
+    "blocks": 16,
+    "output_stride": 16,
+    "aspp_depth": 128,
+    "aspp_rates": (3, 6, 9),
+    "aspp_kernel": 1,
+    "prelu": False,
+    "low_level": 48,
+    "detail": 16,
+    "reference_pooling": 4,
+    "input_scaling": "lite",
 }
 PAPER_INFERENCE = {
     "size": (),
@@ -97,4 +113,5 @@ PRESETS = {
     "group": Preset("released", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE | {"fusion": "group"}),
     "deeplab": Preset("deeplab", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE),
     "torchvision": Preset("torchvision", "davis16", PAPER_MODEL, PAPER_INFERENCE),
+    "efficientnet_lite0": Preset("efficientnet_lite0", "davis16_lite", LITE_MODEL, PAPER_INFERENCE, (193, 337)),
 }
