@@ -94,8 +94,9 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.data_dir = ""  # where prepared sets are kept; "" is ~/.cache/cosnet_jax
-    config.data.train_videos = "davis16"  # davis16 | synthetic
+    config.data.train_videos = "davis16"  # of davis16, fbms, videos, synthetic
     config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
+    config.data.video_weights = ""  # "davis16=2,SET=0.5": drawn in proportion to weight x number of annotated frames
     config.data.still_pairs = 0.0  # share of a video step's pairs that are two variations of a still image
     config.data.copy_paste = 0.0  # share of a video step's pairs that an object of a still image is pasted into
     config.data.distractors = 0.0  # share whose one frame gets such an object, which is background
@@ -105,7 +106,7 @@ def get_config() -> ConfigDict:
     config.data.eval_split = "val"
     config.data.threads = 0  # that decode and augment; 0: one per core
     config.data.workers = 0  # processes that decode and augment, each with such threads; 0: threads of this one
-    for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
+    for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "videos", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
 
     config.data.synthetic = ConfigDict()
