@@ -74,6 +74,7 @@ PAPER_INFERENCE = {
         "normalise": True,
     },
 }
+LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449)}
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 
@@ -113,5 +114,5 @@ PRESETS = {
     "group": Preset("released", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE | {"fusion": "group"}),
     "deeplab": Preset("deeplab", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE),
     "torchvision": Preset("torchvision", "davis16", PAPER_MODEL, PAPER_INFERENCE),
-    "efficientnet_lite0": Preset("efficientnet_lite0", "davis16_lite", LITE_MODEL, PAPER_INFERENCE, (193, 337)),
+    "efficientnet_lite0": Preset("efficientnet_lite0", "davis16_lite", LITE_MODEL, LITE_INFERENCE, (193, 337)),
 }

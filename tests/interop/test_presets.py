@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, davis16, davis16_released
+from configs import base, davis16, davis16_lite, davis16_released
 from cosnet_jax.config import flatten
 from cosnet_jax.interop.names import FORMATS
 from cosnet_jax.interop.presets import PRESETS
@@ -14,7 +14,12 @@ from cosnet_jax.models.build import build_model
 
 @pytest.mark.parametrize(
     ("preset", "configuration"),
-    [("released", davis16_released), ("deeplab", davis16_released), ("torchvision", davis16)],
+    [
+        ("released", davis16_released),
+        ("deeplab", davis16_released),
+        ("torchvision", davis16),
+        ("efficientnet_lite0", davis16_lite),
+    ],
 )
 def test_a_preset_and_the_configuration_of_its_name_agree(preset, configuration):
     config, stored = configuration.get_config(), PRESETS[preset].to_config()
