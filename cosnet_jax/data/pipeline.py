@@ -154,7 +154,7 @@ def _stills(config: Any, seed: int, stream: int) -> grain.MapDataset:
 
 
 def _mix(sets: dict[str, list], weights: dict[str, float], seed: int, stream: int) -> grain.MapDataset | None:
-    """Returns the elements of sets endlessly, interleaved by weight x size and shuffled separately; None if all are 0."""
+    """Returns elements of sets endlessly: interleaved by weight x size, shuffled separately; None if all weigh 0."""
     orders, proportions = [], []
     for number, (name, elements) in enumerate(sets.items()):
         if weights[name] * len(elements) > 0:

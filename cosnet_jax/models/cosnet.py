@@ -142,8 +142,8 @@ class COSNet(nn.Module):
             raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
         self.affinity = coattention.VARIANTS[self.coattention](self.channels)
         self.gate = coattention.Gate(self.gate_bias, self.dtype)
-        convolutions = heads.CONVOLUTIONS[self.head]
-        shape = (convolutions, self.head_features, 4 if self.detail else 1, self.head_dropout, self.axis_name, self.dtype)
+        convolutions, logits = heads.CONVOLUTIONS[self.head], 4 if self.detail else 1
+        shape = (convolutions, self.head_features, logits, self.head_dropout, self.axis_name, self.dtype)
         self.head_a = heads.SegmentationHead(*shape)
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
 

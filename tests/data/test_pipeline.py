@@ -212,7 +212,8 @@ def test_sequences_held_out_are_not_trained_on(tmp_path):
     config = synthetic_config(tmp_path)
     every = open_sequences("synthetic", "train", config)
     config.hold_out = f"{every[1].name}, {every[0].name}"
-    assert [sequence.name for sequence in open_train_sequences(config)["synthetic"]] == [sequence.name for sequence in every[2:]]
+    (training,) = open_train_sequences(config).values()
+    assert [sequence.name for sequence in training] == [sequence.name for sequence in every[2:]]
     assert [sequence.name for sequence in open_validation_sequences(config)] == [every[0].name, every[1].name]
     config.hold_out = "nobody"
     with pytest.raises(InputError, match=f"hold_out names 'nobody': expected one of {every[0].name}"):

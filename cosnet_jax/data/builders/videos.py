@@ -38,8 +38,8 @@ class Videos(FramesBuilder):
 
 
 def _list_videos(folder: Path) -> list[Path]:
-    inner = (path for path in folder.iterdir() if path.is_dir())
-    return sorted((path for path in inner if all((path / part).is_dir() for part in ("images", "masks"))), key=natural_key)
+    videos = (path for path in folder.iterdir() if (path / "images").is_dir() and (path / "masks").is_dir())
+    return sorted(videos, key=natural_key)
 
 
 def _scan_video(set_name: str, video: Path, scan: Scan) -> list[Frame]:
@@ -49,6 +49,6 @@ def _scan_video(set_name: str, video: Path, scan: Scan) -> list[Frame]:
     if not images:
         scan.problems.append(f"{video / 'images'} holds no images: expected the frames of {video.name}")
     elif not images.keys() & masks.keys():
-        scan.problems.append(f"{video / 'masks'} holds no mask of an image: expected one at least, with the image's stem")
+        scan.problems.append(f"{video / 'masks'} holds no mask of an image: expected one with the image's stem")
     stems = sorted(images, key=lambda stem: natural_key(images[stem]))
     return [Frame(f"{set_name}_{video.name}", stem, images[stem], masks.get(stem)) for stem in stems]
