@@ -28,11 +28,10 @@ def get_config(mode: str = ""):
     config.name = "davis16_lite"
     config.size = (193, 337)
     config.batch_size = 6
-    config.total_steps = 2400
+    config.total_steps = 1000
     config.step_pattern = "video"
 
-    config.model.backbone = "efficientnet_lite0"
-    config.model.blocks = 16
+    config.model.backbone = "mobilenet_v2"
     config.model.output_stride = 16
     config.model.channels = 128
     config.model.head_features = 64
@@ -43,7 +42,7 @@ def get_config(mode: str = ""):
     config.model.low_level = 48
     config.model.detail = 16
     config.model.reference_pooling = 4
-    config.model.input_scaling = "lite"
+    config.model.input_scaling = "unit"
 
     config.loss.entropy = "plain"
     config.loss.iou = 1.0
