@@ -28,7 +28,7 @@ def get_config(mode: str = ""):
     config.name = "davis16_lite"
     config.size = (193, 337)
     config.batch_size = 6
-    config.total_steps = 600
+    config.total_steps = 400
     config.step_pattern = "video"
 
     config.model.backbone = "mobilenet_v2"
