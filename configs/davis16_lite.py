@@ -1,20 +1,21 @@
-"""The small model: MobileNetV2 at output stride 16, masks of stride 4, 128 channels. Trains on a CPU.
+"""The small model: MobileNetV2 at output stride 16, 193x337, 128 channels. Trains on a CPU in an hour, in three stages.
 
-Pairs of frames, of photographs of a group and of stills, from the weights of the model before; then co-attention and
-head alone, with most of V hidden from the head so that it learns to read Z:
+Saliency on still images, from ImageNet weights; pairs of frames and of stills; then the co-attention and head alone,
+with most of V hidden from the head so that it learns to read Z:
 
-    git show 8679e08:cosnet_jax/assets/davis16_lite.npz > out/before.npz
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/before.npz \
-        --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
-        --config.data.duts.source=DUTS --config.data.stills.source=STILLS
+    python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
+        --config.data.davis16.source=DAVIS --config.data.duts.source=DUTS --config.data.stills.source=STILLS \
+        --config.init=mobilenet_v2_imagenet.npz
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite \
+        --config.init=out/lite_saliency and the same sources
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
         --config.init=out/lite and the same sources
 
-EfficientNet-Lite0 instead, not trained here, for its steps take twice the time on a CPU (see `experiments/LOG.md`):
+EfficientNet-Lite0 takes the place of MobileNetV2 so; its steps take twice the time on a CPU, and it was not trained:
 
     cosnet convert efficientnet-lite0-57934424.pth --output out/lite0 --preset efficientnet_lite0
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.init=out/lite0 and the same sources \
-        --config.model.backbone=efficientnet_lite0 --config.model.blocks=16 --config.model.input_scaling=lite
+    python train.py --config=configs/davis16_lite.py:saliency --config.init=out/lite0 --config.model.blocks=16 \
+        --config.model.backbone=efficientnet_lite0 --config.model.input_scaling=lite and so on
 
 To fine-tune the model in the package on videos of your own (folders VIDEO/images + VIDEO/masks; some frames may lack a
 mask), here with two of them kept for validation:
@@ -29,12 +30,12 @@ from configs import base
 
 
 def get_config(mode: str = ""):
-    base.check_mode(mode, "coattention", "finetune", "smoke")
+    base.check_mode(mode, "saliency", "coattention", "finetune", "smoke")
     config = base.get_config()
     config.name = "davis16_lite"
     config.size = (193, 337)
     config.batch_size = 6
-    config.total_steps = 400
+    config.total_steps = 1200
     config.step_pattern = "video"
 
     config.model.backbone = "mobilenet_v2"
@@ -46,7 +47,6 @@ def get_config(mode: str = ""):
     config.model.aspp_kernel = 1
     config.model.prelu = False
     config.model.low_level = 48
-    config.model.detail = 16
     config.model.reference_pooling = 4
     config.model.input_scaling = "unit"
 
@@ -65,10 +65,8 @@ def get_config(mode: str = ""):
         ("", 1.0, 1.0),
     )
 
-    config.data.train_videos = "davis16,videos"
-    config.data.video_weights = "davis16=2"
     config.data.train_stills = "duts,stills"
-    config.data.still_pairs = 0.4
+    config.data.still_pairs = 0.7
     config.data.still_weights = "duts=3"  # they show all kinds of things, the others animals and people
     config.data.augment.crop = 0.8
     config.data.augment.scale = (0.6, 1.4)
@@ -80,6 +78,13 @@ def get_config(mode: str = ""):
 
     config.validate_every = 500
     config.checkpoint_every = 100
+    if mode == "saliency":
+        config.name = "davis16_lite_saliency"
+        config.step_pattern = "still"
+        config.batch_size = 12
+        config.total_steps = 1500
+        config.optimizer.weight_decay = 1e-4
+        config.data.still_weights = ""
     if mode == "coattention":
         config.name = "davis16_lite_coattention"
         config.total_steps = 100
@@ -95,7 +100,6 @@ def get_config(mode: str = ""):
         config.freeze_batch_norm = True
         config.data.train_videos = config.data.eval_dataset = "videos"
         config.data.eval_split = "train"
-        config.data.video_weights = ""
         config.data.still_pairs = 0.0
         config.evaluation.metrics = "J,F"
     if mode == "smoke":

@@ -3,16 +3,15 @@
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
-# DATA holds DAVIS/, DUTS/, stills/ (folders of images/ and masks/), videos/ and groups/ (folders of sets of such folders).
-# Training goes on from the model of an earlier commit, which its own version of this script made. What is finished is not
-# done again. Hours on two CPU cores.
+# DATA holds DAVIS/, DUTS/ and stills/ (folders of images/ and masks/) and mobilenet_v2_imagenet.npz. What is finished is
+# not done again. Hours on two CPU cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1 out=$2
 python=${PYTHON:-.venv/bin/python}
 lite=configs/davis16_lite.py
 sources=(--config.data.davis16.source="$data/DAVIS" --config.data.duts.source="$data/DUTS"
-         --config.data.stills.source="$data/stills" --config.data.videos.source="$data/videos,$data/groups")
+         --config.data.stills.source="$data/stills")
 
 train() {  # NAME CONFIG INIT [OVERRIDES]
     "$python" train.py --config="$2" --workdir="$out/$1" --config.init="$3" --config.validate_every=0 \
@@ -25,9 +24,8 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 }
 
 # The shipped model: the last step of training, at half precision.
-mkdir -p "$out"
-git show 8679e08:cosnet_jax/assets/davis16_lite.npz > "$out/before.npz"
-train lite $lite "$out/before.npz"
+train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
+train lite $lite "$out/saliency/checkpoints"
 train coattention $lite:coattention "$out/lite/checkpoints"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"

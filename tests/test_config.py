@@ -71,6 +71,3 @@ def test_settings_out_of_range_are_named_before_any_work():
     config.model.update({"backbone": "efficientnet_lite0", "blocks": 17, "output_stride": 16})
     with pytest.raises(InputError, match=r"model.blocks is 17; expected 6 to 16 at this output stride"):
         build_model(config.model)
-    config.model.update({"blocks": 16, "detail": 8, "low_level": 0})
-    with pytest.raises(InputError, match=r"model.detail is part of the refinement; expected model.low_level above 0"):
-        build_model(config.model)

@@ -25,7 +25,6 @@ PAPER_MODEL = {
     "aspp_kernel": 3,
     "prelu": True,
     "low_level": 0,
-    "detail": 0,
     "gate_bias": True,
     "reference_pooling": 1,
     "input_scaling": "imagenet",
@@ -53,7 +52,6 @@ LITE_MODEL = PAPER_MODEL | {
     "aspp_kernel": 1,
     "prelu": False,
     "low_level": 48,
-    "detail": 16,
     "reference_pooling": 4,
     "input_scaling": "lite",
 }

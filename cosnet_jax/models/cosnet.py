@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from cosnet_jax.models import coattention, heads, resnet
 from cosnet_jax.models.aspp import ASPP
-from cosnet_jax.models.layers import Conv, depth_to_space, resize_bilinear
+from cosnet_jax.models.layers import Conv, resize_bilinear
 from cosnet_jax.models.mobilenet import STAGES, MobileNet
 from cosnet_jax.models.refinement import Refinement
 from cosnet_jax.models.rematerialisation import rematerialise
@@ -39,7 +39,6 @@ class Encoder(nn.Module):
     aspp_kernel: int
     prelu: bool
     low_level: int
-    detail: int
     remat: bool
     axis_name: str | None
     dtype: jnp.dtype
@@ -59,20 +58,20 @@ class Encoder(nn.Module):
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
         )
         if self.low_level:
-            self.refinement = Refinement(self.channels, self.low_level, self.detail, self.axis_name, self.dtype)
-        self.side = Conv(4 if self.detail else 1, use_bias=True, dtype=self.dtype)
+            self.refinement = Refinement(self.channels, self.low_level, self.axis_name, self.dtype)
+        self.side = Conv(1, use_bias=True, dtype=self.dtype)
 
     def __call__(self, images: Array, train: bool) -> Array:
         """Maps scaled images (n, h, w, 3) to features V (n, ~h/8, ~w/8, c)."""
-        features, low_level, finest = self.body(images, train)
+        features, low_level = self.body(images, train)
         features = self.aspp(features, train)
         if self.low_level:
-            features = self.refinement(features, low_level, finest, train)
+            features = self.refinement(features, low_level, train)
         self.sow("intermediates", "features", features)
         return features
 
     def side_logits(self, features: Array) -> Array:
-        """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1), or 4 of them with detail."""
+        """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1)."""
         return self.side(features)
 
 
@@ -90,8 +89,6 @@ class COSNet(nn.Module):
       stride_in_first, ceil_mode: see `ResNet`.
       aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
-      detail: channels of the stride-4 features that join the refinement, four positions in one of stride 8. Then each
-        position has four logits, so that masks have stride 4 (Shi et al., Sub-Pixel Convolution, CVPR 2016); 0: off.
       gate_bias: whether Eq. 8 has its bias b_f.
       reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
         al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
@@ -119,7 +116,6 @@ class COSNet(nn.Module):
     aspp_kernel: int = 3
     prelu: bool = True
     low_level: int = 0
-    detail: int = 0
     gate_bias: bool = True
     reference_pooling: int = 1
     remat: bool = False
@@ -132,7 +128,7 @@ class COSNet(nn.Module):
         self.encoder = Encoder(
             self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
-            self.detail, self.remat, self.axis_name, self.dtype,
+            self.remat, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
@@ -142,8 +138,8 @@ class COSNet(nn.Module):
             raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
         self.affinity = coattention.VARIANTS[self.coattention](self.channels)
         self.gate = coattention.Gate(self.gate_bias, self.dtype)
-        convolutions, logits = heads.CONVOLUTIONS[self.head], 4 if self.detail else 1
-        shape = (convolutions, self.head_features, logits, self.head_dropout, self.axis_name, self.dtype)
+        convolutions = heads.CONVOLUTIONS[self.head]
+        shape = (convolutions, self.head_features, self.head_dropout, self.axis_name, self.dtype)
         self.head_a = heads.SegmentationHead(*shape)
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
 
@@ -169,13 +165,7 @@ class COSNet(nn.Module):
         Returns:
           Logits (n, height, width), float32.
         """
-        return self._resize(self.encoder.side_logits(features), size)
-
-    def _resize(self, logits: Array, size: Sequence[int]) -> Array:
-        """Maps logits of positions (n, h, w, 1 or 4) to those of pixels (n, *size), float32."""
-        logits = logits.astype(jnp.float32)
-        if self.detail:
-            logits = depth_to_space(logits, [-(-length // 4) for length in size])
+        logits = self.encoder.side_logits(features).astype(jnp.float32)
         return resize_bilinear(logits, size)[..., 0]
 
     def values(self, features: Array) -> Array:
@@ -233,7 +223,7 @@ class COSNet(nn.Module):
     def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
         logits = head(summary, features, train)
         self.sow("intermediates", "logits", logits)
-        return self._resize(logits, size)
+        return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
 
     def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, Array]:
         """Segments pairs of frames of the same video, each with the other as its reference.

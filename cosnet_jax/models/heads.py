@@ -14,12 +14,11 @@ CONVOLUTIONS = {"paper": 2, "released": 1}
 
 
 class SegmentationHead(nn.Module):
-    """3x3 convolutions with batch normalisation and ReLU, then a 1x1 convolution to the logits (paper, section 3.3).
+    """3x3 convolutions with batch normalisation and ReLU, then a 1x1 convolution to one logit (paper, section 3.3).
 
     Attributes:
       convolutions: number of 3x3 convolutions: two in the paper, one in the release.
       features: channels of these convolutions.
-      logits: a position's number of logits; the paper has 1.
       dropout: share of the channels of V to hide when `apply` gets a random key "dropout", as in training. So the head
         learns to use Z too.
       axis_name, dtype: as in `COSNet`.
@@ -27,14 +26,13 @@ class SegmentationHead(nn.Module):
 
     convolutions: int
     features: int = 256
-    logits: int = 1
     dropout: float = 0.0
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, summary: Array, features: Array, train: bool) -> Array:
-        """Maps X = [Z, V], given as its parts, to logits (n, h, w, logits).
+        """Maps X = [Z, V], given as its parts, to logits (n, h, w, 1).
 
         Args:
           summary: Z (n, h, w, c).
@@ -48,4 +46,4 @@ class SegmentationHead(nn.Module):
             x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(*inputs)
             x = nn.relu(BatchNorm(self.axis_name, name=f"bn{index}")(x, train))
             inputs = [x]
-        return Conv(self.logits, use_bias=True, dtype=self.dtype, name="classifier")(x)
+        return Conv(1, use_bias=True, dtype=self.dtype, name="classifier")(x)

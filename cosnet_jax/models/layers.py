@@ -209,37 +209,6 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
-def space_to_depth(x: Array, size: Sequence[int]) -> Array:
-    """Moves each square of 2x2 positions into the channels of one.
-
-    Args:
-      x: (n, at most 2h, at most 2w, c); zeros are added below and on the right.
-      size: (h, w).
-
-    Returns:
-      (n, h, w, 4c).
-    """
-    n, height, width, channels = x.shape
-    h, w = size
-    x = jnp.pad(x, ((0, 0), (0, 2 * h - height), (0, 2 * w - width), (0, 0)))
-    return x.reshape(n, h, 2, w, 2, channels).swapaxes(2, 3).reshape(n, h, w, 4 * channels)
-
-
-def depth_to_space(x: Array, size: Sequence[int]) -> Array:
-    """Spreads channels over squares of 2x2 positions, the inverse of `space_to_depth` (Shi et al., CVPR 2016).
-
-    Args:
-      x: (n, h, w, 4c).
-      size: (height, width) to keep of the result, at most (2h, 2w).
-
-    Returns:
-      (n, *size, c).
-    """
-    n, h, w, channels = x.shape
-    x = x.reshape(n, h, w, 2, 2, channels // 4).swapaxes(2, 3).reshape(n, 2 * h, 2 * w, channels // 4)
-    return x[:, : size[0], : size[1]]
-
-
 def resize_bilinear(x: Array, size: Sequence[int]) -> Array:
     """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, with half-pixel centres and no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)

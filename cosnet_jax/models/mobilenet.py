@@ -27,6 +27,7 @@ STAGES = {
     ),
 }  # fmt: skip
 BLOCKS = {name: sum(stage[2] for stage in stages) for name, stages in STAGES.items()}
+LOW_LEVEL_STRIDE = 8
 OUTPUT_STRIDES = (8, 16)
 
 
@@ -91,7 +92,7 @@ class MobileNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> tuple[Array, Array, Array]:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         """Maps images in [-1, 1] (n, h, w, 3) to features.
 
         Args:
@@ -100,8 +101,8 @@ class MobileNet(nn.Module):
 
         Returns:
           The last block's features (n, ceil(h/s), ceil(w/s), c) at output stride s, where c = 320 with all blocks;
-          the last features at stride 8, (n, ceil(h/8), ceil(w/8), 32 or 40) for output stride 16, the same array for
-          8; and the last at stride 4, (n, ceil(h/4), ceil(w/4), 24).
+          and the last features at stride 8: (n, ceil(h/8), ceil(w/8), 32 or 40) for output stride 16, the same array
+          for 8.
         """
         del train
         x = Conv(32, 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
@@ -109,7 +110,6 @@ class MobileNet(nn.Module):
         self.sow("intermediates", "stem", x)
         residual = rematerialise(InvertedResidual) if self.remat else InvertedResidual
         index, reduced, dilation = 0, 2, 1
-        at_stride = {}
         for expansion, channels, repeats, stage_stride, kernel_size in STAGES[self.variant]:
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
@@ -123,6 +123,7 @@ class MobileNet(nn.Module):
                     dilation *= stride
                 else:
                     reduced *= stride
-                at_stride[reduced] = x
+                if reduced == LOW_LEVEL_STRIDE:
+                    low_level = x
         self.sow("intermediates", f"block{index - 1}", x)
-        return x, at_stride[8], at_stride[4]
+        return x, low_level

@@ -13,7 +13,7 @@ LITE = {
     False, "input_scaling": "unit",
 }  # fmt: skip
 SHIPPED = {**LITE, "coattention": "symmetric", "head_features": 64, "output_stride": 16, "low_level": 48}
-DETAILED = {**SHIPPED, "backbone": "efficientnet_lite0", "blocks": 16, "detail": 16, "input_scaling": "lite"}
+LITE0 = {**SHIPPED, "backbone": "efficientnet_lite0", "blocks": 16, "input_scaling": "lite"}
 TINY = {**LITE, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 
 
@@ -35,7 +35,7 @@ def count(tree):
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
         (SHIPPED, 3_474_051),
-        (DETAILED, 4_692_345),
+        (LITE0, 0),
     ],
 )
 def test_parameter_counts(settings, parameters):
@@ -117,27 +117,6 @@ def test_low_level_features_bring_output_stride_16_back_to_8():
     assert jnp.abs(logits - model.apply(without, pair)[0]).max() > 1e-4
 
 
-def test_detail_gives_masks_of_stride_4():
-    size = (65, 97)
-    model = COSNet(**{**TINY, "blocks": 6, "backbone": "efficientnet_lite0"}, output_stride=16, low_level=4, detail=2)
-    pair = jax.random.uniform(jax.random.key(1), (1, 2, *size, 3), maxval=255)
-    variables = jax.jit(model.init)(jax.random.key(0), pair)
-    features = jax.jit(lambda v, x: model.apply(v, x, method="encode"))(variables, pair[:, 0])
-    assert features.shape == (1, 9, 13, 8)
-    for method, more in (("side_logits", ()), ("decode", (features,))):
-        fine = model.apply(variables, features, *more, (17, 25), method=method)  # at stride 4 nothing is resized yet
-        coarse = model.apply(variables, features, *more, (9, 13), method=method)
-        resized = jax.image.resize(coarse, fine.shape, "bilinear")
-        assert fine.shape == (1, 17, 25) and jnp.abs(fine - resized).max() > 1e-3 * jnp.abs(fine).max()
-    # The finest features reach the result, each position the logits of its own place.
-    logits, side = jax.jit(model.apply)(variables, pair)
-    assert logits.shape == side.shape == (1, 2, *size)
-    without = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.zeros_like(leaf) if "detail_conv" in jax.tree_util.keystr(path) else leaf, variables
-    )
-    assert jnp.abs(side - jax.jit(model.apply)(without, pair)[1]).max() > 1e-4
-
-
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     model = COSNet(**TINY, dtype=jnp.bfloat16)
     variables = shapes(model)
@@ -174,7 +153,6 @@ def test_mobilenets_have_their_output_stride_and_widths(variant, stride, size, l
     model = MobileNet(variant, BLOCKS[variant], stride)
     x = jnp.zeros((1, 225, 200, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), x, False)
-    features, finer, finest = jax.eval_shape(lambda v: model.apply(v, x, False), variables)
+    features, finer = jax.eval_shape(lambda v: model.apply(v, x, False), variables)
     assert features.shape == (1, *size, 320)
     assert finer.shape == (1, 29, 25, low_level)
-    assert finest.shape == (1, 57, 50, 24)

@@ -137,18 +137,3 @@ def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)
     expected = torch.nn.functional.interpolate(to_torch(x), size, mode="bilinear", align_corners=False)
     np.testing.assert_allclose(resize_bilinear(jnp.array(x), size), from_torch(expected), atol=1e-5)
-
-
-@needs_torch
-def test_depth_to_space_is_pytorchs_pixel_shuffle_and_space_to_depth_its_inverse():
-    x = normal(0, 2, 3, 4, 8)
-    fine = layers.depth_to_space(x, (6, 8))
-    # Ours has the place within a square before the channel, PyTorch the channel before the place.
-    channels_first = to_torch(np.moveaxis(x.reshape(2, 3, 4, 4, 2), 3, 4).reshape(2, 3, 4, 8))
-    np.testing.assert_array_equal(fine, from_torch(torch.nn.functional.pixel_shuffle(channels_first, 2)))
-    np.testing.assert_array_equal(layers.space_to_depth(fine, (3, 4)), x)
-    np.testing.assert_array_equal(layers.depth_to_space(x, (5, 7)), fine[:, :5, :7])
-    np.testing.assert_array_equal(
-        layers.space_to_depth(fine[:, :5, :7], (3, 4)),
-        layers.space_to_depth(jnp.pad(fine[:, :5, :7], ((0, 0), (0, 1), (0, 1), (0, 0))), (3, 4)),
-    )

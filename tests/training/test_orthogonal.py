@@ -58,6 +58,7 @@ def start(config, channels):
         (davis16.get_config(), "video"),
         (synthetic.get_config(), "video"),
         (davis16_lite.get_config(), "video"),
+        (davis16_lite.get_config("saliency"), "still"),  # its still steps let everything decay
         (davis16_lite.get_config("coattention"), "video"),
     ],
 )
