@@ -35,7 +35,7 @@ def count(tree):
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
         (SHIPPED, 3_474_051),
-        (LITE0, 0),
+        (LITE0, 4_617_619),
     ],
 )
 def test_parameter_counts(settings, parameters):
