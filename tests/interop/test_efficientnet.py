@@ -11,6 +11,7 @@ from cosnet_jax.interop.batch_norm_folding import fold_batch_norm
 from cosnet_jax.interop.convert import convert
 from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.mobilenet import MobileNet
+from cosnet_jax.models.scaling import scale_input
 
 # (expansion, channels, stride, kernel size, dilation) of each block; at output stride 16 block 11 keeps its resolution.
 BLOCKS = [
@@ -103,3 +104,8 @@ def test_incomplete_weights_are_refused(tmp_path):
 def test_folding_leaves_other_arrays_as_they_are():
     arrays = {"_fc.weight": np.ones((2, 3)), "_bn0.weight": np.ones(2), "_blocks.0._se_reduce.weight": np.ones(1)}
     assert fold_batch_norm(arrays) == arrays
+
+
+def test_its_input_is_centred_at_127():
+    images = np.array([[0, 127, 255]], np.uint8)
+    np.testing.assert_array_equal(scale_input(images, "lite"), [[-127 / 128, 0, 1]])
