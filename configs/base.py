@@ -44,13 +44,13 @@ def get_config() -> ConfigDict:
     config.distributed.process_id = -1
 
     config.model = ConfigDict()
-    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2
+    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2 | efficientnet_lite0
     config.model.coattention = "symmetric"  # vanilla | symmetric | channelwise | none
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
-    config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
-    config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
+    config.model.blocks = 17  # inverted residuals that are kept: mobilenet_v2 has 17, efficientnet_lite0 16
+    config.model.output_stride = 8  # of mobilenet_v2 and efficientnet_lite0: 8 | 16
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
     config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
     config.model.aspp_depth = 512
@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
-    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
+    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit | lite (efficientnet_lite0)
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     # Type of the computation: float32 | bfloat16. Parameters, their gradients, batch statistics, softmax and losses are
     # float32 in either case.
@@ -93,8 +93,9 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.data_dir = ""  # where prepared sets are kept; "" is ~/.cache/cosnet_jax
-    config.data.train_videos = "davis16"  # davis16 | synthetic
+    config.data.train_videos = "davis16"  # of davis16, fbms, videos, synthetic
     config.data.train_stills = "msra10k,dut_omron"  # of duts, msra10k, dut_omron, stills, synthetic
+    config.data.video_weights = ""  # "davis16=2,SET=0.5": drawn in proportion to weight x number of annotated frames
     config.data.still_pairs = 0.0  # share of a video step's pairs that are two variations of a still image
     config.data.copy_paste = 0.0  # share of a video step's pairs that an object of a still image is pasted into
     config.data.distractors = 0.0  # share whose one frame gets such an object, which is background
@@ -104,7 +105,7 @@ def get_config() -> ConfigDict:
     config.data.eval_split = "val"
     config.data.threads = 0  # that decode and augment; 0: one per core
     config.data.workers = 0  # processes that decode and augment, each with such threads; 0: threads of this one
-    for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "fbms", "youtube_objects"):
+    for name in ("davis16", "duts", "msra10k", "dut_omron", "stills", "videos", "fbms", "youtube_objects"):
         config.data[name] = ConfigDict({"source": ""})  # the set's folder as downloaded
 
     config.data.synthetic = ConfigDict()

@@ -11,6 +11,18 @@ with most of V hidden from the head so that it learns to read Z:
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
         --config.init=out/lite and the same sources
 
+EfficientNet-Lite0 takes the place of MobileNetV2 so; its steps take twice the time on a CPU, and it was not trained:
+
+    cosnet convert efficientnet-lite0-57934424.pth --output out/lite0 --preset efficientnet_lite0
+    python train.py --config=configs/davis16_lite.py:saliency --config.init=out/lite0 --config.model.blocks=16 \
+        --config.model.backbone=efficientnet_lite0 --config.model.input_scaling=lite and so on
+
+To fine-tune the model in the package on videos of your own (folders VIDEO/images + VIDEO/masks; some frames may lack a
+mask), here with two of them kept for validation:
+
+    python train.py --config=configs/davis16_lite.py:finetune --workdir=out/own --config.data.videos.source=OWN \
+        --config.init=cosnet_jax/assets/davis16_lite.npz --config.data.hold_out=OWN_cat,OWN_dog
+
 `configs/davis16_lite.py:smoke` takes four tiny steps.
 """
 
@@ -18,7 +30,7 @@ from configs import base
 
 
 def get_config(mode: str = ""):
-    base.check_mode(mode, "saliency", "coattention", "smoke")
+    base.check_mode(mode, "saliency", "coattention", "finetune", "smoke")
     config = base.get_config()
     config.name = "davis16_lite"
     config.size = (193, 337)
@@ -80,6 +92,16 @@ def get_config(mode: str = ""):
         config.head_dropout = 0.9
         config.loss.video_side = 0.0
         config.optimizer.groups = (("^encoder/", 0.0, 0.0), ("", 1.0, 1.0))
+    if mode == "finetune":
+        config.name = "davis16_lite_finetune"
+        config.total_steps = 300
+        config.validate_every = 100
+        config.optimizer.learning_rate = 2e-4
+        config.freeze_batch_norm = True
+        config.data.train_videos = config.data.eval_dataset = "videos"
+        config.data.eval_split = "train"
+        config.data.still_pairs = 0.0
+        config.evaluation.metrics = "J,F"
     if mode == "smoke":
         base.make_smoke(config)
     return config

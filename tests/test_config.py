@@ -68,3 +68,6 @@ def test_settings_out_of_range_are_named_before_any_work():
     config.model.blocks = 3
     with pytest.raises(InputError, match=r"model.blocks is 3; expected 4 to 17 at this output stride"):
         build_model(config.model)
+    config.model.update({"backbone": "efficientnet_lite0", "blocks": 17, "output_stride": 16})
+    with pytest.raises(InputError, match=r"model.blocks is 17; expected 6 to 16 at this output stride"):
+        build_model(config.model)

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder for the checkpoint")
     parser.add_argument(
         "--preset", choices=PRESETS, default="released",
-        help="what the file holds: the authors' COSNet (default), their group model, their DeepLabv3 encoder, or "
-        "torchvision's ResNet-50, ResNet-101 or DeepLabv3",
+        help="what the file holds: the authors' COSNet (default), their group model, their DeepLabv3 encoder, "
+        "torchvision's ResNet-50, ResNet-101 or DeepLabv3, or EfficientNet-Lite0",
     )  # fmt: skip
 
 

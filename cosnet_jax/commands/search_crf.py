@@ -83,7 +83,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     variables = load_checkpoint_for(config, checkpoint)
     segmenter = Segmenter.from_config(config, variables)
     sequences = open_validation_sequences(config.data)
-    dataset = config.data.train_videos if config.data.hold_out else config.data.eval_dataset
+    dataset = config.data.eval_dataset  # the rules by which held-out sequences are scored too
     protocol = protocol_of(dataset)
     check_scoring(sequences, protocol, ("J",))
 

@@ -62,7 +62,8 @@ def video_batches(
 ) -> Batches:
     """Makes endless batches of pairs of frames of one sequence, each frame augmented separately.
 
-    In an epoch every annotated frame of `config.train_videos` is the first of a pair once; the second is drawn. These
+    The sets of `config.train_videos` are interleaved in proportion to weight x number of annotated frames. In an epoch
+    of a set every annotated frame is the first of a pair once; the second is drawn. These
     shares of all pairs differ:
       `config.still_pairs`: the pair is two variations of one image of `config.train_stills`.
       `config.copy_paste`: the object of a still image is pasted into both frames and counts as foreground.
@@ -131,10 +132,15 @@ def _check_shares(config: Any) -> None:
 
 def _pairs(config: Any, seed: int) -> grain.MapDataset:
     """Returns endless (sequence, annotated frames, position of the pair's first frame among them)."""
-    sequences = open_train_sequences(config)
-    firsts = [(sequence, position) for sequence in sequences for position in range(len(sequence.annotated))]
-    order = grain.MapDataset.range(len(firsts)).shuffle(_derive(seed, VIDEO_STREAM, 0)).repeat()
-    pairs = order.map(lambda i: (firsts[i][0], firsts[i][0].annotated, firsts[i][1]))
+    sets = open_train_sequences(config)
+    firsts = {
+        name: [(sequence, sequence.annotated, i) for sequence in sequences for i in range(len(sequence.annotated))]
+        for name, sequences in sets.items()
+    }
+    weights = set_weights("video_weights", config.video_weights, list(firsts))
+    pairs = _mix(firsts, weights, seed, VIDEO_STREAM)
+    if pairs is None:
+        raise InputError("no videos to train on: expected config.data.train_videos to name a set of weight > 0")
     if config.still_pairs:
         stills = _stills(config, seed, PAIR_STREAM).map(lambda element: (element[0], (element[1],), 0))
         pairs = grain.MapDataset.mix([pairs, stills], [1 - config.still_pairs, config.still_pairs])
@@ -144,22 +150,29 @@ def _pairs(config: Any, seed: int) -> grain.MapDataset:
 def _stills(config: Any, seed: int, stream: int) -> grain.MapDataset:
     """Returns endless (set, index of the image): the sets are interleaved by weight x size and shuffled separately."""
     sets = open_stills(config)
-    weights = still_weights(config.still_weights, [still_set.name for still_set in sets])
-    orders, proportions = [], []
-    for number, still_set in enumerate(sets):
-        if weights[still_set.name] > 0:
-            order = grain.MapDataset.range(len(still_set)).shuffle(_derive(seed, stream, number)).repeat()
-            orders.append(order.map(lambda i, still_set=still_set: (still_set, i)))
-            proportions.append(weights[still_set.name] * len(still_set))
-    if not orders:
+    images = {still_set.name: [(still_set, i) for i in range(len(still_set))] for still_set in sets}
+    stills = _mix(images, set_weights("still_weights", config.still_weights, list(images)), seed, stream)
+    if stills is None:
         raise InputError("no still images to train on: expected config.data.train_stills to name a set of weight > 0")
-    return grain.MapDataset.mix(orders, proportions)
+    return stills
 
 
-def still_weights(text: str, names: list[str]) -> dict[str, float]:
-    """Parses the sampling weights of the sets of still images.
+def _mix(sets: dict[str, list], weights: dict[str, float], seed: int, stream: int) -> grain.MapDataset | None:
+    """Returns elements of sets endlessly: interleaved by weight x size, shuffled separately; None if all weigh 0."""
+    orders, proportions = [], []
+    for number, (name, elements) in enumerate(sets.items()):
+        if weights[name] * len(elements) > 0:
+            order = grain.MapDataset.range(len(elements)).shuffle(_derive(seed, stream, number)).repeat()
+            orders.append(order.map(lambda i, elements=elements: elements[i]))
+            proportions.append(weights[name] * len(elements))
+    return grain.MapDataset.mix(orders, proportions) if orders else None
+
+
+def set_weights(setting: str, text: str, names: list[str]) -> dict[str, float]:
+    """Parses the sampling weights of sets.
 
     Args:
+      setting: name of the setting in `config.data`, for error messages.
       text: for example "duts=2,ccp_persons=0.5"; sets that are not named have weight 1.
       names: names of all sets.
 
@@ -173,13 +186,13 @@ def still_weights(text: str, names: list[str]) -> dict[str, float]:
     for item in filter(None, (item.strip() for item in text.split(","))):
         name, _, number = (part.strip() for part in item.partition("="))
         if name not in weights:
-            raise InputError(f"config.data.still_weights names {name!r}: expected one of {', '.join(names)}")
+            raise InputError(f"config.data.{setting} names {name!r}: expected one of {', '.join(names)}")
         try:
             weights[name] = float(number)
         except ValueError:
             weights[name] = -1.0
         if not 0 <= weights[name] < float("inf"):
-            raise InputError(f"config.data.still_weights says {item!r}: expected NAME=NUMBER, the number at least 0")
+            raise InputError(f"config.data.{setting} says {item!r}: expected NAME=NUMBER, the number at least 0")
     return weights
 
 

@@ -19,7 +19,8 @@ from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.data.builders.msra10k import Msra10k
-from cosnet_jax.data.builders.stills import Stills, find_sets
+from cosnet_jax.data.builders.stills import Stills
+from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError
 from cosnet_jax.progress import track
@@ -33,7 +34,9 @@ BUILDERS: dict[str, type[FramesBuilder]] = {
     "msra10k": Msra10k,
     "dut_omron": DutOmron,
     "stills": Stills,
+    "videos": Videos,
 }
+SET_FINDERS = {"stills": Stills.find_sets, "videos": Videos.find_sets}  # of datasets of several sets
 DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
 PROBLEMS_SHOWN = 3
 
@@ -51,7 +54,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
       data_dir: folder of the prepared datasets, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
-      The folders with the prepared records: one, or one for each set of `stills`.
+      The folders with the prepared records: one, or one for each set of `stills` and `videos`.
 
     Raises:
       InputError: the dataset is unknown, the source has another layout or damaged files, or there is neither a source
@@ -62,8 +65,9 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     root = Path(data_dir or DEFAULT_DATA_DIR).expanduser().absolute()
     if not source:
         return _find_prepared(dataset, root)
-    if dataset == "stills":  # each set is prepared separately, so that sets can be added
-        return [_prepare_folder(dataset, name, folder, root) for name, folder in find_sets(source).items()]
+    if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
+        sets = SET_FINDERS[dataset](source)
+        return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
     return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
 
 
@@ -86,7 +90,7 @@ def describe_prepared(folder: Path) -> list[str]:
 
 def _find_prepared(dataset: str, root: Path) -> list[Path]:
     version = str(BUILDERS[dataset].VERSION)
-    pattern = f"*/{version}/dataset_info.json" if dataset == "stills" else f"{version}/dataset_info.json"
+    pattern = f"*/{version}/dataset_info.json" if dataset in SET_FINDERS else f"{version}/dataset_info.json"
     folders = sorted(path.parent for path in (root / dataset).glob(pattern))
     if not folders:
         raise InputError(

@@ -136,7 +136,7 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
     """Opens the sequences of a split. Prepares the dataset first if its source is given and has changed.
 
     Args:
-      dataset: davis16, fbms, youtube_objects or synthetic.
+      dataset: davis16, fbms, youtube_objects, videos or synthetic.
       split: a split of that dataset, e.g. "train" or "val".
       config: the `data` section of the configuration.
 
@@ -146,26 +146,24 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
     Raises:
       InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
     """
-    if dataset == "synthetic":
-        return list(synthetic.open_videos(split, config.synthetic))
-    (folder,) = prepare(dataset, _source(dataset, config), config.data_dir)
-    return _open_folder(str(folder), split)
+    return [sequence for sequences in _open_sets(dataset, split, config).values() for sequence in sequences]
 
 
-def open_train_sequences(config: Any) -> list[Sequence]:
-    """Opens the sequences to train on: the train split without the sequences that `config.hold_out` names.
+def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
+    """Opens the sequences to train on: the train splits without the sequences that `config.hold_out` names.
 
     Args:
       config: the `data` section of the configuration.
 
     Returns:
-      The sequences in the dataset's order.
+      The sequences of each set in the set's order, by the name of the dataset, or of the folder for a set of `videos`.
 
     Raises:
-      InputError: as in `open_sequences`; also if `config.hold_out` names an unknown sequence, or all of them.
+      InputError: as in `open_sequences`; also if two sets or two sequences have the same name, or `config.hold_out`
+        names an unknown sequence, or all of them.
     """
     training, _ = _split_held_out(config)
-    if not training:
+    if not any(training.values()):
         raise InputError("config.data.hold_out names all sequences: nothing is left to train on")
     return training
 
@@ -188,16 +186,38 @@ def open_validation_sequences(config: Any) -> list[Sequence]:
     return validation
 
 
-def _split_held_out(config: Any) -> tuple[list[Sequence], list[Sequence]]:
-    """Opens the train split; returns its sequences without those that `config.hold_out` names, and those it names."""
-    sequences = open_sequences(config.train_videos, "train", config)
-    held_out = [name.strip() for name in config.hold_out.split(",") if name.strip()]
-    known = [sequence.name for sequence in sequences]
+def _split_held_out(config: Any) -> tuple[dict[str, list[Sequence]], list[Sequence]]:
+    """Opens the train splits; returns their sets without what `config.hold_out` names, and the sequences it names."""
+    sets: dict[str, list[Sequence]] = {}
+    for dataset in _split_names(config.train_videos):
+        for name, sequences in _open_sets(dataset, "train", config).items():
+            if name in sets:
+                raise InputError(f"two sets of videos are called {name!r}: expected different folder names")
+            sets[name] = sequences
+    every = [sequence for sequences in sets.values() for sequence in sequences]
+    known, held_out = [sequence.name for sequence in every], _split_names(config.hold_out)
+    for name in known:
+        if known.count(name) > 1:
+            raise InputError(f"two sequences are called {name!r}: expected different folder names")
     for name in held_out:
         if name not in known:
             raise InputError(f"config.data.hold_out names {name!r}: expected one of {', '.join(known)}")
-    training = [sequence for sequence in sequences if sequence.name not in held_out]
-    return training, [sequence for sequence in sequences if sequence.name in held_out]
+    training = {
+        name: [sequence for sequence in sequences if sequence.name not in held_out] for name, sequences in sets.items()
+    }
+    return training, [sequence for sequence in every if sequence.name in held_out]
+
+
+def _open_sets(dataset: str, split: str, config: Any) -> dict[str, list[Sequence]]:
+    """Opens a split of a dataset; returns the sequences of its sets, or of its only one, by the set's name."""
+    if dataset == "synthetic":
+        return {dataset: list(synthetic.open_videos(split, config.synthetic))}
+    folders = prepare(dataset, _source(dataset, config), config.data_dir)
+    return {folder.parent.name: _open_folder(str(folder), split) for folder in folders}
+
+
+def _split_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def open_stills(config: Any) -> list[Sequence]:
@@ -213,7 +233,7 @@ def open_stills(config: Any) -> list[Sequence]:
       InputError: a set is unknown, cannot be prepared or has the same name as another.
     """
     sets: list[Sequence] = []
-    for dataset in filter(None, (name.strip() for name in config.train_stills.split(","))):
+    for dataset in _split_names(config.train_stills):
         if dataset == "synthetic":
             sets.append(synthetic.open_stills(config.synthetic))
         else:

@@ -50,11 +50,13 @@ PROTOCOLS = {
     "davis16": Protocol(every_frame=True, drop_ends=True, metrics=("J", "F", "T")),
     "fbms": Protocol(skip_empty=True),
     "youtube_objects": Protocol(by_category=True),
+    "videos": Protocol(),
 }
 
 
 def get_protocol(name: str) -> Protocol:
-    """Returns the protocol of a benchmark: davis16 (also for the synthetic videos), fbms or youtube_objects."""
+    """Returns the protocol of a benchmark: davis16 (also for the synthetic videos), fbms or youtube_objects; or of
+    the user's own videos, whose annotated frames all count."""
     if name not in PROTOCOLS:
         raise InputError(f"unknown protocol {name!r}; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
 from cosnet_jax.config import changed_settings
 from cosnet_jax.errors import InputError
+from cosnet_jax.interop.batch_norm_folding import fold_batch_norm
 from cosnet_jax.interop.names import FORMATS, from_torch, to_torch
 from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import read_state_dict, write_pth
@@ -37,17 +38,20 @@ class Conversion(NamedTuple):
     initial_parts: dict[str, int]
 
 
-def rename_modules(state_dict: dict[str, np.ndarray], format_name: str) -> dict[str, np.ndarray]:
-    """Removes the prefixes that the format's table does not have.
+def adapt(state_dict: dict[str, np.ndarray], format_name: str) -> dict[str, np.ndarray]:
+    """Brings a state dict to the modules of the format's table.
 
     The names in encoder checkpoints ("deeplab") start with one component of any name, or with none. The segmentation
-    models of torchvision keep their ResNet under `backbone.`; their other arrays are classifiers.
+    models of torchvision keep their ResNet under `backbone.`; their other arrays are classifiers. The batch
+    normalisation of EfficientNet-Lite is folded.
     """
     if format_name == "deeplab":
         firsts = {name.partition(".")[0] for name in state_dict}
         return {name.partition(".")[2]: array for name, array in state_dict.items()} if len(firsts) == 1 else state_dict
     if format_name == "torchvision":
         return {name.removeprefix("backbone."): array for name, array in state_dict.items()}
+    if format_name == "efficientnet_lite0":
+        return fold_batch_norm(state_dict)
     return state_dict
 
 
@@ -56,7 +60,7 @@ def match(
 ) -> tuple[COSNet, ConfigDict, Any, dict[str, Any]]:
     """Returns a preset's network, configuration and shapes of variables, and the state dict's arrays by our names."""
     format_name, config = PRESETS[preset].format, PRESETS[preset].to_config()
-    state_dict = rename_modules(state_dict, format_name)
+    state_dict = adapt(state_dict, format_name)
     if format_name == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
         config.model.backbone = "resnet50"
     model = build_model(config.model)

@@ -41,6 +41,20 @@ RELEASED_MODEL = PAPER_MODEL | {
     "gate_bias": False,
     "input_scaling": "bgr",
 }
+LITE_MODEL = PAPER_MODEL | {
+    "backbone": "efficientnet_lite0",
+    "channels": 128,
+    "head_features": 64,
+    "blocks": 16,
+    "output_stride": 16,
+    "aspp_depth": 128,
+    "aspp_rates": (3, 6, 9),
+    "aspp_kernel": 1,
+    "prelu": False,
+    "low_level": 48,
+    "reference_pooling": 4,
+    "input_scaling": "lite",
+}
 PAPER_INFERENCE = {
     "size": (),
     "num_references": 5,
@@ -58,6 +72,7 @@ PAPER_INFERENCE = {
         "normalise": True,
     },
 }
+LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449)}
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 
@@ -97,4 +112,5 @@ PRESETS = {
     "group": Preset("released", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE | {"fusion": "group"}),
     "deeplab": Preset("deeplab", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE),
     "torchvision": Preset("torchvision", "davis16", PAPER_MODEL, PAPER_INFERENCE),
+    "efficientnet_lite0": Preset("efficientnet_lite0", "davis16_lite", LITE_MODEL, LITE_INFERENCE, (193, 337)),
 }

@@ -12,7 +12,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.models.coattention import VARIANTS
 from cosnet_jax.models.cosnet import BACKBONES, COSNet
 from cosnet_jax.models.heads import CONVOLUTIONS
-from cosnet_jax.models.mobilenet import OUTPUT_STRIDES
+from cosnet_jax.models.mobilenet import BLOCKS, OUTPUT_STRIDES, least_blocks
 from cosnet_jax.models.scaling import SCHEMES
 
 CHOICES = {
@@ -42,11 +42,12 @@ def build_model(config: ConfigDict, axis_name: str | None = None, head_dropout: 
     for key, known in CHOICES.items():
         if key in config and config[key] not in known:
             raise InputError(f"model.{key} is {config[key]!r}; expected one of {', '.join(map(str, known))}")
-    if config.get("output_stride", 8) != 8 and config.backbone != "mobilenet_v2":
+    if config.get("output_stride", 8) != 8 and config.backbone not in BLOCKS:
         raise InputError(f"model.output_stride is {config.output_stride}; expected 8 with {config.backbone}")
-    least = 4 if config.get("output_stride", 8) == 8 else 7
-    if config.backbone == "mobilenet_v2" and not least <= config.get("blocks", 17) <= 17:
-        raise InputError(f"model.blocks is {config.blocks}; expected {least} to 17 at this output stride")
+    if config.backbone in BLOCKS:
+        most, least = BLOCKS[config.backbone], least_blocks(config.backbone, config.get("output_stride", 8))
+        if not least <= config.get("blocks", most) <= most:
+            raise InputError(f"model.blocks is {config.blocks}; expected {least} to {most} at this output stride")
     if config.get("reference_pooling", 1) < 1:
         raise InputError(f"model.reference_pooling is {config.reference_pooling}; expected at least 1")
     settings = dict(config.items())

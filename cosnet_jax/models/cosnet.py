@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from cosnet_jax.models import coattention, heads, resnet
 from cosnet_jax.models.aspp import ASPP
 from cosnet_jax.models.layers import Conv, resize_bilinear
-from cosnet_jax.models.mobilenet import MobileNetV2
+from cosnet_jax.models.mobilenet import STAGES, MobileNet
 from cosnet_jax.models.refinement import Refinement
 from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
-BACKBONES = (*resnet.DEPTHS, "mobilenet_v2")
+BACKBONES = (*resnet.DEPTHS, *STAGES)
 FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
 
 
@@ -49,8 +49,8 @@ class Encoder(nn.Module):
             self.body = resnet.ResNet(
                 depths, self.stride_in_first, self.ceil_mode, self.remat, self.axis_name, self.dtype
             )
-        elif self.backbone == "mobilenet_v2":
-            self.body = MobileNetV2(self.blocks, self.output_stride, self.remat, self.dtype)
+        elif self.backbone in STAGES:
+            self.body = MobileNet(self.backbone, self.blocks, self.output_stride, self.remat, self.dtype)
         else:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
         aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
@@ -79,13 +79,13 @@ class COSNet(nn.Module):
     """The whole network. Images are RGB, 0 to 255, of any size; all results have that size.
 
     Attributes:
-      backbone: resnet50, resnet101 or mobilenet_v2.
+      backbone: resnet50, resnet101, mobilenet_v2 or efficientnet_lite0.
       coattention: vanilla, symmetric, channelwise, or none (a frame's prediction is the encoder's own).
       head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, separate weights per branch).
       channels: C, the channels of the features V.
       head_features: channels inside the head.
       head_dropout: see `SegmentationHead`.
-      blocks, output_stride: see `MobileNetV2`; for mobilenet_v2 only.
+      blocks, output_stride: see `MobileNet`; for mobilenet_v2 and efficientnet_lite0 only.
       stride_in_first, ceil_mode: see `ResNet`.
       aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,16 @@ def make_stills(images: Path, masks: Path, count: int, start: int = 0) -> None:
         save(masks / f"{i:04d}.png", draw_mask(i).astype(np.uint8) * 255)
 
 
+def make_videos(root: Path, videos: dict[str, tuple[int, Iterable[int]]], start: int = 0) -> None:
+    """Writes a set of videos. `videos` maps names to (number of frames, the frames that have a mask)."""
+    for number, (name, (length, annotated)) in enumerate(videos.items()):
+        first = start + 10 * number
+        for i in range(length):
+            save(root / name / "images" / f"{i}.jpg", draw_image(first + i), quality=95)
+        for i in annotated:
+            save(root / name / "masks" / f"{i}.png", draw_mask(first + i).astype(np.uint8) * 255)
+
+
 def make_config(data_dir: Path, **changes) -> ConfigDict:
     """Makes a `config.data` with small synthetic videos and no augmentation."""
     config = ConfigDict(
@@ -63,6 +74,7 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "data_dir": str(data_dir),
             "train_videos": "davis16",
             "train_stills": "stills",
+            "video_weights": "",
             "still_weights": "",
             "still_pairs": 0.0,
             "copy_paste": 0.0,
@@ -74,7 +86,7 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0},
         }
     )
-    for name in ("davis16", "fbms", "youtube_objects", "duts", "msra10k", "dut_omron", "stills"):
+    for name in ("davis16", "fbms", "youtube_objects", "duts", "msra10k", "dut_omron", "stills", "videos"):
         config[name] = ConfigDict({"source": ""})
     config.update(changes)
     return config

@@ -8,9 +8,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from raw_datasets import draw_mask, make_config, make_davis, make_stills
+from raw_datasets import draw_mask, make_config, make_davis, make_stills, make_videos
 
-from cosnet_jax.data.pipeline import draw_partner, still_batches, still_weights, video_batches
+from cosnet_jax.data.pipeline import draw_partner, set_weights, still_batches, video_batches
 from cosnet_jax.data.sequences import (
     open_sequences,
     open_stills,
@@ -212,7 +212,8 @@ def test_sequences_held_out_are_not_trained_on(tmp_path):
     config = synthetic_config(tmp_path)
     every = open_sequences("synthetic", "train", config)
     config.hold_out = f"{every[1].name}, {every[0].name}"
-    assert [sequence.name for sequence in open_train_sequences(config)] == [sequence.name for sequence in every[2:]]
+    (training,) = open_train_sequences(config).values()
+    assert [sequence.name for sequence in training] == [sequence.name for sequence in every[2:]]
     assert [sequence.name for sequence in open_validation_sequences(config)] == [every[0].name, every[1].name]
     config.hold_out = "nobody"
     with pytest.raises(InputError, match=f"hold_out names 'nobody': expected one of {every[0].name}"):
@@ -266,14 +267,72 @@ def test_a_set_of_weight_0_is_not_used(tmp_path):
         still_batches(config, SIZE, 2, seed=0)
 
 
+def make_sets_of_videos(tmp_path, davis, weights: str):
+    make_videos(tmp_path / "own/pets", {"cat": (4, range(4)), "dog": (9, (1, 4, 8))})
+    make_videos(tmp_path / "own/groups", {"cat": (5, range(5))}, start=50)
+    return make_config(
+        tmp_path / "prepared", train_videos="davis16, videos", davis16={"source": str(davis)},
+        videos={"source": f"{tmp_path}/own/pets,{tmp_path}/own/groups"}, video_weights=weights, threads=0,
+    )  # fmt: skip
+
+
+# Annotated frames: davis16 has 7, pets 4 + 3, groups 5.
+@pytest.mark.parametrize(("weights", "share"), [("", 12 / 19), ("davis16=3", 12 / 33), ("pets=0,groups=2", 10 / 17)])
+def test_sets_of_videos_are_drawn_by_weight_times_annotated_frames(davis, tmp_path, weights, share):
+    config = make_sets_of_videos(tmp_path, davis, weights)
+    frames = {
+        frame.tobytes(): sequence.name
+        for name, sequences in open_train_sequences(config).items() if name != "davis16"
+        for sequence in sequences for frame in sequence
+    }  # fmt: skip
+    found = []
+    for batch in take(video_batches(config, (40, 56), 33, seed=0), 2):
+        for first, second in batch["image"]:
+            assert frames.get(first.tobytes()) == frames.get(second.tobytes())  # both of the same video or group
+            found.append(frames.get(first.tobytes()))
+        assert batch["mask"].any((2, 3)).all()  # unannotated frames are not drawn
+    own = [name for name in found if name]
+    assert abs(len(own) - share * len(found)) <= 2
+    assert set(own) == {"groups_cat"} | (set() if "pets=0" in weights else {"pets_cat", "pets_dog"})
+
+
+def test_sets_and_sequences_of_videos_need_different_names(davis, tmp_path):
+    config = make_sets_of_videos(tmp_path, davis, "")
+    make_videos(tmp_path / "other/davis16", {"a": (2, range(2))})
+    config.videos.source = str(tmp_path / "other")
+    with pytest.raises(InputError, match=r"two sets of videos are called 'davis16'"):
+        open_train_sequences(config)
+    make_videos(tmp_path / "more/a", {"b_c": (2, range(2))})
+    make_videos(tmp_path / "more/a_b", {"c": (2, range(2))})
+    config.videos.source = str(tmp_path / "more")
+    with pytest.raises(InputError, match=r"two sequences are called 'a_b_c'"):
+        open_train_sequences(config)
+
+
+def test_no_videos_to_train_on_is_an_error(davis, tmp_path):
+    config = make_config(tmp_path / "data", davis16={"source": str(davis)}, video_weights="davis16=0")
+    with pytest.raises(InputError, match=r"no videos to train on: expected config.data.train_videos"):
+        video_batches(config, SIZE, 2, seed=0)
+
+
+def test_videos_of_a_set_can_be_held_out(davis, tmp_path):
+    config = make_sets_of_videos(tmp_path, davis, "")
+    config.hold_out = "pets_cat, bear"
+    sets = open_train_sequences(config)
+    assert {name: [video.name for video in videos] for name, videos in sets.items()} == {
+        "davis16": ["cows"], "pets": ["pets_dog"], "groups": ["groups_cat"],
+    }  # fmt: skip
+    assert [sequence.name for sequence in open_validation_sequences(config)] == ["bear", "pets_cat"]
+
+
 def test_wrong_weights_are_errors():
     names = ["duts", "cats"]
-    assert still_weights(" duts = 2 ", names) == {"duts": 2.0, "cats": 1.0}
-    with pytest.raises(InputError, match=r"names 'dogs': expected one of duts, cats"):
-        still_weights("dogs=1", names)
+    assert set_weights("still_weights", " duts = 2 ", names) == {"duts": 2.0, "cats": 1.0}
+    with pytest.raises(InputError, match=r"data.still_weights names 'dogs': expected one of duts, cats"):
+        set_weights("still_weights", "dogs=1", names)
     for text in ("duts", "duts=", "duts=-1", "duts=many", "duts=inf", "duts=nan"):
         with pytest.raises(InputError, match=r"expected NAME=NUMBER"):
-            still_weights(text, names)
+            set_weights("still_weights", text, names)
 
 
 def test_no_stills_to_train_on_is_an_error(tmp_path):

@@ -23,6 +23,7 @@ def annotated(truths):
     ("protocol", "truths", "expected"),
     [
         ("davis16", [SOME, SOME, EMPTY, SOME], [1, 2]),
+        ("videos", [SOME, NONE, EMPTY, SOME], [0, 2, 3]),
         ("davis16", [SOME, SOME, SOME], [1]),
         ("fbms", [SOME, NONE, EMPTY, SOME, NONE], [0, 3]),
         ("youtube_objects", [NONE, SOME, EMPTY, NONE], [1, 2]),

@@ -87,9 +87,9 @@ def test_prefixes():
     """Encoders have any first component, or none; torchvision's DeepLabv3 keeps its ResNet under `backbone.`."""
     for prefix in ("", "Scale.", "encoder."):
         given = {prefix + "conv1.weight": 1, prefix + "layer1.0.conv1.weight": 2}
-        assert convert.rename_modules(given, "deeplab") == {"conv1.weight": 1, "layer1.0.conv1.weight": 2}
+        assert convert.adapt(given, "deeplab") == {"conv1.weight": 1, "layer1.0.conv1.weight": 2}
     given = {"backbone.conv1.weight": 1, "classifier.4.bias": 2}
-    assert convert.rename_modules(given, "torchvision") == {"conv1.weight": 1, "classifier.4.bias": 2}
+    assert convert.adapt(given, "torchvision") == {"conv1.weight": 1, "classifier.4.bias": 2}
 
 
 def torchvision_body(encoder, images):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.models.mobilenet import MobileNetV2
+from cosnet_jax.models.mobilenet import BLOCKS, MobileNet
 
 LITE = {
     "backbone": "mobilenet_v2", "channels": 128, "head_features": 128, "aspp_depth": 128, "aspp_kernel": 1, "prelu":
     False, "input_scaling": "unit",
 }  # fmt: skip
 SHIPPED = {**LITE, "coattention": "symmetric", "head_features": 64, "output_stride": 16, "low_level": 48}
+LITE0 = {**SHIPPED, "backbone": "efficientnet_lite0", "blocks": 16, "input_scaling": "lite"}
 TINY = {**LITE, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 
 
@@ -34,6 +35,7 @@ def count(tree):
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
         (SHIPPED, 3_474_051),
+        (LITE0, 4_617_619),
     ],
 )
 def test_parameter_counts(settings, parameters):
@@ -139,9 +141,16 @@ def test_unknown_parts_are_named(setting):
         shapes(COSNet(**{**TINY, **setting}))
 
 
-@pytest.mark.parametrize(("stride", "size", "low_level"), [(8, (29, 25), 320), (16, (15, 13), 32)])
-def test_mobilenet_has_its_output_stride_and_mobilenets_widths(stride, size, low_level):
-    model = MobileNetV2(output_stride=stride)
+@pytest.mark.parametrize(
+    ("variant", "stride", "size", "low_level"),
+    [
+        ("mobilenet_v2", 8, (29, 25), 320),
+        ("mobilenet_v2", 16, (15, 13), 32),
+        ("efficientnet_lite0", 16, (15, 13), 40),
+    ],
+)
+def test_mobilenets_have_their_output_stride_and_widths(variant, stride, size, low_level):
+    model = MobileNet(variant, BLOCKS[variant], stride)
     x = jnp.zeros((1, 225, 200, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), x, False)
     features, finer = jax.eval_shape(lambda v: model.apply(v, x, False), variables)

@@ -31,7 +31,7 @@ class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[cal
             expected = " or ".join(f"{images} + {masks}" for images, masks in cls.LAYOUTS)
             scan.problems.append(f"{source} has no folders of images and masks: expected {expected}")
             return scan
-        images, masks = _list_files(*folders, scan.problems)
+        images, masks = list_files(*folders, scan.problems)
         for stem in sorted(images.keys() - masks.keys()):
             scan.problems.append(f"{images[stem]} has no mask: expected {folders[1] / stem}.png")
         if surplus := len(masks.keys() - images.keys()):
@@ -59,7 +59,16 @@ def find_layout(source: Path, layouts: tuple[tuple[str, str], ...]) -> tuple[Pat
     return None
 
 
-def _list_files(image_folder: Path, mask_folder: Path, problems: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+def list_files(image_folder: Path, mask_folder: Path, problems: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Lists images and masks by stem.
+
+    Args:
+      image_folder, mask_folder: the two folders. If they are the same, the masks are its PNG files.
+      problems: gets one line for each stem that two files of a folder share.
+
+    Returns:
+      The images and the masks, sorted by name.
+    """
     together = image_folder == mask_folder
     image_suffixes = (".jpg", ".jpeg") if together else IMAGE_SUFFIXES
     mask_suffixes = (".png",) if together else MASK_SUFFIXES

@@ -9,7 +9,7 @@ from raw_datasets import draw_image, draw_mask, make_stills, save
 from cosnet_jax.data.builders.dut_omron import DutOmron
 from cosnet_jax.data.builders.duts import Duts
 from cosnet_jax.data.builders.msra10k import Msra10k
-from cosnet_jax.data.builders.stills import Stills, find_sets
+from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.errors import InputError
 
 LAYOUTS = [
@@ -82,7 +82,7 @@ def test_sources_are_sets_or_folders_of_sets(tmp_path):
     for name in ("group/cats", "group/dogs", "alone"):
         make_stills(tmp_path / name / "images", tmp_path / name / "masks", 1)
     (tmp_path / "group/notes").mkdir()
-    found = find_sets(f"{tmp_path}/group, {tmp_path}/alone")
+    found = Stills.find_sets(f"{tmp_path}/group, {tmp_path}/alone")
     assert found == {
         "cats": tmp_path / "group/cats",
         "dogs": tmp_path / "group/dogs",
@@ -92,10 +92,10 @@ def test_sources_are_sets_or_folders_of_sets(tmp_path):
 
 def test_sources_without_sets_are_errors(tmp_path):
     with pytest.raises(InputError, match=r"missing is not a folder"):
-        find_sets(str(tmp_path / "missing"))
+        Stills.find_sets(str(tmp_path / "missing"))
     with pytest.raises(InputError, match=r"holds no set: expected images \+ masks"):
-        find_sets(str(tmp_path))
+        Stills.find_sets(str(tmp_path))
     for name in ("a/cats", "b/cats"):
         make_stills(tmp_path / name / "images", tmp_path / name / "masks", 1)
     with pytest.raises(InputError, match=r"b/cats and .*a/cats have the same name"):
-        find_sets(f"{tmp_path}/a,{tmp_path}/b")
+        Stills.find_sets(f"{tmp_path}/a,{tmp_path}/b")
