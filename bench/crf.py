@@ -244,7 +244,7 @@ def describe(results: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("COSNET_DATA", "data")) / "DAVIS"
+    default = Path(os.environ.get("COSNET_DATA") or "data") / "DAVIS"
     parser.add_argument("--davis", type=Path, default=default, help="DAVIS-2016 in its own layout")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2, help="threads of ours, processes of pydensecrf")

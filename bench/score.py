@@ -187,7 +187,7 @@ def bench_stability(sequences: list[MaskFolder]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ["COSNET_DATA"]) / "DAVIS" if "COSNET_DATA" in os.environ else None
+    default = Path(os.environ["COSNET_DATA"]) / "DAVIS" if os.environ.get("COSNET_DATA") else None
     parser.add_argument("--davis", type=Path, default=default, required=default is None)
     parser.add_argument("--stability", action="store_true", help="time T too")
     options = parser.parse_args()

@@ -257,7 +257,7 @@ def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
     ]
 
 
-@pytest.mark.skipif("COSNET_DATA" not in os.environ, reason="COSNET_DATA does not name a folder with the real DAVIS")
+@pytest.mark.skipif(not os.environ.get("COSNET_DATA"), reason="COSNET_DATA does not name a folder with the real DAVIS")
 def test_the_real_davis(tmp_path):
     source = Path(os.environ["COSNET_DATA"]) / "DAVIS"
     (folder,) = prepare("davis16", str(source), str(tmp_path / "prepared"))

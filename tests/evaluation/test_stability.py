@@ -182,7 +182,7 @@ def test_pairs_without_contour_do_not_count():
 OFFICIAL = {"blackswan": 0.0139, "car-shadow": 0.0522, "cows": 0.0821, "dance-twirl": 0.2370, "libby": 0.8634}
 
 
-@pytest.mark.skipif("COSNET_DATA" not in os.environ, reason="COSNET_DATA does not name a folder with the real DAVIS")
+@pytest.mark.skipif(not os.environ.get("COSNET_DATA"), reason="COSNET_DATA does not name a folder with the real DAVIS")
 def test_ground_truth_of_davis_against_the_official_values():
     folder = Path(os.environ["COSNET_DATA"]) / "DAVIS/Annotations/480p"
     values = {}
