@@ -25,6 +25,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy train.py evaluate.py
+	cd bench && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml *.py
 
 test-matrix:
 	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python; done

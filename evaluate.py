@@ -8,7 +8,7 @@ With `--config.distributed.enabled` several processes share the sequences; OUT i
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
 
 def segment_all(
-    segmenter: Segmenter, sequences: list[Sequence], masks: Path, single_frame: Path, params: crf.CRFParams | None
+    segmenter: Segmenter, sequences: Collection[Sequence], masks: Path, single_frame: Path, params: crf.CRFParams | None
 ) -> None:
     """Writes the masks of all sequences, 0 or 255, into `masks`, and those of N = 0 into `single_frame`.
 

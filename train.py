@@ -9,6 +9,7 @@ identical to that of a run that never stopped.
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -118,7 +119,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         if preempted:
             break
 
-    for resource in (profiler, log, latest, best, *batches.values()):
+    resources: list[Any] = [profiler, log, latest, best, *batches.values()]
+    for resource in resources:
         resource.close()
     if preempted:
         parallel.say(f"SIGTERM: saved step {done}; the same command continues")

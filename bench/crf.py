@@ -12,6 +12,7 @@ frames resized to 40x60.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import jax
@@ -35,6 +36,7 @@ from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.report.tables import Table
 
+T = TypeVar("T")
 PARAMS = {name: CRFParams(backend=name) for name in crf.BACKENDS}
 EXACT_SIZE = (40, 60)
 
@@ -77,11 +79,17 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def timed(function: Callable[[], object]) -> tuple[object, np.ndarray]:
+def timed(function: Callable[[], T]) -> tuple[T, np.ndarray]:
     """Returns a call's result, and its seconds on the clock and of the CPU."""
     start = np.array([time.perf_counter(), cpu_seconds()])
     result = function()
     return result, np.array([time.perf_counter(), cpu_seconds()]) - start
+
+
+def refine_all(examples: list[Example], params: CRFParams, workers: int) -> list[np.ndarray]:
+    """Refines frames as the inference does."""
+    items = ((None, example.frame, example.probability) for example in examples)
+    return [refined for _, refined in crf.refine_stream(items, params, workers)]
 
 
 def take_turns(examples: list[Example], workers: int, part: int = 25) -> tuple[dict, dict]:
@@ -91,22 +99,26 @@ def take_turns(examples: list[Example], workers: int, part: int = 25) -> tuple[d
     for start in range(0, len(examples), part):
         some = examples[start : start + part]
         for name, params in PARAMS.items():
-            items = ((None, example.frame, example.probability) for example in some)
-            refined, spent = timed(lambda items=items, params=params: list(crf.refine_stream(items, params, workers)))
-            maps[name] += [map_ for _, map_ in refined]
+            refined, spent = timed(functools.partial(refine_all, some, params, workers))
+            maps[name] += refined
             seconds[name] += spent / len(examples)
     return maps, seconds
+
+
+def place(arrays: Any) -> Any:
+    """Copies arrays to the device and waits for them."""
+    return jax.block_until_ready(jax.device_put(arrays))
 
 
 def time_parts(examples: list[Example]) -> dict[str, float]:
     """Returns the CPU seconds a frame of the parts of the CRF in JAX, one frame after the other."""
     spent = {"lattice": 0.0, "copy to the device": 0.0, "mean field": 0.0}
     for frame, probability, _ in examples:
-        lattice, seconds = timed(lambda frame=frame: dense_crf.appearance_lattice(frame, 15.0, 7.0))
+        lattice, seconds = timed(functools.partial(dense_crf.appearance_lattice, frame, 15.0, 7.0))
         spent["lattice"] += seconds[1]
-        placed, seconds = timed(lambda lattice=lattice: jax.block_until_ready(jax.device_put(lattice)))
+        placed, seconds = timed(functools.partial(place, lattice))
         spent["copy to the device"] += seconds[1]
-        _, all_seconds = timed(lambda e=(frame, probability): crf.refine(*e, PARAMS["jax"]))
+        _, all_seconds = timed(functools.partial(crf.refine, frame, probability, PARAMS["jax"]))
         spent["mean field"] += all_seconds[1]
         del placed
     spent["mean field"] -= spent["lattice"] + spent["copy to the device"]

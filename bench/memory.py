@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 from report import write_json
 
-from configs import davis16
+from configs.davis16 import get_config
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.memory_plan import empty_batch, size_of
@@ -36,7 +36,7 @@ from cosnet_jax.training.state import TrainState, init_state
 from cosnet_jax.training.steps import make_steps, paper_losses
 
 GIB = 2**30
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {},
     "float32, remat": {"model.remat": True},
     "bfloat16": {"model.dtype": "bfloat16"},
@@ -44,7 +44,7 @@ SETTINGS = {
     "bfloat16, remat, 2 parts": {"model.dtype": "bfloat16", "model.remat": True, "accumulate_steps": 2},
     "bfloat16, remat, 4 parts": {"model.dtype": "bfloat16", "model.remat": True, "accumulate_steps": 4},
 }
-KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+KEEP_BARRIERS: dict[str, str | bool] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def batch_shapes(size: tuple[int, int], pairs: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -72,7 +72,7 @@ def measure(settings: dict[str, Any], pairs: int) -> dict[str, float]:
     Returns:
       GiB by name: "state" (parameters, statistics, optimiser), "kept", "temporary".
     """
-    config = davis16.get_config()
+    config = get_config()
     config.update_from_flattened_dict(settings)
     model = build_model(config.model)
     variables = jax.eval_shape(lambda: init_variables(model, 0))

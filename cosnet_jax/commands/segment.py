@@ -110,6 +110,8 @@ def segment(
         folders = output_folders(paths, output, single=False)
         writable_folder(output)
         jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
+        if checkpoint != SHIPPED_MODEL:
+            options = dataclasses.replace(options, checkpoint=Path(checkpoint).expanduser().absolute())
         summarise(track(segment_on_ray(jobs, options, ray, num_workers), "videos", len(jobs)), output)
         return folders
     videos = [open_video(path) for path in paths]

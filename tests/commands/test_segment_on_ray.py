@@ -42,11 +42,13 @@ def corpus(tmp_path_factory):
 
 
 def start(inputs: list[Path], output: Path, checkpoint: Path, *options: str) -> subprocess.Popen:
-    """Starts `cosnet segment` on Ray in a process of its own."""
-    command = [sys.executable, "-m", "cosnet_jax", "segment", *inputs, "--output", output, "--checkpoint", checkpoint]
+    """Starts `cosnet segment` on Ray in a process of its own, in the folder of the checkpoint's folder."""
+    command = [sys.executable, "-m", "cosnet_jax", "segment", *inputs, "--output", output, "--checkpoint"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, "--no-overlay", *options], env=environment, **pipes)
+    return subprocess.Popen(
+        [*command, checkpoint.name, "--no-overlay", *options], cwd=checkpoint.parent, env=environment, **pipes
+    )
 
 
 def workers() -> list[int]:
