@@ -125,7 +125,7 @@ def test_the_wheels_requirements_are_those_of_requirements_txt(wheel):
     archive = zipfile.ZipFile(wheel)
     metadata = email.message_from_bytes(archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))))
     extras = metadata.get_all("Provides-Extra")
-    assert sorted(extras) == ["crf", "dev", "torch", "train"]
+    assert sorted(extras) == ["crf", "dev", "ray", "torch", "train"]
 
     def name_and_bounds(line):
         name, bounds = re.match(r"([\w-]+)([^;]*)", line).groups()

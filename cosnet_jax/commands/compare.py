@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", nargs=2, type=int, default=(97, 97), metavar=("H", "W"), help="size of the frames (97 97)"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=2e-5, help="largest difference, relative to a stage's largest value (2e-5)"
+        "--tolerance", type=float, default=1e-4, help="largest difference, relative to a stage's largest value (1e-4)"
     )
 
 

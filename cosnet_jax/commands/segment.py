@@ -13,12 +13,14 @@ from typing import Any
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
+from cosnet_jax.commands.segment_output import RESULTS
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import find_videos
+from cosnet_jax.video.images import is_image
 from cosnet_jax.video.reader import open_video, video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
@@ -31,8 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a video file, a folder of jpg or png frames, a folder of videos, or a pattern such as 'clips/*.mp4'",
     )  # fmt: skip
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder of the results; several inputs get one each in it"
-    )
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder of the results; several videos, and all on Ray, get one each in it",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
         help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
@@ -102,7 +107,8 @@ def segment(
     if num_workers < 0:
         raise InputError(f"--ray-workers is {num_workers}; expected 0 or more")
     options, output = SegmentSettings(checkpoint, **settings), Path(output).expanduser()
-    paths = [path for given in inputs for path in find_videos(given)]
+    found = [path for given in inputs for path in find_videos(given)]
+    paths = list({os.path.realpath(path): path for path in found}.values())
     if ray:
         use_cpu()  # the accelerators are the workers'
     segmenter = VideoSegmenter(options)
@@ -135,10 +141,11 @@ def summarise(outcomes: Iterable[Outcome], output: Path) -> None:
         for outcome in outcomes:
             finished.append(outcome)
     finally:
-        counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
-        summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
-        with atomic_write(output / "summary.json") as temporary:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if finished:
+            counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
+            summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
+            with atomic_write(output / "summary.json") as temporary:
+                temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     failed = [outcome for outcome in finished if outcome.status == "failed"]
     if failed:
         more = f"; {len(failed) - 1} more, see {output / 'summary.json'}" if len(failed) > 1 else ""
@@ -167,7 +174,8 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
         by_name[name] = video
     folders = [output] if single and len(videos) == 1 else [output / name for name in by_name]
     inputs = {os.path.realpath(video): video for video in videos}
-    for folder, name in itertools.product(folders, ("", "overlay.mp4")):
+    inputs |= {os.path.realpath(video.parent): video for video in videos if is_image(video) and video.is_file()}
+    for folder, name in itertools.product(folders, ("", "masks", "probabilities", *RESULTS)):
         if (result := os.path.realpath(folder / name)) in inputs:
             raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
     return folders

@@ -102,9 +102,10 @@ def segment_on_ray(
                 job, worker = running.pop(finished)
                 try:
                     outcome = ray.get(finished)
-                except ray.exceptions.RayActorError:
+                except ray.exceptions.RayActorError as error:
                     worker = make_worker()
-                    outcome = _failed(job, f"its worker died {ATTEMPTS} times")
+                    reason = str(error).strip().splitlines()[-1]
+                    outcome = _failed(job, f"its worker died {ATTEMPTS} times ({reason})")
                     if attempts[job] < ATTEMPTS:
                         todo.append(job)
                         outcome = None
@@ -128,19 +129,30 @@ def start_ray(address: str) -> Any:
         import ray
     except ModuleNotFoundError:
         raise InputError("--ray needs the package ray: pip install 'cosnet_jax[ray]'") from None
-    where = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    own = {"include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(**where, logging_level="error", log_to_driver=False)
+        ray.init(address, logging_level="error", log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--ray {address}: {str(error).splitlines()[0]}") from None
     return ray
 
 
 def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], Any]]:
-    """Returns the number of workers that a cluster has room for, and what makes one."""
-    resources = ray.cluster_resources()
-    cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    count = min(num_workers or gpus or max(cores // CORES_PER_WORKER, 1), gpus or cores)
-    share = max(cores // count, 1)
-    worker = ray.remote(num_cpus=share, num_gpus=1 if gpus else 0)(Worker)
-    return count, lambda: worker.remote(settings, share)
+    """Returns the number of workers that the machines of a cluster have room for, and what makes one."""
+    machines = [(int(m.get("CPU", 0)), int(m.get("GPU", 0))) for m in living_machines(ray)]
+    gpus = sum(number for _, number in machines)
+    if gpus:
+        cores = max(min(cores // number for cores, number in machines if number), 0)
+        room = gpus
+    else:
+        cores = min(CORES_PER_WORKER, max(cores for cores, _ in machines))
+        while cores > 1 and sum(number // cores for number, _ in machines) < num_workers:
+            cores -= 1
+        room = sum(number // cores for number, _ in machines)
+    worker = ray.remote(num_cpus=cores, num_gpus=1 if gpus else 0)(Worker)
+    return min(num_workers or room, room), lambda: worker.remote(settings, max(cores, 1))
+
+
+def living_machines(ray: Any) -> list[dict[str, float]]:
+    """Returns the resources of each machine."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -16,6 +16,8 @@ from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.contact_sheet import contact_sheet, sheet_frames, tile
 from cosnet_jax.visualization.overlays import overlay
 
+RESULTS = ("overlay.mp4", "contact_sheet.png", "result.json")  # files of a video's folder, beside its images
+
 
 class ResultWriter:
     """Writes the results of one video as its frames come, used in a `with` block.
@@ -105,7 +107,21 @@ def _write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that a killed process left among the results of a video."""
-    for path in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+def remove_earlier(folder: Path, frame_names: Collection[str]) -> None:
+    """Removes what earlier runs left in the folder of a video and this one will not write over.
+
+    These are the masks and probabilities of other frames (the video was another one then) and
+    temporary files of a process that was killed.
+
+    Args:
+      folder: of the results.
+      frame_names: of the frames that will be written.
+    """
+    for images in (folder / "masks", folder / "probabilities"):
+        for path in images.glob("*.png"):
+            if path.stem not in frame_names or path.name.startswith("."):
+                path.unlink()
+    leftovers = [path for name in ("masks", "probabilities") for path in (folder / name).glob(".*.png.*.part")]
+    leftovers += [path for name in RESULTS for path in folder.glob(f".{name}.*.part")]
+    for path in leftovers:
         path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Generator, Iterable
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_output import ResultWriter, remove_leftovers
+from cosnet_jax.commands.segment_output import ResultWriter, remove_earlier
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
@@ -89,6 +90,7 @@ class VideoSegmenter:
         self._about = {
             "version": metadata.version("cosnet_jax"),
             "weights": digest_of(variables),
+            "model": json.loads(json.dumps(config.model.to_dict())),
             "size": list(self._segmenter.size),
             "options": dataclasses.asdict(self._segmenter.options),
             "crf": dataclasses.asdict(params) if params else None,
@@ -102,10 +104,14 @@ class VideoSegmenter:
         try:
             if json.loads((folder / RECORD).read_text(encoding="utf-8")) != self._record(video):
                 return False
-            masks = {path.stem for path in (folder / "masks").iterdir()}
+            wanted = {f"{name}.png" for name in video.frame_names}
+            images = ["masks", *(["probabilities"] if self._settings.save_probabilities else [])]
+            if any(set(os.listdir(folder / name)) != wanted for name in images):
+                return False
         except (OSError, ValueError):
             return False
-        return masks >= set(video.frame_names)
+        files = ["contact_sheet.png", *(["overlay.mp4"] if self._settings.save_overlay else [])]
+        return all((folder / name).is_file() for name in files)
 
     def segment(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
         """Segments a video.
@@ -123,7 +129,7 @@ class VideoSegmenter:
         """
         record = self._record(video)
         (writable_folder(folder) / RECORD).unlink(missing_ok=True)
-        remove_leftovers(folder)
+        remove_earlier(folder, set(video.frame_names))
         settings = self._settings
         references = common_references(self._segmenter.references(len(video)))
         with (
@@ -140,7 +146,10 @@ class VideoSegmenter:
 
     def _record(self, video: StoredVideo) -> dict[str, Any]:
         """What `result.json` says. Files count as the same while their names, sizes and times of change are."""
-        states = [(file, file.stat()) for file in video.files]
+        try:
+            states = [(file, file.stat()) for file in video.files]
+        except OSError as error:
+            raise InputError(f"{video.path}: cannot be read ({error.strerror})") from error
         files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
         digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}

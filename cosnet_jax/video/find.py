@@ -17,38 +17,38 @@ def find_videos(path: str | Path) -> list[Path]:
 
     Args:
       path: a video file, an image or a folder of frames, which is one video; a folder that holds videos; or a pattern
-        such as "clips/*.mp4".
+        such as "clips/*.mp4". Results of `cosnet segment` among them are left out.
 
     Returns:
       What `open_video` opens, in natural order.
 
     Raises:
-      InputError: nothing matches the pattern, or the folder holds neither frames nor videos.
+      InputError: no video matches the pattern, or the folder holds neither frames nor videos.
     """
     path = Path(path).expanduser()
-    if not path.exists() and any(character in str(path) for character in "*?["):
-        found = sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_key)
-        if not found:
-            raise InputError(f"{path}: nothing matches this pattern")
-        return [video for match in found for video in find_videos(match)]
-    if not path.is_dir():
-        return [path]
     try:
-        entries = sorted(path.iterdir(), key=natural_key)
-        if any(is_image(entry) for entry in entries):
+        if not path.exists() and glob.has_magic(str(path)):
+            videos = [file for file in map(Path, glob.glob(str(path), recursive=True)) if _is_video(file)]
+            if not videos:
+                raise InputError(f"{path}: no video matches this pattern")
+            return sorted(videos, key=natural_key)
+        if not path.is_dir():
             return [path]
-        videos = [entry for entry in entries if _is_video(entry)]
+        entries = list(path.iterdir())
+        if any(map(is_image, entries)):
+            return [path]
+        videos = sorted(filter(_is_video, entries), key=natural_key)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     if not videos:
         raise InputError(f"{path}: no jpg or png frames in this folder, and no videos")
     return videos
 
 
 def _is_video(entry: Path) -> bool:
-    """Tells whether an entry of a folder is a video file by its name, or a folder of frames."""
+    """Tells whether an entry of a folder is a video file by its name, or a folder of frames. Results are none."""
     if entry.name.startswith("."):
         return False
     if entry.is_dir():
-        return any(map(is_image, entry.iterdir()))
+        return not (entry / "result.json").exists() and any(map(is_image, entry.iterdir()))
     return entry.suffix.lower() in VIDEO_SUFFIXES

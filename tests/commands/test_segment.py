@@ -107,6 +107,11 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(checkpoint, fold
     (tmp_path / "out" / "masks" / ".frame8.png.7.part").touch()  # of a process that was killed
     assert times(refine=True) == 1
     assert not [name for name in files(tmp_path / "out") if name.endswith(".part")]
+    (folder / "frame9.png").unlink()  # it is another video now
+    assert times(refine=True) == 1
+    assert [name for name in files(tmp_path / "out") if "masks" in name] == sorted(set(MASKS) - {"masks/frame9.png"})
+    (tmp_path / "out" / "contact_sheet.png").unlink()
+    assert times(refine=True) == 1
 
 
 def test_a_folder_of_videos_and_a_pattern_are_all_of_their_videos(checkpoint, folder, frames, tmp_path):
@@ -117,8 +122,12 @@ def test_a_folder_of_videos_and_a_pattern_are_all_of_their_videos(checkpoint, fo
     write_video(corpus / "film10.mp4", frames[:2])
     assert segment([corpus], tmp_path / "all", checkpoint) == [tmp_path / "all" / name for name in ("clip", "film10")]
     assert segment([str(corpus / "*.mp4")], tmp_path / "some", checkpoint) == [tmp_path / "some" / "film10"]
+    (corpus / "film10.mp4").rename(corpus / "film[1].mp4")
+    twice = [corpus, corpus / "film[1].mp4", corpus / "*"]
+    assert segment(twice, corpus / "o", checkpoint) == [corpus / "o" / name for name in ("clip", "film[1]")]
+    assert segment([corpus / "f*"], tmp_path / "some", checkpoint) == [tmp_path / "some" / "film[1]"]
     (tmp_path / "texts").mkdir()
-    for given, message in ((corpus / "*.avi", "nothing matches this pattern"), (tmp_path / "texts", "and no videos")):
+    for given, message in ((corpus / "*.avi", "no video matches this pattern"), (tmp_path / "texts", "and no videos")):
         with pytest.raises(InputError, match=message):
             segment([given], tmp_path / "none", checkpoint)
 
@@ -167,7 +176,13 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
 
 def test_results_never_go_over_an_input(checkpoint, folder, tmp_path, frames):
     film = write_video(tmp_path / "overlay.mp4", frames)
-    for inputs, output in (([folder], folder), ([film], tmp_path), ([folder, film], tmp_path)):
+    (tmp_path / "masks").mkdir()
+    for image in folder.iterdir():
+        os.link(image, tmp_path / "masks" / image.name)
+    masks, image = tmp_path / "masks", tmp_path / "masks" / "frame8.png"
+    for inputs, output in (
+        ([folder], folder), ([film], tmp_path), ([folder, film], tmp_path), ([masks], tmp_path), ([image], tmp_path)
+    ):  # fmt: skip
         with pytest.raises(InputError, match="results would be written over this input"):
             segment(inputs, output, checkpoint)
 

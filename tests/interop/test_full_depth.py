@@ -23,7 +23,8 @@ def test_every_stage_agrees_with_the_twin(twin, converted):
     with torch.no_grad():
         theirs = {name: value.numpy() for name, value in twin.stages(*torch.from_numpy(to_twin(pair))[:, None]).items()}
     for row in stage_differences(our_stages(model, variables, pair), theirs):
-        assert row.relative < 2e-5, row  # 101 layers in float32; stages reach from 1 to 4000
+        # 101 layers in float32, stages reach from 1 to 4000: 1e-5 on a CPU with AVX-512, 3e-5 on one without.
+        assert row.relative < 1e-4, row
     assert theirs["y_a"].std() > 0.01  # a constant would agree as well
 
 
@@ -60,4 +61,4 @@ def test_the_command_on_a_file(case, tmp_path):
     torch.save({"model": {name: torch.from_numpy(value) for name, value in case.weights().items()}}, tmp_path / "x.pth")
     rows = compare_with_torch(tmp_path / "x.pth", (65, 80))
     assert len(rows) == 25
-    assert max(row.relative for row in rows) < 2e-5
+    assert max(row.relative for row in rows) < 1e-4
