@@ -54,7 +54,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
         assert output.out == ""
 
 
-@pytest.mark.parametrize(("worst", "status"), [(1.9e-5, 0), (2.1e-5, 1), (float("nan"), 1)])
+@pytest.mark.parametrize(("worst", "status"), [(0.9e-4, 0), (1.1e-4, 1), (float("nan"), 1)])
 def test_compare_fails_above_the_tolerance(monkeypatch, capsys, worst, status):
     rows = [StageDifference("stem_a", 3e-4, 1e-7), StageDifference("layer1_a", 0.5, worst)]
     monkeypatch.setattr("cosnet_jax.commands.compare.compare_with_torch", lambda weights, size: rows)

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment import segment
+from cosnet_jax.commands.segment_on_ray import plan_workers
+from cosnet_jax.commands.segment_video import SegmentSettings
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.writer import VideoWriter
 
@@ -130,3 +133,22 @@ def test_wrong_settings_are_said_before_ray_starts(checkpoint, corpus, tmp_path,
     with pytest.raises(SystemExit):
         cli.main(["segment", str(corpus), "--output", str(tmp_path), "--checkpoint", str(checkpoint), "--ray", "local"])
     assert "--ray needs the package ray: pip install 'cosnet_jax[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("machines", "num_workers", "count", "resources"),
+    [
+        ([(6, 0), (6, 0)], 0, 2, {"num_cpus": 4, "num_gpus": 0}),  # each worker within one machine
+        ([(6, 0), (6, 0)], 5, 6, {"num_cpus": 2, "num_gpus": 0}),
+        ([(2, 0)], 9, 2, {"num_cpus": 1, "num_gpus": 0}),  # no more than there are cores
+        ([(64, 0), (8, 4)], 0, 4, {"num_cpus": 2, "num_gpus": 1}),  # the head has no GPU
+        ([(16, 8), (4, 4)], 6, 6, {"num_cpus": 1, "num_gpus": 1}),
+    ],
+)
+def test_workers_fit_the_machines(machines, num_workers, count, resources):
+    asked = {}
+    nodes = [{"Alive": True, "Resources": {"CPU": float(cores), "GPU": float(gpus)}} for cores, gpus in machines]
+    nodes.append({"Alive": False, "Resources": {}})
+    ray = SimpleNamespace(nodes=lambda: nodes, remote=lambda **given: asked.update(given) or (lambda _: None))
+    found, _ = plan_workers(ray, SegmentSettings(), num_workers)
+    assert (found, asked) == (min(count, num_workers or count), resources)
