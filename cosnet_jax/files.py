@@ -37,6 +37,12 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
+def remove_temporaries(folder: Path, pattern: str) -> None:
+    """Removes the temporary files that killed processes left in a folder of files whose names match a pattern."""
+    for path in folder.glob(f".{pattern}.*.part"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def report_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
-from cosnet_jax.commands.segment_output import RESULTS
+from cosnet_jax.commands.segment_output import FILES, IMAGES
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a video file, a folder of jpg or png frames, a folder of videos, or a pattern such as 'clips/*.mp4'",
     )  # fmt: skip
     parser.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
+        "--output", required=True, metavar="DIR",
         help="folder of the results; several videos, and all on Ray, get one each in it",
     )  # fmt: skip
     parser.add_argument(
@@ -175,7 +173,7 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
     folders = [output] if single and len(videos) == 1 else [output / name for name in by_name]
     inputs = {os.path.realpath(video): video for video in videos}
     inputs |= {os.path.realpath(video.parent): video for video in videos if is_image(video) and video.is_file()}
-    for folder, name in itertools.product(folders, ("", "masks", "probabilities", *RESULTS)):
+    for folder, name in itertools.product(folders, ("", *IMAGES, *FILES)):
         if (result := os.path.realpath(folder / name)) in inputs:
             raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
     return folders

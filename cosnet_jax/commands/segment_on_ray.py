@@ -139,20 +139,16 @@ def start_ray(address: str) -> Any:
 
 def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], Any]]:
     """Returns the number of workers that the machines of a cluster have room for, and what makes one."""
-    machines = [(int(m.get("CPU", 0)), int(m.get("GPU", 0))) for m in living_machines(ray)]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in resources]
     gpus = sum(number for _, number in machines)
     if gpus:
-        cores = max(min(cores // number for cores, number in machines if number), 0)
+        cores = min(number // own_gpus for number, own_gpus in machines if own_gpus)
         room = gpus
     else:
-        cores = min(CORES_PER_WORKER, max(cores for cores, _ in machines))
+        cores = min(CORES_PER_WORKER, max(number for number, _ in machines))
         while cores > 1 and sum(number // cores for number, _ in machines) < num_workers:
             cores -= 1
         room = sum(number // cores for number, _ in machines)
     worker = ray.remote(num_cpus=cores, num_gpus=1 if gpus else 0)(Worker)
     return min(num_workers or room, room), lambda: worker.remote(settings, max(cores, 1))
-
-
-def living_machines(ray: Any) -> list[dict[str, float]]:
-    """Returns the resources of each machine."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import atomic_write, remove_temporaries, writable_folder
+from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.reader import StoredVideo
 from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.contact_sheet import contact_sheet, sheet_frames, tile
 from cosnet_jax.visualization.overlays import overlay
 
-RESULTS = ("overlay.mp4", "contact_sheet.png", "result.json")  # files of a video's folder, beside its images
+# What the folder of a video's results holds: two folders of images, and files.
+MASKS, PROBABILITIES, OVERLAY, CONTACT_SHEET = "masks", "probabilities", "overlay.mp4", "contact_sheet.png"
+IMAGES, FILES = (MASKS, PROBABILITIES), (OVERLAY, CONTACT_SHEET, RECORD)
 
 
 class ResultWriter:
@@ -48,13 +52,13 @@ class ResultWriter:
         save_probabilities: bool = False,
     ):
         self._folder, self._video, self._threshold = writable_folder(folder), video, threshold
-        self._masks = writable_folder(self._folder / "masks")
-        self._probabilities = writable_folder(self._folder / "probabilities") if save_probabilities else None
+        self._masks = writable_folder(self._folder / MASKS)
+        self._probabilities = writable_folder(self._folder / PROBABILITIES) if save_probabilities else None
         self._references = {int(index) for index in references}
         self._tiles: dict[int, np.ndarray | None] = dict.fromkeys(sheet_frames(len(video), self._references))
         self._files, self._overlay, self._count = contextlib.ExitStack(), None, 0
         if save_overlay:
-            path = self._folder / "overlay.mp4"
+            path = self._folder / OVERLAY
             self._overlay = self._files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
@@ -95,7 +99,7 @@ class ResultWriter:
         title = f"{self._video.name}: {', '.join(counts)}"
         sheet = contact_sheet(list(tiles.values()), names, [index in self._references for index in tiles], title)
         encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
-        _write_bytes(self._folder / "contact_sheet.png", encoded)
+        _write_bytes(self._folder / CONTACT_SHEET, encoded)
 
 
 def _number(count: int, noun: str) -> str:
@@ -107,21 +111,32 @@ def _write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def is_complete(folder: Path, frame_names: Collection[str], save_overlay: bool, save_probabilities: bool) -> bool:
+    """Tells whether a folder holds all that `ResultWriter` writes for these frames, and no images of others."""
+    images, files = (IMAGES if save_probabilities else (MASKS,)), [CONTACT_SHEET, *([OVERLAY] if save_overlay else [])]
+    wanted = {f"{name}.png" for name in frame_names}
+    try:
+        return all(set(os.listdir(folder / name)) == wanted for name in images) and all(
+            (folder / name).is_file() for name in files
+        )
+    except OSError:
+        return False
+
+
 def remove_earlier(folder: Path, frame_names: Collection[str]) -> None:
     """Removes what earlier runs left in the folder of a video and this one will not write over.
 
-    These are the masks and probabilities of other frames (the video was another one then) and
-    temporary files of a process that was killed.
+    These are the masks and probabilities of other frames (the video was another one then) and temporary files of a
+    process that was killed.
 
     Args:
       folder: of the results.
       frame_names: of the frames that will be written.
     """
-    for images in (folder / "masks", folder / "probabilities"):
+    for images in (folder / name for name in IMAGES):
         for path in images.glob("*.png"):
-            if path.stem not in frame_names or path.name.startswith("."):
+            if path.stem not in frame_names:
                 path.unlink()
-    leftovers = [path for name in ("masks", "probabilities") for path in (folder / name).glob(".*.png.*.part")]
-    leftovers += [path for name in RESULTS for path in folder.glob(f".{name}.*.part")]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
+        remove_temporaries(images, "*.png")
+    for name in FILES:
+        remove_temporaries(folder, name)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Generator, Iterable
 from importlib import metadata
 from pathlib import Path
@@ -16,16 +15,16 @@ import jax
 import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_output import ResultWriter, remove_earlier
+from cosnet_jax.commands.segment_output import ResultWriter, is_complete, remove_earlier
+from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmented, Segmenter
 from cosnet_jax.progress import track
+from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo
-
-RECORD = "result.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ class VideoSegmenter:
         self._about = {
             "version": metadata.version("cosnet_jax"),
             "weights": digest_of(variables),
-            "model": json.loads(json.dumps(config.model.to_dict())),
+            "model": as_stored(config.model),
             "size": list(self._segmenter.size),
             "options": dataclasses.asdict(self._segmenter.options),
             "crf": dataclasses.asdict(params) if params else None,
@@ -102,16 +101,13 @@ class VideoSegmenter:
     def is_done(self, video: StoredVideo, folder: Path) -> bool:
         """Tells whether a folder holds the results of this video with these weights and settings."""
         try:
-            if json.loads((folder / RECORD).read_text(encoding="utf-8")) != self._record(video):
-                return False
-            wanted = {f"{name}.png" for name in video.frame_names}
-            images = ["masks", *(["probabilities"] if self._settings.save_probabilities else [])]
-            if any(set(os.listdir(folder / name)) != wanted for name in images):
-                return False
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        files = ["contact_sheet.png", *(["overlay.mp4"] if self._settings.save_overlay else [])]
-        return all((folder / name).is_file() for name in files)
+        settings = self._settings
+        return record == self._record(video) and is_complete(
+            folder, video.frame_names, settings.save_overlay, settings.save_probabilities
+        )
 
     def segment(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
         """Segments a video.

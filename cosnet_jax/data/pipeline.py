@@ -63,8 +63,7 @@ def video_batches(
     """Makes endless batches of pairs of frames of one sequence, each frame augmented separately.
 
     The sets of `config.train_videos` are interleaved in proportion to weight x number of annotated frames. In an epoch
-    of a set every annotated frame is the first of a pair once; the second is drawn. These
-    shares of all pairs differ:
+    of a set every annotated frame is the first of a pair once; the second is drawn. These shares of all pairs differ:
       `config.still_pairs`: the pair is two variations of one image of `config.train_stills`.
       `config.copy_paste`: the object of a still image is pasted into both frames and counts as foreground.
       `config.distractors`: it is pasted into one frame and counts as background, because it does not recur.

@@ -10,6 +10,7 @@ from cosnet_jax.files import natural_key
 from cosnet_jax.video.images import is_image
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+RECORD = "result.json"  # in a folder of results of `cosnet segment`
 
 
 def find_videos(path: str | Path) -> list[Path]:
@@ -50,5 +51,5 @@ def _is_video(entry: Path) -> bool:
     if entry.name.startswith("."):
         return False
     if entry.is_dir():
-        return not (entry / "result.json").exists() and any(map(is_image, entry.iterdir()))
+        return not (entry / RECORD).exists() and any(map(is_image, entry.iterdir()))
     return entry.suffix.lower() in VIDEO_SUFFIXES
