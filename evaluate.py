@@ -56,44 +56,61 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     parallel.start(config.distributed)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
-    dataset, split, metrics = config.data.eval_dataset, config.data.eval_split, config.evaluation.metrics.split(",")
+    dataset = config.data.eval_dataset
     segmenter = None
     if checkpoint:
         segmenter = Segmenter.from_config(config, load_checkpoint_for(config, checkpoint))
-    sequences = open_sequences(dataset, split, config.data)
-    check_scoring(sequences, protocol_of(dataset), metrics)
+    sequences = open_sequences(dataset, config.data.eval_split, config.data)
+    check_scoring(sequences, protocol_of(dataset), config.evaluation.metrics.split(","))
 
     # Segment.
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
+    metadata = {"configuration": config.name}
     if segmenter:
         segment_all(segmenter, parallel.share_of(sequences), masks, single_frame, params)
-    parallel.wait_for_others("segmented")
+        references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
+        metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+    else:
+        metadata["masks"] = predictions
 
     # Score and report.
+    parallel.wait_for_others("segmented")
     results = {}
     if parallel.is_first():
-        about = {"dataset": dataset, "split": split, "config": as_stored(config)}
-        results = score_masks(sequences, masks, protocol_of(dataset), metrics, **about)
-        metadata, sections = {"configuration": config.name}, []
-        if segmenter:
-            alone = score_masks(sequences, single_frame, protocol_of(dataset), ["J"], **about)
-            results["single_frame"] = {"J": alone["J"]}
-            references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
-            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
-            if "J" in results:
-                sections.append(gain_section(results, alone))
-        else:
-            metadata["masks"] = predictions
-        if config.evaluation.sample:
-            sections.append(sample_section())
-        write_results(workdir / "results.json", results)
-        with atomic_write(workdir / "results.md") as temporary:
-            temporary.write_text(evaluation_markdown(results), encoding="utf-8")
-        write_evaluation_report(
-            workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
-            masks_dir=masks, training_records=find_metrics(checkpoint) if checkpoint else [], sections=sections,
-        )  # fmt: skip
+        training_records = find_metrics(checkpoint) if checkpoint else []
+        results = score_and_report(config, workdir, sequences, masks, single_frame, metadata, training_records)
     parallel.wait_for_others("scored")
+    return results
+
+
+def score_and_report(
+    config: ConfigDict,
+    workdir: Path,
+    sequences: list[Sequence],
+    masks: Path,
+    single_frame: Path | None,
+    metadata: dict[str, str],
+    training_records: list[dict],
+) -> dict:
+    """Scores the masks of all sequences, and those of N = 0 if there are any; writes the tables and the report page."""
+    dataset, split = config.data.eval_dataset, config.data.eval_split
+    protocol, metrics = protocol_of(dataset), config.evaluation.metrics.split(",")
+    about, sections = {"dataset": dataset, "split": split, "config": as_stored(config)}, []
+    results = score_masks(sequences, masks, protocol, metrics, **about)
+    if single_frame:
+        alone = score_masks(sequences, single_frame, protocol, ["J"], **about)
+        results["single_frame"] = {"J": alone["J"]}
+        if "J" in results:
+            sections.append(gain_section(results, alone))
+    if config.evaluation.sample:
+        sections.append(sample_section())
+    write_results(workdir / "results.json", results)
+    with atomic_write(workdir / "results.md") as temporary:
+        temporary.write_text(evaluation_markdown(results), encoding="utf-8")
+    write_evaluation_report(
+        workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
+        masks_dir=masks, training_records=training_records, sections=sections,
+    )  # fmt: skip
     return results
 
 
