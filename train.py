@@ -37,6 +37,8 @@ from cosnet_jax.training.workdir import claim_workdir
 def train(config: ConfigDict, workdir: Path) -> bool:
     """Trains, or continues a training, until `config.total_steps` or SIGTERM.
 
+    Long, for it is the recipe: it reads from top to bottom as a training goes.
+
     Args:
       config: the whole configuration.
       workdir: gets `checkpoints/`, `best/`, `metrics.jsonl`, `tensorboard/` and `config.json`.

@@ -14,14 +14,14 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import jax
 import numpy as np
 import torch
 
-from cosnet_jax.inference.network import Encoded, get_network
+from cosnet_jax.inference.network import Encoded, Network, get_network
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop.convert import convert_state_dict
@@ -68,7 +68,48 @@ def timed(function: Callable[[], object], count: int) -> Seconds:
     return Seconds((time.perf_counter() - start[0]) / count, (time.process_time() - start[1]) / count)
 
 
-def main() -> None:
+class ReleasedLoop:
+    """The released test loop, run by the PyTorch twin."""
+
+    def __init__(self, weights: dict[str, np.ndarray], video: np.ndarray, references: np.ndarray, device: str):
+        self._twin = load_twin(weights).to(device)
+        self._images = torch.from_numpy(to_twin(video))[:, None].to(device)
+        self._references = references
+
+    @torch.inference_mode()
+    def segment(self, count: int) -> np.ndarray:
+        """The maps of the first frames."""
+        maps = [
+            torch.stack([self._twin(self._images[query], self._images[index])[0] for index in row]).mean(dim=0)[0, 0]
+            for query, row in enumerate(self._references[:count])
+        ]
+        return torch.stack(maps).cpu().numpy()
+
+
+class Stages:
+    """The engine's two stages alone, each on one batch as the engine makes them."""
+
+    def __init__(self, network: Network, variables: dict[str, Any], video: np.ndarray, options: InferenceOptions):
+        self._network, self._variables, self._options = network, network.replicate(variables), options
+        self.batch_size, width = network.batch_size, options.num_references
+        self._batch = [network.resize_input(frame) for frame in np.resize(video, (self.batch_size, *video.shape[1:]))]
+        self._references = np.tile(np.arange(width), (self.batch_size, 1))
+        self._encoded: dict[int, Encoded] = {}
+        while len(self._encoded) < max(self.batch_size, width):
+            self._encoded.update(enumerate(network.encode(self._variables, self._batch), len(self._encoded)))
+
+    def encode(self) -> None:
+        jax.block_until_ready(list(self._network.encode(self._variables, self._batch)))
+
+    def segment(self) -> None:
+        """Co-attention and heads."""
+        options, batch = self._options, range(self.batch_size)
+        self._network.segment(
+            self._variables, self._encoded, batch, self._references, options.fusion, options.num_references
+        ).block_until_ready()
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="of the released model; without, random ones")
     parser.add_argument("--size", nargs=2, type=int, default=(473, 473), metavar=("H", "W"))
@@ -77,9 +118,12 @@ def main() -> None:
     parser.add_argument("--num-references", type=int, default=5)
     parser.add_argument("--batch-size", type=int, help="frames that the engine takes at a time (what suits the device)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of our computation")
-    arguments = parser.parse_args()
-    size = tuple(arguments.size)
+    return parser.parse_args()
 
+
+def main() -> None:
+    arguments = parse_arguments()
+    size = tuple(arguments.size)
     weights = read_state_dict(arguments.weights) if arguments.weights else random_weights()
     variables, config, _ = convert_state_dict(weights, "released", arguments.weights or "random weights")
     config.model.dtype = arguments.dtype
@@ -87,56 +131,27 @@ def main() -> None:
     options = InferenceOptions(arguments.num_references, fusion="prediction")
     segmenter = Segmenter(model, variables, size, options, arguments.batch_size)
     video = make_video(size, arguments.frames)
-    references = segmenter.references(len(video))
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
-    twin = load_twin(weights).to(device)
-    images = torch.from_numpy(to_twin(video))[:, None].to(device)
-
-    @torch.inference_mode()
-    def loop(count: int) -> np.ndarray:
-        maps = [
-            torch.stack([twin(images[query], images[index])[0] for index in row]).mean(dim=0)[0, 0]
-            for query, row in enumerate(references[:count])
-        ]
-        return torch.stack(maps).cpu().numpy()
-
-    # The engine's two stages, each with batches as the engine makes them.
-    network = get_network(model, size, arguments.batch_size)
-    placed, batch_size = network.replicate(variables), network.batch_size
-    batch = [network.resize_input(frame) for frame in np.resize(video, (batch_size, *video.shape[1:]))]
-    reference_indices = np.tile(np.arange(arguments.num_references), (batch_size, 1))
-    kept: dict[int, Encoded] = {}
-
-    def encode() -> None:
-        while len(kept) < max(batch_size, arguments.num_references):
-            kept.update(enumerate(network.encode(placed, batch), len(kept)))
-        jax.block_until_ready(kept)
-
-    def encode_batch() -> None:
-        jax.block_until_ready(list(network.encode(placed, batch)))
-
-    def segment_batch() -> None:
-        width = arguments.num_references
-        network.segment(placed, kept, range(batch_size), reference_indices, options.fusion, width).block_until_ready()
-
-    encode()
-    segment_batch()
+    loop = ReleasedLoop(weights, video, segmenter.references(len(video)), device)
+    stages = Stages(get_network(model, size, arguments.batch_size), variables, video, options)
+    stages.encode()
+    stages.segment()
     next(segmenter.stream(video))  # compiled
-    loop(1)
+    loop.segment(1)
 
     expected: list[np.ndarray] = []
     found: list[np.ndarray] = []
-    floor, segmenting = timed(encode_batch, batch_size), timed(segment_batch, batch_size)
+    floor, segmenting = (timed(stage, stages.batch_size) for stage in (stages.encode, stages.segment))
     ours = timed(lambda: found.extend(segmenter.stream(video)), len(video))
-    theirs = timed(lambda: expected.extend(loop(arguments.baseline_frames)), arguments.baseline_frames)
+    theirs = timed(lambda: expected.extend(loop.segment(arguments.baseline_frames)), arguments.baseline_frames)
     difference = np.abs(np.stack(found[: len(expected)]) - expected).max()
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {cores} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{size[0]}x{size[1]}, N = {arguments.num_references}, {arguments.dtype}, {where}")
     print(f"  released loop (PyTorch, float32): {theirs}, over {arguments.baseline_frames}")
-    print(f"  engine, frames to maps:           {ours}, over {len(video)}, in batches of {batch_size}")
+    print(f"  engine, frames to maps:           {ours}, over {len(video)}, in batches of {stages.batch_size}")
     print(f"    its encoder, which is the floor: {floor}")
     print(f"    its co-attention and heads:     {segmenting}")
     for name, own, other, least in zip(Seconds._fields, ours, theirs, floor, strict=True):
