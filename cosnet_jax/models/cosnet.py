@@ -6,7 +6,7 @@ the pair of frames that training needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,6 @@ from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
-BACKBONES = (*resnet.DEPTHS, *STAGES)
 FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
 
 
@@ -44,15 +43,9 @@ class Encoder(nn.Module):
     dtype: jnp.dtype
 
     def setup(self):
-        if self.backbone in resnet.DEPTHS:
-            depths = resnet.DEPTHS[self.backbone]
-            self.body = resnet.ResNet(
-                depths, self.stride_in_first, self.ceil_mode, self.remat, self.axis_name, self.dtype
-            )
-        elif self.backbone in STAGES:
-            self.body = MobileNet(self.backbone, self.blocks, self.output_stride, self.remat, self.dtype)
-        else:
+        if self.backbone not in BACKBONES:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
+        self.body = BACKBONES[self.backbone](self)
         aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
         self.aspp = aspp(
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
@@ -73,6 +66,25 @@ class Encoder(nn.Module):
     def side_logits(self, features: Array) -> Array:
         """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1)."""
         return self.side(features)
+
+
+def _resnet(encoder: Encoder) -> nn.Module:
+    depths = resnet.DEPTHS[encoder.backbone]
+    return resnet.ResNet(
+        depths, encoder.stride_in_first, encoder.ceil_mode, encoder.remat, encoder.axis_name, encoder.dtype
+    )
+
+
+def _mobilenet(encoder: Encoder) -> nn.Module:
+    return MobileNet(encoder.backbone, encoder.blocks, encoder.output_stride, encoder.remat, encoder.dtype)
+
+
+# Each makes a backbone for an encoder: a module that maps scaled images (n, h, w, 3) and `train` to its last features
+# and to the last ones at stride 8.
+BACKBONES: dict[str, Callable[[Encoder], nn.Module]] = {
+    **dict.fromkeys(resnet.DEPTHS, _resnet),
+    **dict.fromkeys(STAGES, _mobilenet),
+}
 
 
 class COSNet(nn.Module):
