@@ -1,5 +1,7 @@
 """The whole network: sizes, parameter counts, the relation of its methods."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,20 +78,26 @@ def test_encode_attend_decode_give_the_pairs_prediction(pooling):
     pair = jax.random.uniform(jax.random.key(1), (2, 2, 33, 40, 3), maxval=255)
     variables = jax.jit(model.init)(jax.random.key(0), pair)
     logits, side = jax.jit(model.apply)(variables, pair)
-    a, b = (model.apply(variables, pair[:, frame], method="encode") for frame in (0, 1))
-    keys, values = (model.apply(variables, b, method=method)[:, None] for method in ("keys", "values"))
-    assert values.shape[2] == {1: 5 * 5, 2: 3 * 3}[pooling]
-    summary = model.apply(variables, a, keys, values, method="attend")
-    alone = model.apply(variables, a, summary, (33, 40), method="decode")
-    np.testing.assert_allclose(alone, logits[:, 0], atol=1e-5)
-    np.testing.assert_allclose(model.apply(variables, a, (33, 40), method="side_logits"), side[:, 0], atol=1e-5)
+
+    @jax.jit
+    def in_parts(variables, pair):
+        a, b = (model.apply(variables, pair[:, frame], method="encode") for frame in (0, 1))
+        keys, values = (model.apply(variables, b, method=method)[:, None] for method in ("keys", "values"))
+        assert values.shape[2] == {1: 5 * 5, 2: 3 * 3}[pooling]
+        summary = model.apply(variables, a, keys, values, method="attend")
+        alone = model.apply(variables, a, summary, (33, 40), method="decode")
+        return alone, model.apply(variables, a, (33, 40), method="side_logits")
+
+    for given, expected in zip(in_parts(variables, pair), (logits, side), strict=True):
+        np.testing.assert_allclose(given, expected[:, 0], atol=1e-5)
 
 
 def test_a_random_key_hides_channels_of_v_from_the_head_and_none_of_z():
     model = COSNet(**TINY, coattention="symmetric", head_dropout=0.5)
     features, summary = jax.random.normal(jax.random.key(1), (2, 1, 5, 5, 8))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 2, 33, 40, 3)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2, 33, 40, 3)))
 
+    @functools.partial(jax.jit, static_argnums=2)
     def decode(features, summary, seed=None):
         rngs = {} if seed is None else {"dropout": jax.random.key(seed)}
         return model.apply(variables, features, summary, (33, 40), method="decode", rngs=rngs)
@@ -106,15 +114,15 @@ def test_low_level_features_bring_output_stride_16_back_to_8():
     model = COSNet(**deeper, output_stride=16, low_level=4)
     pair = jax.random.uniform(jax.random.key(1), (1, 2, 65, 97, 3), maxval=255)
     variables = jax.jit(model.init)(jax.random.key(0), pair)
-    assert model.apply(variables, pair[:, 0], method="encode").shape == (1, 9, 13, 8)
-    coarse = COSNet(**deeper, output_stride=16)
-    assert coarse.apply(variables, pair[:, 0], method="encode").shape == (1, 5, 7, 8)
+    for network, size in ((model, (9, 13)), (COSNet(**deeper, output_stride=16), (5, 7))):
+        encode = functools.partial(network.apply, method="encode")
+        assert jax.eval_shape(encode, variables, pair[:, 0]).shape == (1, *size, 8)
     # Both resolutions reach the result.
     without = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.zeros_like(leaf) if "reduce_conv" in jax.tree_util.keystr(path) else leaf, variables
     )
-    logits, _ = model.apply(variables, pair)
-    assert jnp.abs(logits - model.apply(without, pair)[0]).max() > 1e-4
+    segment = jax.jit(model.apply)
+    assert jnp.abs(segment(variables, pair)[0] - segment(without, pair)[0]).max() > 1e-4
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
