@@ -2,8 +2,8 @@
 
 Convolutions are written in the form that XLA runs fastest, above all on CPUs. A 1x1 convolution is an einsum. A
 depthwise one is a sum of shifted products, which is 7-10 times faster than XLA's grouped convolution there. On CPUs,
-one with a large dilation for its input skips the products with the zeros around it. The tests compare all of them with
-`lax.conv_general_dilated`.
+one with a large dilation for its input skips the products with the zeros around it, and the gradient to a filter is a
+matrix product for each example. The tests compare all of them with `lax.conv_general_dilated`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 from jax import lax
 
 Array = jax.Array
+Pads = tuple[tuple[int, int], tuple[int, int]]  # pixels (before, after) of each spatial axis
 Padding = int | str  # pixels on every side (PyTorch), or "SAME" (TensorFlow: an odd pixel goes right and below)
 
 
-def explicit_padding(size: Sequence[int], kernel: int, stride: int, dilation: int, padding: Padding):
+def explicit_padding(size: Sequence[int], kernel: int, stride: int, dilation: int, padding: Padding) -> Pads:
     """Returns the pixels to add before and after each spatial axis.
 
     Args:
@@ -33,11 +34,12 @@ def explicit_padding(size: Sequence[int], kernel: int, stride: int, dilation: in
     Returns:
       ((top, bottom), (left, right)).
     """
-    if padding != "SAME":
+    if isinstance(padding, int):
         return ((padding, padding), (padding, padding))
     reach = (kernel - 1) * dilation + 1
     totals = [max((-(-length // stride) - 1) * stride + reach - length, 0) for length in size]
-    return tuple((total // 2, total - total // 2) for total in totals)
+    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
+    return ((top, bottom), (left, right))
 
 
 def depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int, padding: Padding) -> Array:
@@ -97,6 +99,52 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def conv(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads) -> Array:
+    """Convolves by XLA's own convolution.
+
+    Args:
+      x: (n, h, w, c).
+      kernel: (k, k, c, d).
+      stride, dilation: the convolution's, the same for both axes.
+      pads: pixels to add, from `explicit_padding`.
+
+    Returns:
+      (n, h', w', d).
+    """
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), pads,
+        rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv_on_cpu(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads) -> Array:
+    """As `conv`, with a gradient to the filter that takes CPUs a half to a third of the time of XLA's own."""
+    return conv(x, kernel, stride, dilation, pads)
+
+
+def _conv_on_cpu_forward(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads):
+    return conv(x, kernel, stride, dilation, pads), (x, kernel)
+
+
+def _conv_on_cpu_backward(stride: int, dilation: int, pads: Pads, residuals, gradient: Array):
+    x, kernel = residuals
+    _, to_x = jax.vjp(lambda x: conv(x, kernel, stride, dilation, pads), x)
+
+    def add(total, example):
+        frame, frame_gradient = example
+        rows = _windows(jnp.pad(frame[None], ((0, 0), *pads, (0, 0))), kernel.shape[:2], stride, dilation)
+        windows = jnp.concatenate([window[0] for row in rows for window in row], axis=-1)
+        return total + jnp.einsum("hwd,hwk->dk", frame_gradient, windows, preferred_element_type=jnp.float32), None
+
+    size, _, channels, features = kernel.shape
+    total, _ = lax.scan(add, jnp.zeros((features, size * size * channels), jnp.float32), (x, gradient))
+    return *to_x(gradient), total.T.reshape(kernel.shape).astype(kernel.dtype)
+
+
+conv_on_cpu.defvjp(_conv_on_cpu_forward, _conv_on_cpu_backward)
 
 
 def wide_conv(x: Array, kernel: Array, dilation: int) -> Array:
@@ -181,17 +229,11 @@ class Conv(nn.Module):
             return depthwise_conv(x, kernel, self.stride, self.dilation, padding)
         if size == 1:
             return jnp.einsum("nhwc,cd->nhwd", x[:, :: self.stride, :: self.stride], kernel[0, 0])
-        same = self.padding is None and self.stride == 1 and size % 2 == 1
-        if same and jax.default_backend() == "cpu" and _is_wide(x.shape[1:3], size, self.dilation):
+        same, on_cpu = self.padding is None and self.stride == 1 and size % 2 == 1, jax.default_backend() == "cpu"
+        if same and on_cpu and _is_wide(x.shape[1:3], size, self.dilation):
             return wide_conv(x, kernel, self.dilation)
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=explicit_padding(x.shape[1:3], size, self.stride, self.dilation, padding),
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        pads = explicit_padding(x.shape[1:3], size, self.stride, self.dilation, padding)
+        return (conv_on_cpu if on_cpu else conv)(x, kernel, self.stride, self.dilation, pads)
 
 
 def max_pool(x: Array, ceil_mode: bool) -> Array:

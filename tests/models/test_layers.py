@@ -10,6 +10,8 @@ from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
 from cosnet_jax.models import layers
 from cosnet_jax.models.layers import (
     Conv,
+    conv,
+    conv_on_cpu,
     depthwise_conv,
     explicit_padding,
     max_pool,
@@ -50,6 +52,26 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
         np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 1, 2), (3, 2, 1), (7, 2, 1), (2, 1, 1)])
+def test_conv_on_cpu_has_the_convolutions_gradient(kernel_size, stride, dilation, dtype):
+    x = jnp.array(normal(0, 3, 12, 9, 5), dtype)
+    kernel = jnp.array(normal(1, kernel_size, kernel_size, 5, 4), dtype)
+    pads = explicit_padding((12, 9), kernel_size, stride, dilation, "SAME")
+
+    def value_and_gradients(function, x, kernel):
+        out, gradients = jax.vjp(lambda x, kernel: function(x, kernel, stride, dilation, pads), x, kernel)
+        return out, *gradients(jnp.cos(jnp.arange(out.size).reshape(out.shape)).astype(dtype).astype(out.dtype))
+
+    given = jax.jit(value_and_gradients, static_argnums=0)(conv_on_cpu, x, kernel)
+    exact = jax.jit(value_and_gradients, static_argnums=0)(conv, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for own, expected in zip(given, exact, strict=True):
+        assert own.dtype == dtype
+        # Sums of up to 324 products of order 1, in another order; or rounded to the 8 bits of bfloat16.
+        atol = 1e-4 if dtype == jnp.float32 else 2**-8 * float(jnp.abs(expected).max())
+        np.testing.assert_allclose(np.asarray(own, np.float32), expected, atol=atol)
+
+
 @pytest.mark.parametrize("size", [*SIZES, (13, 22)])
 @pytest.mark.parametrize("dilation", [1, 3, 9, 20])  # 20: only the middle of the filter meets the image
 def test_wide_conv_is_the_dilated_convolution_and_has_its_gradient(size, dilation):
@@ -74,24 +96,30 @@ def test_wide_conv_is_the_dilated_convolution_and_has_its_gradient(size, dilatio
         np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
-def test_only_filters_that_are_wide_for_their_input_are_special_and_only_on_cpus(monkeypatch):
-    special = []
+def test_convolutions_are_special_only_on_cpus(monkeypatch):
+    special, on_cpu = [], []
 
     def noted(x, kernel, dilation):
         special.append((x.shape[1], dilation))
         return wide_conv(x, kernel, dilation)
 
+    def noted_on_cpu(*arguments):
+        on_cpu.append(arguments)
+        return conv_on_cpu(*arguments)
+
     monkeypatch.setattr(layers, "wide_conv", noted)
+    monkeypatch.setattr(layers, "conv_on_cpu", noted_on_cpu)
 
     def convolve():
         for size, dilation in ((60, 1), (60, 2), (60, 6), (60, 18), (13, 3)):
             Conv(1, 3, dilation=dilation).init(jax.random.key(0), jnp.zeros((1, size, size, 1)))
 
     convolve()
-    assert special == [(60, 6), (60, 18), (13, 3)]
+    assert special == [(60, 6), (60, 18), (13, 3)]  # filters that are wide for their input
+    assert len(on_cpu) == 2
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     convolve()
-    assert len(special) == 3
+    assert (len(special), len(on_cpu)) == (3, 2)
 
 
 def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
