@@ -1,0 +1,140 @@
+"""Carries the sound of a video file over to a video that is made from its frames."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.video.decoding import open_container
+from cosnet_jax.video.encodings import Encoding
+from cosnet_jax.video.reader import StoredVideo, VideoFile
+
+RATE = 48_000  # samples per second of sound that is encoded anew
+LEAD_IN = Fraction(1, 10)  # seconds of sound kept before the first frame: decoders of AAC need the packet before
+
+
+class Sound(NamedTuple):
+    """The sound of a video file.
+
+    Attributes:
+      path: the file.
+      start: seconds in the file at which its first frame is shown.
+    """
+
+    path: Path
+    start: Fraction
+
+
+def sound_of(video: StoredVideo) -> Sound | None:
+    """Finds the sound of a video.
+
+    Args:
+      video: from `open_video`.
+
+    Returns:
+      The sound, or None: images have none, and a file may have none that can be decoded.
+
+    Raises:
+      InputError: the file cannot be read.
+    """
+    if not isinstance(video, VideoFile):
+        return None
+    index = video.index
+    with _report_read_errors(video.path), open_container(video.path) as container:
+        if _track(container) is None:
+            return None
+    return Sound(video.path, index.pts[0] * index.time_base if index.pts else Fraction(0))
+
+
+def _track(container: av.container.InputContainer) -> av.AudioStream | None:
+    """Returns the first sound track whose codec is known."""
+    return next((track for track in container.streams.audio if track.codec_context is not None), None)
+
+
+class SoundCopier:
+    """Adds a sound track to a file that is being written, and fills it piece by piece, beside the frames.
+
+    Packets are copied where players expect their codec in such a file; else the sound is decoded and encoded, in mono
+    or stereo. Sound before the first frame is left out, and so are packets that cannot be decoded.
+
+    Args:
+      sound: where the sound is.
+      output: the file, before its first packet.
+      encoding: the kind of the file.
+
+    Raises:
+      InputError: the file of the sound cannot be read, at once or later.
+    """
+
+    def __init__(self, sound: Sound, output: av.container.OutputContainer, encoding: Encoding):
+        self._sound, self._output = sound, output
+        with _report_read_errors(sound.path):
+            self._input = open_container(sound.path)
+        source = _track(self._input)
+        if source.codec_context.codec.canonical_name in encoding.copied_sound:
+            self._packets = self._copied(source, output.add_stream_from_template(source))
+        else:
+            layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
+            self._packets = self._encoded(source, output.add_stream(encoding.sound_codec, rate=RATE, layout=layout))
+        self._waiting: deque[av.Packet] = deque()
+
+    def write_until(self, seconds: float = float("inf")) -> None:
+        """Writes the packets up to a time, in seconds from the first frame; without one, all that are left."""
+        while packet := self._take():
+            if packet.dts * packet.time_base > seconds:
+                self._waiting.append(packet)
+                return
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        """Closes the file of the sound."""
+        self._input.close()
+
+    def _take(self) -> av.Packet | None:
+        if self._waiting:
+            return self._waiting.popleft()
+        with _report_read_errors(self._sound.path):
+            return next(self._packets, None)
+
+    def _from_start(self, source: av.AudioStream) -> Iterator[av.Packet]:
+        """Yields the packets that are heard from the first frame on; their times count from there."""
+        last = None
+        for packet in self._input.demux(source):
+            if not packet.size or packet.pts is None or packet.dts is None or (last is not None and packet.dts <= last):
+                continue
+            last = packet.dts
+            offset = round(self._sound.start / packet.time_base)
+            packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
+            if (packet.pts + packet.duration) * packet.time_base > -LEAD_IN:
+                yield packet
+
+    def _copied(self, source: av.AudioStream, target: av.AudioStream) -> Iterator[av.Packet]:
+        for packet in self._from_start(source):
+            packet.stream = target
+            yield packet
+
+    def _encoded(self, source: av.AudioStream, target: av.AudioStream) -> Iterator[av.Packet]:
+        for packet in self._from_start(source):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            for frame in frames:
+                if frame.pts is not None and frame.pts * frame.time_base + Fraction(frame.samples, frame.rate) > 0:
+                    yield from target.encode(frame)
+        yield from target.encode()
+
+
+@contextlib.contextmanager
+def _report_read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: its sound cannot be read ({error.strerror})") from error
