@@ -59,31 +59,35 @@ def _track(container: av.container.InputContainer) -> av.AudioStream | None:
 
 
 class SoundCopier:
-    """Adds a sound track to a file that is being written, and fills it piece by piece, beside the frames.
+    """Adds a sound track to a file that is written, and fills it piece by piece, beside the frames.
 
     Packets are copied where players expect their codec in such a file; else the sound is decoded and encoded, in mono
     or stereo. Sound before the first frame is left out, and so are packets that cannot be decoded.
 
     Args:
       sound: where the sound is.
-      output: the file, before its first packet.
-      encoding: the kind of the file.
+      encoding: the kind of the file that is written.
 
     Raises:
       InputError: the file of the sound cannot be read, at once or later.
     """
 
-    def __init__(self, sound: Sound, output: av.container.OutputContainer, encoding: Encoding):
-        self._sound, self._output = sound, output
+    def __init__(self, sound: Sound, encoding: Encoding):
+        self._sound, self._encoding = sound, encoding
         with _report_read_errors(sound.path):
             self._input = open_container(sound.path)
-        source = _track(self._input)
-        if source.codec_context.codec.canonical_name in encoding.copied_sound:
+        self._waiting: deque[av.Packet] = deque()
+
+    def add_track(self, output: av.container.OutputContainer) -> None:
+        """Adds the track to a file before its first packet."""
+        self._output, source = output, _track(self._input)
+        context = source.codec_context
+        if context.codec.canonical_name in self._encoding.copied_sound:
             self._packets = self._copied(source, output.add_stream_from_template(source))
         else:
-            layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
-            self._packets = self._encoded(source, output.add_stream(encoding.sound_codec, rate=RATE, layout=layout))
-        self._waiting: deque[av.Packet] = deque()
+            layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+            target = output.add_stream(self._encoding.sound_codec, rate=RATE, layout=layout)
+            self._packets = self._encoded(source, target)
 
     def write_until(self, seconds: float = float("inf")) -> None:
         """Writes the packets up to a time, in seconds from the first frame; without one, all that are left."""

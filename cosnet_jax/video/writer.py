@@ -57,6 +57,7 @@ class VideoWriter:
         # Frame k is shown from tick k to tick k + 1.
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
+        self._sound = SoundCopier(sound, encoding) if sound else None
         with report_write_errors(path):
             self._temporary.touch()  # fail at once: FFmpeg opens the file only at the first frame
         url = str(self._temporary.resolve())
@@ -69,7 +70,8 @@ class VideoWriter:
         # Without these, players guess the colour space from the size of the picture, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
-        self._sound = SoundCopier(sound, self._container, encoding) if sound else None
+        if self._sound:
+            self._sound.add_track(self._container)
 
     def write(self, image: np.ndarray) -> None:
         """Adds a frame.

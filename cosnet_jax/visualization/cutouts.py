@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SOFTNESS = 0.15  # alpha rises from 0 to 1 within this distance in probability on both sides of the threshold
+SOFTNESS = 0.25  # alpha rises from 0 to 1 within this distance in probability on both sides of the threshold
 EDGE = 1 / 120  # of the longer side: standard deviation of the blur that carries the object's colours over its edge
 BLUR = 1 / 40  # of the longer side: standard deviation of the blur of a blurred background
 
