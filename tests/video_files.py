@@ -99,8 +99,17 @@ def decoded_with_alpha(path):
             if packet.size:
                 times.append(float(packet.pts * packet.time_base))
             for frame in context.decode(packet if packet.size else None):
-                frames.append(frame.to_ndarray(format="rgba", threads=1))
+                frames.append(np.dstack([frame.to_ndarray(format="rgb24", threads=1), _alpha(frame)]))
     return np.stack(frames), times
+
+
+def _alpha(frame):
+    """The alpha plane as stored: FFmpeg's conversion of yuva420p to rgba spoils the last columns of some widths."""
+    if len(frame.planes) < 4:
+        return np.full((frame.height, frame.width), 255, np.uint8)
+    plane, bits = frame.planes[3], frame.format.components[3].bits
+    levels = np.frombuffer(plane, np.uint8 if bits == 8 else np.uint16)
+    return (levels.reshape(frame.height, -1)[:, : frame.width] >> (bits - 8)).astype(np.uint8)
 
 
 def turn(path, matrix=(0, -1, 1, 0)):

@@ -25,7 +25,7 @@ def alpha_of(probability: np.ndarray, threshold: float = 0.5, feather: float = 0
     low, high = max(threshold - SOFTNESS, 0.0), min(threshold + SOFTNESS, 1.0)
     alpha = np.clip((np.asarray(probability, np.float32) - low) / (high - low), 0, 1, dtype=np.float32)
     # Two standard deviations of a Gaussian hold 95% of an edge's transition.
-    return cv2.GaussianBlur(alpha, (0, 0), feather / 2, borderType=cv2.BORDER_REPLICATE) if feather else alpha
+    return cv2.GaussianBlur(alpha, (0, 0), feather / 2) if feather else alpha
 
 
 def cut_out(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def fill(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _object_colours(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Returns the frame, faded by transparency to the colours of the object nearby: (H, W, 3) float32."""
-    nearby = _blur(frame, alpha, EDGE * max(frame.shape))
+    nearby = _blur(frame, alpha**2, EDGE * max(frame.shape))
     return nearby + alpha[..., None] * (frame - nearby)
 
 
@@ -104,6 +104,6 @@ def _blur(frame: np.ndarray, weight: np.ndarray, deviation: float) -> np.ndarray
     coarse = max(1, int(deviation / 3))  # a wide blur is done on a smaller picture
     size = max(1, width // coarse), max(1, height // coarse)
     small = cv2.resize(weighted, size, interpolation=cv2.INTER_AREA) if coarse > 1 else weighted
-    small = cv2.GaussianBlur(small, (0, 0), max(deviation / coarse, 0.5), borderType=cv2.BORDER_REPLICATE)
+    small = cv2.GaussianBlur(small, (0, 0), max(deviation / coarse, 0.5))
     colours = small[..., :3] / np.maximum(small[..., 3:], 1e-6)
     return cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR) if coarse > 1 else colours
