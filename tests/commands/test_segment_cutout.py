@@ -54,7 +54,7 @@ def test_alpha_is_the_mask_and_colours_are_the_frames(tmp_path, kind, name, heig
     assert pictures.shape == (7, height, width, 4)
     # ProRes stores alpha without loss. libvpx loses a few levels, at the edge of the square more.
     error = abs(pictures[..., 3].astype(int) - 255 * masks)
-    assert error.max() <= (0 if kind == "prores" else 40) and error.mean() < 1
+    assert error.max() <= (0 if kind == "prores" else 8) and error.mean() < 1
     assert ((pictures[..., 3] > 127) == masks).all()
     lost = abs(pictures[..., :3].astype(int) - make_frames(7, height, width))[masks]
     assert lost.mean() < (3 if kind == "prores" else 8)
