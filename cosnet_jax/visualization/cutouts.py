@@ -41,8 +41,11 @@ def cut_out(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Returns:
       (H, W, 4) uint8 RGBA; where it is opaque, colours are the frame's.
     """
-    colours = np.rint(_object_colours(frame, alpha)).astype(np.uint8)
-    return np.dstack([colours, np.rint(alpha * 255).astype(np.uint8)])
+    picture = np.zeros((*alpha.shape, 4), np.uint8)
+    box = _box_around(alpha)
+    picture[box][..., :3] = np.rint(_object_colours(frame[box], alpha[box], _edge(frame)))
+    picture[..., 3] = np.rint(alpha * 255)
+    return picture
 
 
 def lay_over(frame: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -56,8 +59,11 @@ def lay_over(frame: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np
     Returns:
       (H, W, 3) uint8 RGB.
     """
-    background = np.asarray(background, np.float32)
-    return np.rint(background + alpha[..., None] * (_object_colours(frame, alpha) - background)).astype(np.uint8)
+    picture = np.empty(frame.shape, np.float32)
+    picture[:] = background
+    box = _box_around(alpha)
+    picture[box] += alpha[box][..., None] * (_object_colours(frame[box], alpha[box], _edge(frame)) - picture[box])
+    return np.rint(picture).astype(np.uint8)
 
 
 def blurred_background(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -91,9 +97,23 @@ def fill(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scaled[top : top + size[0], left : left + size[1]]
 
 
-def _object_colours(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Returns the frame, faded by transparency to the colours of the object nearby: (H, W, 3) float32."""
-    nearby = _blur(frame, alpha**2, EDGE * max(frame.shape))
+def _edge(frame: np.ndarray) -> float:
+    """How far the object's colours are carried over its edge: standard deviation of a Gaussian, in pixels."""
+    return EDGE * max(frame.shape)
+
+
+def _box_around(alpha: np.ndarray) -> tuple[slice, slice]:
+    """Finds the part of a frame, rows and columns, that holds the object and what its colours are carried over."""
+    left, top, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
+    margin = round(4 * _edge(alpha)) if width else 0
+    return slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
+
+
+def _object_colours(frame: np.ndarray, alpha: np.ndarray, edge: float) -> np.ndarray:
+    """Fades a frame by its transparency to the colours of the object nearby; gives (H, W, 3) float32."""
+    if not alpha.size:
+        return np.empty(frame.shape, np.float32)
+    nearby = _blur(frame, alpha**2, edge)
     return nearby + alpha[..., None] * (frame - nearby)
 
 
