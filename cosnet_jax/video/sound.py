@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +87,7 @@ class SoundCopier:
         else:
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
             target = output.add_stream(self._encoding.sound_codec, rate=RATE, layout=layout)
-            self._packets = self._encoded(source, target)
+            self._packets = self._encoded(source, target, layout)
 
     def write_until(self, seconds: float = float("inf")) -> None:
         """Writes the packets up to a time, in seconds from the first frame; without one, all that are left."""
@@ -111,12 +111,13 @@ class SoundCopier:
         """Yields the packets that are heard from the first frame on; their times count from there."""
         last = None
         for packet in self._input.demux(source):
-            if not packet.size or packet.pts is None or packet.dts is None or (last is not None and packet.dts <= last):
+            if not packet.size or packet.dts is None or (last is not None and packet.dts <= last):
                 continue
             last = packet.dts
             offset = round(self._sound.start / packet.time_base)
-            packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
-            if (packet.pts + packet.duration) * packet.time_base > -LEAD_IN:
+            packet.dts -= offset
+            packet.pts = packet.dts if packet.pts is None else packet.pts - offset
+            if (packet.pts + (packet.duration or 0)) * packet.time_base > -LEAD_IN:
                 yield packet
 
     def _copied(self, source: av.AudioStream, target: av.AudioStream) -> Iterator[av.Packet]:
@@ -124,16 +125,34 @@ class SoundCopier:
             packet.stream = target
             yield packet
 
-    def _encoded(self, source: av.AudioStream, target: av.AudioStream) -> Iterator[av.Packet]:
+    def _encoded(self, source: av.AudioStream, target: av.AudioStream, layout: str) -> Iterator[av.Packet]:
+        for frame in _resampled(self._decoded(source), target.codec_context.format, layout):
+            yield from target.encode(frame)
+        yield from target.encode()
+
+    def _decoded(self, source: av.AudioStream) -> Iterator[av.AudioFrame]:
         for packet in self._from_start(source):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except av.FFmpegError:
                 continue
             for frame in frames:
                 if frame.pts is not None and frame.pts * frame.time_base + Fraction(frame.samples, frame.rate) > 0:
-                    yield from target.encode(frame)
-        yield from target.encode()
+                    yield frame
+
+
+def _resampled(frames: Iterable[av.AudioFrame], sample_format: av.AudioFormat, layout: str) -> Iterator[av.AudioFrame]:
+    """Brings frames of sound to one kind. In broadcasts the channels change from one programme to the next."""
+    resampler, kind = None, None
+    for frame in frames:
+        if kind != (frame.format.name, frame.layout.name, frame.rate):
+            if resampler:
+                yield from resampler.resample(None)
+            kind = frame.format.name, frame.layout.name, frame.rate
+            resampler = av.AudioResampler(sample_format, layout, RATE)
+        yield from resampler.resample(frame)
+    if resampler:
+        yield from resampler.resample(None)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ LIMITED_RANGE = 1  # black is 16 and white 235
 
 
 class VideoWriter:
-    """Writes a video file, its index first. Use it in a `with` block; the file appears when the block ends.
+    """Writes a video file. Use it in a `with` block; the file appears when the block ends. An mp4 has its index first.
 
     If an exception (Ctrl-C included) ends the block, no file appears. H.264 with yuv420p has no odd sizes: an odd
     height or width is made even by repeating the last row or column.

@@ -74,21 +74,42 @@ def test_sound_lies_beside_the_frames_that_it_belongs_to(tmp_path, sound, encodi
             assert abs(latest["video"] - latest["audio"]) < 0.5
 
 
-def test_a_damaged_packet_is_left_out(tmp_path):
-    source, damaged = encode_with_beeps(tmp_path / "source.mkv", make_frames(20), "flac"), tmp_path / "damaged.mkv"
-    with av.open(str(source)) as whole, av.open(str(damaged), "w") as container:
-        streams = [container.add_stream_from_template(stream) for stream in whole.streams]
-        for number, packet in enumerate(packet for packet in whole.demux() if packet.size):
-            if packet.stream.type == "audio" and number == 30:
-                garbage = av.Packet(b"no sound at all")
-                garbage.pts, garbage.dts, garbage.time_base = packet.pts, packet.dts, packet.time_base
-                packet_stream, packet = packet.stream, garbage
-                packet.stream = streams[packet_stream.index]
-            else:
-                packet.stream = streams[packet.stream.index]
+def with_sound_of(source, path, packets):
+    """Copies a file with other packets of sound, in `packets`."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as container:
+        streams = {stream.type: container.add_stream_from_template(stream) for stream in whole.streams}
+        found = [packet for packet in whole.demux(video=0) if packet.size] + packets
+        for packet in found:
+            packet.stream = streams["video" if packet in found[: -len(packets)] else "audio"]
             container.mux(packet)
-    expected = beeps_of(source)
-    np.testing.assert_allclose(beeps_of(carry_over(damaged, tmp_path / "a.mp4", MP4)), expected, atol=6e-3)
+    return path
+
+
+def test_a_damaged_packet_is_left_out(tmp_path):
+    source = encode_with_beeps(tmp_path / "source.mkv", make_frames(20), "flac")
+    packets = packets_of(source, "audio")
+    garbage = av.Packet(b"no sound at all")
+    garbage.pts, garbage.dts, garbage.time_base = packets[2].pts, packets[2].dts, packets[2].time_base
+    damaged = with_sound_of(source, tmp_path / "damaged.mkv", [*packets[:2], garbage, *packets[3:]])
+    copy = carry_over(damaged, tmp_path / "a.mp4", MP4)
+    np.testing.assert_allclose(beeps_of(copy)[-1], beeps_of(source)[-1], atol=6e-3)
+
+
+def test_channels_that_change_are_brought_to_one_layout(tmp_path):
+    source = encode_with_beeps(tmp_path / "source.mkv", make_frames(20), "ac3")
+    other = encode_with_beeps(tmp_path / "other.mkv", make_frames(1), "ac3", channels=1)
+    packets = packets_of(source, "audio")[:15] + packets_of(other, "audio")[15:]
+    changing = with_sound_of(source, tmp_path / "changing.mkv", packets)
+    with av.open(str(changing)) as container:
+        assert {frame.layout.name for frame in container.decode(audio=0)} == {"stereo", "mono"}
+    copy = carry_over(changing, tmp_path / "a.webm", WEBM)
+    np.testing.assert_allclose(beeps_of(copy), beeps_of(source), atol=6e-3)
+
+
+def test_sound_of_an_unknown_codec_is_left_out(tmp_path):
+    source = encode_with_beeps(tmp_path / "source.mkv", make_frames(3))
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    assert sound_of(open_video(source)) is None
 
 
 def test_images_and_silent_videos_have_no_sound(tmp_path):
