@@ -69,7 +69,7 @@ class Background:
         if self.picture is not None:
             content = f"{self.picture.shape}".encode() + self.picture.tobytes()
             return hashlib.blake2b(content, digest_size=16).hexdigest()
-        return BLUR if self.colour is None else self.colour
+        return BLUR if self.colour is None else list(self.colour)
 
 
 @dataclasses.dataclass(frozen=True)

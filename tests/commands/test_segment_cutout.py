@@ -169,6 +169,7 @@ def test_results_of_other_options_do_not_stay(checkpoint, folder, tmp_path, monk
         ({"cutout": "webm"}, ["cutout.webm"]),
         ({"cutout": "prores"}, ["cutout.mov"]),
         ({"background": "blur"}, ["cutout.mp4"]),
+        ({"background": "#102030"}, ["cutout.mp4"]),
         ({"background": str(picture)}, ["cutout.mp4"]),
         ({}, []),
         ({"save_probabilities": True}, ["probabilities"]),
