@@ -13,7 +13,7 @@ from absl import logging
 from cosnet_jax.errors import InputError, report_input_errors
 
 COMMANDS = {
-    "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet.",
+    "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet, videos with transparency.",
     "explain": "Show how a frame is segmented: masks by number of references, co-attention, gates.",
     "convert": "Convert PyTorch weights (.pth) to a checkpoint.",
     "compare": "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.",

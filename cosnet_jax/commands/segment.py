@@ -1,4 +1,4 @@
-"""`cosnet segment`: videos to masks, overlay videos and contact sheets."""
+"""`cosnet segment`: videos to masks, overlay videos, contact sheets and cut-outs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.commands.segment_cutout import AUTO, FORMATS
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
 from cosnet_jax.commands.segment_output import FILES, IMAGES
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
@@ -51,6 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
     parser.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
     parser.add_argument(
+        "--cutout", nargs="?", const=AUTO, choices=FORMATS, metavar="FORMAT",
+        help="write the object with transparency: webm (VP9; the default), prores (ProRes 4444, .mov) or png (images)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--background", metavar="BACKGROUND",
+        help="write the object over white, black, a colour '#rrggbb', blur (what was there, blurred) or an image file, "
+        "as an mp4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--feather", type=float, default=0.0, metavar="PIXELS", help="soften the edge of the cut-out by so much (0)"
+    )
+    parser.add_argument("--coco", action="store_true", help="write the masks as run lengths too, as JSON of COCO")
+    parser.add_argument(
         "--ray", metavar="ADDRESS",
         help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
     )  # fmt: skip
@@ -66,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         size=tuple(arguments.size) if arguments.size else None, num_references=arguments.num_references,
         sampling=arguments.sampling, fusion=arguments.fusion, seed=arguments.seed, refine=arguments.crf,
         crf_backend=arguments.crf_backend, threshold=arguments.threshold, save_overlay=arguments.overlay,
-        save_probabilities=arguments.save_probabilities,
+        save_probabilities=arguments.save_probabilities, cutout=arguments.cutout, background=arguments.background,
+        feather=arguments.feather, save_coco=arguments.coco,
     )  # fmt: skip
     for folder in folders:
         print(folder)
@@ -82,7 +97,7 @@ def segment(
     num_workers: int = 0,
     **settings: Any,
 ) -> list[Path]:
-    """Segments videos and writes their masks, overlay videos and contact sheets (see `ResultWriter`).
+    """Segments videos and writes their masks, overlay videos, contact sheets and cut-outs (see `ResultWriter`).
 
     Everything is checked before the first frame is segmented; on Ray, the videos are opened by the workers, and one
     that cannot be segmented does not stop the others. What an earlier run finished is not done again.
@@ -114,8 +129,7 @@ def segment(
         folders = output_folders(paths, output, single=False)
         writable_folder(output)
         jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
-        if checkpoint != SHIPPED_MODEL:
-            options = dataclasses.replace(options, checkpoint=Path(checkpoint).expanduser().absolute())
+        options = with_absolute_paths(options)
         summarise(track(segment_on_ray(jobs, options, ray, num_workers), "videos", len(jobs)), output)
         return folders
     videos = [open_video(path) for path in paths]
@@ -126,6 +140,15 @@ def segment(
         if not segmenter.is_done(video, folder):
             segmenter.segment(video, folder)
     return folders
+
+
+def with_absolute_paths(options: SegmentSettings) -> SegmentSettings:
+    """Returns settings that mean the same in any working folder."""
+    if options.checkpoint != SHIPPED_MODEL:
+        options = dataclasses.replace(options, checkpoint=Path(options.checkpoint).expanduser().absolute())
+    if options.background and is_image(path := Path(options.background).expanduser()):
+        options = dataclasses.replace(options, background=str(path.absolute()))
+    return options
 
 
 def summarise(outcomes: Iterable[Outcome], output: Path) -> None:

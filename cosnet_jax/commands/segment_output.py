@@ -1,8 +1,9 @@
-"""Writes what segmenting a video gives: masks, probabilities, an overlay video and a contact sheet."""
+"""Writes what segmenting a video gives: masks, probabilities, an overlay video, a contact sheet, cut-outs."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cosnet_jax.files import atomic_write, remove_temporaries, writable_folder
+from cosnet_jax.commands import segment_cutout
+from cosnet_jax.commands.segment_coco import CocoWriter
+from cosnet_jax.commands.segment_cutout import Cutout, CutoutWriter
+from cosnet_jax.files import remove_temporaries, writable_folder, write_bytes
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.reader import StoredVideo
@@ -18,48 +22,79 @@ from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.contact_sheet import contact_sheet, sheet_frames, tile
 from cosnet_jax.visualization.overlays import overlay
 
-# What the folder of a video's results holds: two folders of images, and files.
-MASKS, PROBABILITIES, OVERLAY, CONTACT_SHEET = "masks", "probabilities", "overlay.mp4", "contact_sheet.png"
-IMAGES, FILES = (MASKS, PROBABILITIES), (OVERLAY, CONTACT_SHEET, RECORD)
+# What the folder of a video's results holds: folders of images, and files.
+MASKS, PROBABILITIES = "masks", "probabilities"
+OVERLAY, CONTACT_SHEET, COCO = "overlay.mp4", "contact_sheet.png", "coco.json"
+IMAGES = (MASKS, PROBABILITIES, segment_cutout.FOLDER)
+FILES = (OVERLAY, CONTACT_SHEET, COCO, *segment_cutout.FILES, RECORD)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What is written for a video, besides the masks and the contact sheet.
+
+    Attributes:
+      overlay: whether to write the overlay video.
+      probabilities: whether to write the probabilities.
+      coco: whether to write the masks as JSON of COCO too.
+      cutout: the kind of cut-out, if any.
+    """
+
+    overlay: bool = True
+    probabilities: bool = False
+    coco: bool = False
+    cutout: Cutout | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names, of `IMAGES` and `FILES`, that `ResultWriter` writes."""
+        wanted = {MASKS: True, CONTACT_SHEET: True, PROBABILITIES: self.probabilities, OVERLAY: self.overlay}
+        wanted |= {COCO: self.coco} | ({self.cutout.name: True} if self.cutout else {})
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 class ResultWriter:
     """Writes the results of one video as its frames come, used in a `with` block.
 
-    The folder receives `masks/<frame>.png` (0 and 255), `probabilities/<frame>.png` (16-bit grey: 65535 is 1) and, when
-    the block ends, `overlay.mp4` and `contact_sheet.png`. A file under one of these names is whole: what is interrupted
-    keeps the masks made so far and gets no new overlay and contact sheet.
+    The folder receives `masks/<frame>.png` (0 and 255), `probabilities/<frame>.png` (16-bit grey: 65535 is 1),
+    `cutout/<frame>.png` (RGBA) and, when the block ends, the video of the cut-out, `overlay.mp4`, `coco.json` and
+    `contact_sheet.png`. A file under one of these names is whole: what is interrupted keeps the images made so far and
+    gets no new video, JSON or contact sheet.
 
     Args:
       folder: where to write; it is made if need be.
       video: whose frames will be written.
+      outputs: what to write.
       references: numbers of its reference frames, marked in the contact sheet.
       threshold: a pixel is foreground where its probability is above this.
-      save_overlay: whether to write the overlay video.
-      save_probabilities: whether to write the probabilities.
 
     Raises:
-      InputError: the folder cannot be written to, at once or later (full disk).
+      InputError: the folder cannot be written to, at once or later (full disk), or the input's sound cannot be read.
     """
 
     def __init__(
         self,
         folder: str | Path,
         video: StoredVideo,
+        outputs: Outputs,
         references: Collection[int] = (),
         threshold: float = 0.5,
-        save_overlay: bool = True,
-        save_probabilities: bool = False,
     ):
         self._folder, self._video, self._threshold = writable_folder(folder), video, threshold
         self._masks = writable_folder(self._folder / MASKS)
-        self._probabilities = writable_folder(self._folder / PROBABILITIES) if save_probabilities else None
+        self._probabilities = writable_folder(self._folder / PROBABILITIES) if outputs.probabilities else None
         self._references = {int(index) for index in references}
         self._tiles: dict[int, np.ndarray | None] = dict.fromkeys(sheet_frames(len(video), self._references))
-        self._files, self._overlay, self._count = contextlib.ExitStack(), None, 0
-        if save_overlay:
-            path = self._folder / OVERLAY
-            self._overlay = self._files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
+        self._overlay, self._cutout, self._coco, self._count = None, None, None, 0
+        with contextlib.ExitStack() as files:  # closes those that are open if another one cannot be made
+            if outputs.overlay:
+                path = self._folder / OVERLAY
+                self._overlay = files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
+            if outputs.cutout:
+                self._cutout = files.enter_context(CutoutWriter(self._folder, video, outputs.cutout, threshold))
+            if outputs.coco:
+                self._coco = files.enter_context(CocoWriter(self._folder / COCO, video))
+            self._files = files.pop_all()
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
         """Writes the next frame's results.
@@ -73,13 +108,17 @@ class ResultWriter:
         """
         index, mask = self._count, probability > self._threshold
         name = f"{self._video.frame_names[index]}.png"
-        _write_bytes(self._masks / name, encode_mask(mask))
+        write_bytes(self._masks / name, encode_mask(mask))
         if self._probabilities:
             # Rounded half down: above the middle grey is exactly what is above 0.5.
             levels = np.ceil(probability * 65535.0 - 0.5).astype(np.uint16)
-            _write_bytes(self._probabilities / name, cv2.imencode(".png", levels)[1].tobytes())
+            write_bytes(self._probabilities / name, cv2.imencode(".png", levels)[1].tobytes())
         if self._overlay:
             self._overlay.write(overlay(image, mask))
+        if self._cutout:
+            self._cutout.write(image, probability)
+        if self._coco:
+            self._coco.write(mask)
         if index in self._tiles:
             self._tiles[index] = tile(image, mask)
         self._count += 1
@@ -99,44 +138,46 @@ class ResultWriter:
         title = f"{self._video.name}: {', '.join(counts)}"
         sheet = contact_sheet(list(tiles.values()), names, [index in self._references for index in tiles], title)
         encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
-        _write_bytes(self._folder / CONTACT_SHEET, encoded)
+        write_bytes(self._folder / CONTACT_SHEET, encoded)
 
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def is_complete(folder: Path, frame_names: Collection[str], save_overlay: bool, save_probabilities: bool) -> bool:
+def is_complete(folder: Path, frame_names: Collection[str], outputs: Outputs) -> bool:
     """Tells whether a folder holds all that `ResultWriter` writes for these frames, and no images of others."""
-    images, files = (IMAGES if save_probabilities else (MASKS,)), [CONTACT_SHEET, *([OVERLAY] if save_overlay else [])]
     wanted = {f"{name}.png" for name in frame_names}
     try:
-        return all(set(os.listdir(folder / name)) == wanted for name in images) and all(
-            (folder / name).is_file() for name in files
+        return all(
+            set(os.listdir(folder / name)) == wanted if name in IMAGES else (folder / name).is_file()
+            for name in outputs.names
         )
     except OSError:
         return False
 
 
-def remove_earlier(folder: Path, frame_names: Collection[str]) -> None:
+def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs) -> None:
     """Removes what earlier runs left in the folder of a video and this one will not write over.
 
-    These are the masks and probabilities of other frames (the video was another one then) and temporary files of a
-    process that was killed.
+    These are results that were asked for then and not now, images of other frames (the video was another one then), and
+    temporary files of a process that was killed.
 
     Args:
       folder: of the results.
       frame_names: of the frames that will be written.
+      outputs: what will be written.
     """
-    for images in (folder / name for name in IMAGES):
-        for path in images.glob("*.png"):
-            if path.stem not in frame_names:
+    for name in IMAGES:
+        kept = frame_names if name in outputs.names else ()
+        for path in (folder / name).glob("*.png"):
+            if path.stem not in kept:
                 path.unlink()
-        remove_temporaries(images, "*.png")
+        remove_temporaries(folder / name, "*.png")
+        if name not in outputs.names:
+            with contextlib.suppress(OSError):  # there is none, or it holds something else
+                (folder / name).rmdir()
     for name in FILES:
         remove_temporaries(folder, name)
+        if name not in outputs.names:
+            (folder / name).unlink(missing_ok=True)

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_output import ResultWriter, is_complete, remove_earlier
+from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
+from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
@@ -38,9 +39,13 @@ class SegmentSettings:
       crf_backend: see `CRFParams`; None takes the configuration's.
       threshold: a pixel is foreground where its probability is above this, in [0, 1).
       save_overlay, save_probabilities: whether to write them.
+      cutout: one of `segment_cutout.FORMATS`; None for no cut-out, unless there is a background.
+      background: of an opaque cut-out, see `Background.parse`.
+      feather: pixels by which the edge of the cut-out is softened.
+      save_coco: whether to write the masks as JSON of COCO too.
 
     Raises:
-      InputError: the threshold is out of range.
+      InputError: the threshold is out of range, or the options of the cut-out are wrong.
     """
 
     checkpoint: str | Path = SHIPPED_MODEL
@@ -54,10 +59,15 @@ class SegmentSettings:
     threshold: float = 0.5
     save_overlay: bool = True
     save_probabilities: bool = False
+    cutout: str | None = None
+    background: str | None = None
+    feather: float = 0.0
+    save_coco: bool = False
 
     def __post_init__(self):
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is {self.threshold}; expected at least 0 and below 1")
+        check_cutout(self.cutout, self.background, self.feather)
 
 
 class VideoSegmenter:
@@ -70,11 +80,15 @@ class VideoSegmenter:
       settings: what to make.
 
     Raises:
-      InputError: the checkpoint is missing, or an option is wrong.
+      InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
     """
 
     def __init__(self, settings: SegmentSettings):
-        self._settings = settings
+        self._threshold = settings.threshold
+        self._outputs = Outputs(
+            settings.save_overlay, settings.save_probabilities, settings.save_coco,
+            make_cutout(settings.cutout, settings.background, settings.feather),
+        )  # fmt: skip
         variables, config = load_checkpoint(settings.checkpoint)
         self._segmenter = Segmenter.from_config(
             config, variables, size=settings.size, num_references=settings.num_references, sampling=settings.sampling,
@@ -96,6 +110,8 @@ class VideoSegmenter:
             "threshold": settings.threshold,
             "overlay": settings.save_overlay,
             "probabilities": settings.save_probabilities,
+            "coco": settings.save_coco,
+            "cutout": self._outputs.cutout.record() if self._outputs.cutout else None,
         }
 
     def is_done(self, video: StoredVideo, folder: Path) -> bool:
@@ -104,10 +120,7 @@ class VideoSegmenter:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        settings = self._settings
-        return record == self._record(video) and is_complete(
-            folder, video.frame_names, settings.save_overlay, settings.save_probabilities
-        )
+        return record == self._record(video) and is_complete(folder, video.frame_names, self._outputs)
 
     def segment(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
         """Segments a video.
@@ -125,15 +138,12 @@ class VideoSegmenter:
         """
         record = self._record(video)
         (writable_folder(folder) / RECORD).unlink(missing_ok=True)
-        remove_earlier(folder, set(video.frame_names))
-        settings = self._settings
+        remove_earlier(folder, set(video.frame_names), self._outputs)
         references = common_references(self._segmenter.references(len(video)))
         with (
             contextlib.closing(read_ahead(self._segmenter.segment(video))) as segmented,
             contextlib.closing(frames_and_maps(segmented, self._params)) as results,
-            ResultWriter(
-                folder, video, references, settings.threshold, settings.save_overlay, settings.save_probabilities
-            ) as writer,
+            ResultWriter(folder, video, self._outputs, references, self._threshold) as writer,
         ):
             for frame, probability in track(results, video.name, len(video), silent):
                 writer.write(frame, probability)

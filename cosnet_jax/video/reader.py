@@ -279,12 +279,13 @@ def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bo
     """Returns the frame rate, and whether it varies.
 
     It varies if a frame is off its regular time by more than a quarter of a frame's duration. Smaller deviations come
-    from containers that round times to milliseconds (Matroska) or hundredths of a second (GIF).
+    from containers that round times to milliseconds (Matroska) or hundredths of a second (GIF). The declared rate is
+    taken if by it even the last frame is less than half a frame's duration off: sound stays with the frames.
     """
     if len(times) < 2:
         return declared, False
     duration = times[-1] / (len(times) - 1)
     varies = any(abs(time - number * duration) > duration / 4 for number, time in enumerate(times))
-    if not varies and abs(declared * duration - 1) < 0.01:
+    if not varies and abs(declared * duration - 1) < 0.01 and abs(declared * times[-1] - (len(times) - 1)) < 0.5:
         return declared, False
     return (1 / duration).limit_denominator(1001), varies

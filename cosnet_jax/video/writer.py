@@ -1,4 +1,4 @@
-"""Writes videos that browsers play."""
+"""Writes videos that browsers play and editors take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, temporary_name
+from cosnet_jax.video.encodings import MP4, Encoding
+from cosnet_jax.video.sound import Sound, SoundCopier
 
 CLOCK = Fraction(1, 90000)  # seconds; the time base of MPEG, fine enough for any frame rate
 BT709 = 1  # code of this colour space, its primaries and its transfer function in H.264
@@ -20,7 +22,7 @@ LIMITED_RANGE = 1  # black is 16 and white 235
 
 
 class VideoWriter:
-    """Writes an H.264 mp4 (yuv420p, index first). Use it in a `with` block; the file appears when the block ends.
+    """Writes a video file. Use it in a `with` block; the file appears when the block ends. An mp4 has its index first.
 
     If an exception (Ctrl-C included) ends the block, no file appears. H.264 with yuv420p has no odd sizes: an odd
     height or width is made even by repeating the last row or column.
@@ -29,54 +31,70 @@ class VideoWriter:
       path: the file; its folder must exist.
       size: (height, width) of the frames.
       fps: frames per second.
-      timestamps: seconds from the first frame to each frame if the rate varies; ascending.
+      timestamps: seconds from the first frame to each frame if the rate varies; ascending. WebM rounds them to
+        milliseconds.
+      encoding: the kind of file; an H.264 mp4 if not given.
+      sound: what is heard with the frames; nothing if not given.
 
     Raises:
-      InputError: the file cannot be written, at once (read-only folder) or later (full disk).
+      InputError: the file cannot be written, at once (read-only folder) or later (full disk), or the sound cannot be
+        read.
     """
 
     def __init__(
-        self, path: str | Path, size: tuple[int, int], fps: Fraction | float, timestamps: Sequence[float] | None = None
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        fps: Fraction | float,
+        timestamps: Sequence[float] | None = None,
+        encoding: Encoding = MP4,
+        sound: Sound | None = None,
     ):
         self._path, self._temporary = Path(path), temporary_name(Path(path))
-        self._size = tuple(size)
+        self._size, self._encoding = tuple(size), encoding
         rate = Fraction(fps).limit_denominator(1001)
         self._clock = 1 / rate if timestamps is None else CLOCK
         # Frame k is shown from tick k to tick k + 1.
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
+        self._sound = SoundCopier(sound, encoding) if sound else None
         with report_write_errors(path):
             self._temporary.touch()  # fail at once: FFmpeg opens the file only at the first frame
         url = str(self._temporary.resolve())
-        self._container = av.open(url, "w", format="mp4", options={"movflags": "+faststart"})
-        # Without B-frames packets are in presentation order, so every frame keeps its duration, even the last.
-        options = {"preset": "superfast", "crf": "20", "bf": "0"}
-        self._stream = self._container.add_stream("libx264", rate=rate, options=options)
+        options = {"movflags": "+faststart"} if encoding.container in ("mp4", "mov") else {}
+        self._container = av.open(url, "w", format=encoding.container, options=options)
+        self._stream = self._container.add_stream(encoding.codec, rate=rate, options=dict(encoding.options))
         context = self._stream.codec_context
-        context.height, context.width = (length + length % 2 for length in size)
-        context.pix_fmt, context.time_base = "yuv420p", self._clock
+        context.height, context.width = (length + (length % 2 if encoding.even else 0) for length in size)
+        context.pix_fmt, context.time_base = encoding.pixel_format, self._clock
         # Without these, players guess the colour space from the size of the picture, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
+        if self._sound:
+            self._sound.add_track(self._container)
 
     def write(self, image: np.ndarray) -> None:
         """Adds a frame.
 
         Args:
-          image: uint8 RGB (H, W, 3) of the size given to the constructor.
+          image: uint8 RGB (H, W, 3), or RGBA (H, W, 4) where the encoding has alpha, of the size given to the
+            constructor. Colours are not multiplied by alpha.
 
         Raises:
           InputError: the frame has another size or type, there are more frames than timestamps, or the disk is full.
         """
-        height, width = self._size
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            expected = f"uint8 {(height, width, 3)}"
-            raise InputError(f"{self._path}: a frame must be {expected}, not {image.dtype} {image.shape}")
+        shape = *self._size, 4 if self._encoding.has_alpha else 3
+        if image.shape != shape or image.dtype != np.uint8:
+            raise InputError(f"{self._path}: a frame must be uint8 {shape}, not {image.dtype} {image.shape}")
         if self._ticks is not None and self._written == len(self._ticks) - 1:
             raise InputError(f"{self._path}: more frames than the {self._written} timestamps")
-        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        if self._encoding.even:
+            image = cv2.copyMakeBorder(image, 0, shape[0] % 2, 0, shape[1] % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(image, format="rgba" if self._encoding.has_alpha else "rgb24")
+        # With several threads FFmpeg converts some frames to deep formats differently each time.
+        frame = frame.reformat(
+            format=self._encoding.pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+        )
         frame.pts = self._written if self._ticks is None else self._ticks[self._written]
         frame.time_base = self._clock
         with report_write_errors(self._path):
@@ -87,6 +105,8 @@ class VideoWriter:
         for packet in self._stream.encode(frame):
             if self._ticks is not None:
                 packet.duration = self._ticks[self._muxed + 1] - self._ticks[self._muxed]
+            if self._sound:  # players read on from one place: what is heard lies beside what is seen
+                self._sound.write_until(float(packet.pts * packet.time_base))
             self._container.mux(packet)
             self._muxed += 1
 
@@ -100,6 +120,8 @@ class VideoWriter:
         finally:
             with contextlib.suppress(av.FFmpegError, OSError):
                 self._container.close()
+            if self._sound:
+                self._sound.close()
             self._temporary.unlink(missing_ok=True)
 
     def _finish(self) -> None:
@@ -107,6 +129,8 @@ class VideoWriter:
             raise InputError(f"{self._path}: a video needs a frame")
         with report_write_errors(self._path):
             self._encode(None)
+            if self._sound:
+                self._sound.write_until()
             self._container.close()
             self._temporary.replace(self._path)
 

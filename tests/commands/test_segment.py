@@ -237,6 +237,9 @@ MASKS = [f"masks/frame{number}.png" for number in range(8, 14)]
         (50, "masks/frame8.png", {}),  # smaller than a mask
         (700, "probabilities/frame8.png", {"save_probabilities": True}),
         (700, "overlay.mp4", {}),
+        (700, "cutout.webm", {"cutout": "webm", "save_overlay": False}),
+        (700, "cutout/frame8.png", {"cutout": "png", "save_overlay": False}),
+        (700, "coco.json", {"save_coco": True, "save_overlay": False}),
         (20_000, "contact_sheet.png", {}),
     ],
 )

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment import segment
@@ -67,15 +68,19 @@ def workers() -> list[int]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The masks and contact sheets below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+    """The masks, contact sheets, cut-outs and run lengths below a folder."""
+    paths = [path for pattern in ("*.png", "cutout.mp4", "coco.json") for path in folder.rglob(pattern)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_process_does_it(
     checkpoint, corpus, tmp_path
 ):
     (corpus / "broken.mp4").write_bytes(b"no video")
-    process = start([corpus], tmp_path / "ray", checkpoint, "--ray", "local", "--ray-workers", "2")
+    picture = checkpoint.parent / "sky.png"  # workers have another working folder
+    Image.new("RGB", (64, 48), (90, 140, 220)).save(picture)
+    options = ["--background", picture.name, "--feather", "2", "--coco"]
+    process = start([corpus], tmp_path / "ray", checkpoint, "--ray", "local", "--ray-workers", "2", *options)
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("ray/*/result.json"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -94,7 +99,8 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     assert sorted(video["attempts"] for video in videos.values()) in ([1] * CLIPS + [2], [1] * (CLIPS + 1))
     assert all(video["frames"] == 4 for name, video in videos.items() if name != "broken.mp4")
 
-    segment([corpus], tmp_path / "alone", checkpoint, save_overlay=False)
+    settings = {"background": str(picture), "feather": 2.0, "save_coco": True}
+    segment([corpus], tmp_path / "alone", checkpoint, save_overlay=False, **settings)
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
     assert not list(tmp_path.rglob(".*.part"))
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]

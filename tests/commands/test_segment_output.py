@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.commands.segment_output import ResultWriter
+from cosnet_jax.commands.segment_cutout import make_cutout
+from cosnet_jax.commands.segment_output import Outputs, ResultWriter
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.visualization.overlays import overlay
+
+DEFAULT = Outputs()
 
 
 @pytest.fixture
@@ -29,8 +32,8 @@ def probabilities():
     return [np.roll(ramp, 5 * number, axis=1) for number in range(5)]
 
 
-def write(folder, video, probabilities, **options):
-    with ResultWriter(folder, video, **options) as writer:
+def write(folder, video, probabilities, outputs=DEFAULT, **options):
+    with ResultWriter(folder, video, outputs, **options) as writer:
         for image, probability in zip(video, probabilities, strict=True):
             writer.write(image, probability)
 
@@ -55,7 +58,7 @@ def test_overlay_and_contact_sheet_are_written_and_can_be_left_out(tmp_path, vid
         assert abs(shown.astype(int) - expected).mean() < 12 < abs(image.astype(int) - expected).mean()  # H.264's loss
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         assert sheet.size == (10 + 3 * 170, 10 + 22 + 2 * (120 + 22 + 10))  # three columns of tiles 160 x 120
-    write(tmp_path / "bare", video, probabilities, save_overlay=False)
+    write(tmp_path / "bare", video, probabilities, Outputs(overlay=False))
     assert sorted(os.listdir(tmp_path / "bare")) == ["contact_sheet.png", "masks"]
 
 
@@ -64,7 +67,7 @@ def test_probabilities_keep_16_bits_and_the_side_of_one_half(tmp_path, video):
     maps = [rng.random((48, 64), np.float32) for _ in range(5)]
     maps[0][0, :3] = 0.5, np.nextafter(np.float32(0.5), np.float32(1)), np.nextafter(np.float32(0.5), np.float32(0))
     maps[0][1, :2] = 0, 1
-    write(tmp_path / "out", video, maps, save_probabilities=True)
+    write(tmp_path / "out", video, maps, Outputs(probabilities=True))
     for name, probability in zip(video.frame_names, maps, strict=True):
         with Image.open(tmp_path / "out" / "probabilities" / f"{name}.png") as image:
             levels = np.asarray(image)
@@ -74,7 +77,8 @@ def test_probabilities_keep_16_bits_and_the_side_of_one_half(tmp_path, video):
 
 
 def test_an_interruption_keeps_the_masks_made_so_far_and_nothing_half(tmp_path, video, probabilities):
-    with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path / "out", video, save_probabilities=True) as writer:
+    outputs = Outputs(probabilities=True, coco=True, cutout=make_cutout("webm", None, 0))
+    with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path / "out", video, outputs) as writer:
         writer.write(next(iter(video)), probabilities[0])
         raise KeyboardInterrupt
     files = [name for _, _, names in os.walk(tmp_path / "out") for name in names]
@@ -85,4 +89,4 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path, video):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "masks").write_text("in the way")
     with pytest.raises(InputError, match="masks: cannot be written to"):
-        ResultWriter(tmp_path / "out", video)
+        ResultWriter(tmp_path / "out", video, Outputs())

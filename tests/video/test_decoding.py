@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_files import HEIGHT, WIDTH, decoded_by_pyav, encode, make_frames, packets_of
+from video_files import HEIGHT, WIDTH, decoded_by_pyav, encode, make_frames, packets_of, turn
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.reader import open_video
@@ -107,6 +107,22 @@ def test_a_variable_frame_rate_gives_timestamps(tmp_path):
     assert video.fps == 5
 
 
+def test_a_declared_rate_that_drifts_from_the_times_is_not_taken(tmp_path):
+    times = [round(1000 * number / 24.9) for number in range(300)]
+    assert encode_rates(tmp_path / "long.mkv", times) == (25, pytest.approx(24.9, abs=1e-3))
+    assert encode_rates(tmp_path / "short.mkv", times[:30]) == (25, 25)
+
+
+def encode_rates(path, times):
+    """The rate that a file declares, and the one that its video has."""
+    encode(path, make_frames(1) * len(times), times=times)
+    with av.open(str(path)) as container:
+        declared = container.streams.video[0].average_rate
+    video = open_video(path)
+    assert video.timestamps is None
+    return declared, video.fps
+
+
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50), Fraction(15, 2)])
 def test_rounded_times_do_not_make_a_rate_variable(tmp_path, rate):
     video = open_video(encode(tmp_path / "a.mkv", make_frames(30), rate=rate))
@@ -115,13 +131,7 @@ def test_rounded_times_do_not_make_a_rate_variable(tmp_path, rate):
 
 @pytest.mark.parametrize(("quarter_turns", "matrix"), [(1, (0, -1, 1, 0)), (2, (-1, 0, 0, -1)), (3, (0, 1, -1, 0))])
 def test_rotation_metadata_is_honoured(tmp_path, quarter_turns, matrix):
-    """Rotates by writing the 3x3 matrix of the mp4's track header by hand, as phones do."""
-    path = encode(tmp_path / "phone.mp4", make_frames(3), "libx264", "yuv420p")
-    data = bytearray(path.read_bytes())
-    start = data.index(b"tkhd") + 4 + 40  # version 0: the matrix follows 40 bytes of other fields
-    for place, value in zip((0, 1, 3, 4), matrix, strict=True):
-        data[start + 4 * place : start + 4 * place + 4] = (value * 65536).to_bytes(4, "big", signed=True)
-    path.write_bytes(data)
+    path = turn(encode(tmp_path / "phone.mp4", make_frames(3), "libx264", "yuv420p"), matrix)
     expected = [np.rot90(image, quarter_turns) for image in decoded_by_pyav(path)]
     video = open_video(path)
     assert video.size == ((WIDTH, HEIGHT) if quarter_turns % 2 else (HEIGHT, WIDTH))

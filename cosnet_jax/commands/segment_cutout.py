@@ -1,0 +1,197 @@
+"""Cut-outs of `cosnet segment`: the object with transparency, or over another background."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import writable_folder, write_bytes
+from cosnet_jax.video.encodings import MP4, PRORES, WEBM, Encoding
+from cosnet_jax.video.images import is_image
+from cosnet_jax.video.reader import StoredVideo, open_video
+from cosnet_jax.video.sound import sound_of
+from cosnet_jax.video.writer import VideoWriter
+from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, cut_out, fill, lay_over
+
+FOLDER = "cutout"  # of RGBA images
+ENCODINGS: dict[str, Encoding | None] = {"webm": WEBM, "prores": PRORES, "png": None, "mp4": MP4}
+FILES = tuple(f"cutout{encoding.suffix}" for encoding in ENCODINGS.values() if encoding)
+AUTO = "auto"  # mp4 with a background, else webm
+FORMATS = (AUTO, *ENCODINGS)
+COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0)}
+BLUR = "blur"
+
+
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """What is behind the object: a colour, a picture, or, with neither, what was there, blurred.
+
+    Attributes:
+      colour: RGB, 0-255.
+      picture: (h, w, 3) uint8 RGB, of any size.
+    """
+
+    colour: tuple[int, ...] | None = None
+    picture: np.ndarray | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Background:
+        """Makes a background of `white`, `black`, `#rrggbb`, `blur` or the name of an image file.
+
+        Raises:
+          InputError: it is none of these, or the image cannot be read.
+        """
+        if text == BLUR:
+            return cls()
+        if text in COLOURS:
+            return cls(COLOURS[text])
+        if re.fullmatch("#[0-9a-fA-F]{6}", text):
+            return cls(tuple(bytes.fromhex(text[1:])))
+        path = Path(text).expanduser()
+        if not path.exists() and not is_image(path):
+            raise InputError(f"--background is {text!r}; expected white, black, '#rrggbb', blur or an image file")
+        if not is_image(path):
+            raise InputError(f"--background {text}: not an image file")
+        if not path.is_file():
+            raise InputError(f"--background {text}: no such file")
+        return cls(picture=next(iter(open_video(path))))
+
+    def record(self) -> Any:
+        """Returns what tells it from other backgrounds, for JSON."""
+        if self.picture is not None:
+            content = f"{self.picture.shape}".encode() + self.picture.tobytes()
+            return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return BLUR if self.colour is None else list(self.colour)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cutout:
+    """A kind of cut-out.
+
+    Attributes:
+      format: a key of `ENCODINGS`.
+      background: what is behind the object in an mp4, else None.
+      feather: see `alpha_of`.
+    """
+
+    format: str
+    background: Background | None
+    feather: float
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """Of the video; None where images are written."""
+        return ENCODINGS[self.format]
+
+    @property
+    def name(self) -> str:
+        """Of the file or the folder of images."""
+        return f"cutout{self.encoding.suffix}" if self.encoding else FOLDER
+
+    def record(self) -> dict[str, Any]:
+        """Returns what tells it from other kinds of cut-outs, for JSON."""
+        background = self.background.record() if self.background else None
+        return {"format": self.format, "background": background, "feather": self.feather}
+
+
+def check_cutout(cutout: str | None, background: str | None, feather: float) -> None:
+    """Checks the options of a cut-out, but not whether the background can be read.
+
+    Raises:
+      InputError: an option is unknown or out of range, or they contradict each other.
+    """
+    if cutout is not None and cutout not in FORMATS:
+        raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(FORMATS)}")
+    if background is not None and cutout not in (None, AUTO, "mp4"):
+        raise InputError(f"--background makes an opaque mp4, but --cutout is {cutout}; leave one of them out")
+    if cutout == "mp4" and background is None:
+        raise InputError("--cutout mp4 has no transparency; it needs a --background")
+    if not 0 <= feather <= 100:
+        raise InputError(f"--feather is {feather}; expected 0 to 100 pixels")
+    if feather and cutout is None and background is None:
+        raise InputError("--feather softens the edge of a cut-out; it needs --cutout or --background")
+
+
+def make_cutout(cutout: str | None, background: str | None, feather: float) -> Cutout | None:
+    """Makes a kind of cut-out from options that `check_cutout` found right; reads the background.
+
+    Args:
+      cutout: one of `FORMATS`, or None.
+      background: see `Background.parse`, or None. It asks for an mp4, whatever `cutout` is.
+      feather: see `alpha_of`.
+
+    Returns:
+      The kind of cut-out, or None if neither format nor background is given.
+
+    Raises:
+      InputError: the background is misspelt or cannot be read.
+    """
+    if background is not None:
+        return Cutout("mp4", Background.parse(background), feather)
+    if cutout is None:
+        return None
+    return Cutout("webm" if cutout == AUTO else cutout, None, feather)
+
+
+class CutoutWriter:
+    """Writes the cut-out of a video as its frames come, used in a `with` block.
+
+    A video has the input's times and sound. It appears when the block ends, each image when its frame comes.
+
+    Args:
+      folder: where the file or the folder of images comes.
+      video: whose frames will be written.
+      cutout: the kind.
+      threshold: see `alpha_of`.
+
+    Raises:
+      InputError: the folder cannot be written to, at once or later (full disk), or the input's sound cannot be read.
+    """
+
+    def __init__(self, folder: Path, video: StoredVideo, cutout: Cutout, threshold: float):
+        self._cutout, self._threshold = cutout, threshold
+        self._path, self._frames = folder / cutout.name, contextlib.ExitStack()
+        if cutout.encoding is None:
+            self._names = iter(video.frame_names)
+            writable_folder(self._path)
+            return
+        writer = VideoWriter(self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video))
+        self._video = self._frames.enter_context(writer)
+        if cutout.background and cutout.background.picture is not None:
+            self._behind = fill(cutout.background.picture, video.size)
+        elif cutout.background:
+            self._behind = cutout.background.colour
+
+    def write(self, image: np.ndarray, probability: np.ndarray) -> None:
+        """Writes the next frame.
+
+        Args:
+          image: uint8 RGB (H, W, 3).
+          probability: (H, W), in [0, 1].
+
+        Raises:
+          InputError: see the class.
+        """
+        alpha = alpha_of(probability, self._threshold, self._cutout.feather)
+        if self._cutout.background:
+            behind = blurred_background(image, alpha) if self._behind is None else self._behind
+            self._video.write(lay_over(image, alpha, behind))
+        elif self._cutout.encoding:
+            self._video.write(cut_out(image, alpha))
+        else:
+            encoded = cv2.imencode(".png", cv2.cvtColor(cut_out(image, alpha), cv2.COLOR_RGBA2BGRA))[1].tobytes()
+            write_bytes(self._path / f"{next(self._names)}.png", encoded)
+
+    def __enter__(self) -> CutoutWriter:
+        return self
+
+    def __exit__(self, kind, value, traceback) -> None:
+        self._frames.__exit__(kind, value, traceback)
