@@ -157,8 +157,9 @@ def test_commands_run(command, here, capsys):
             subprocess.run([program, "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
         elif program == "python":
             run_script(arguments[0], arguments[1:], here)
-        else:
-            assert cli.main(arguments) == 0
+        else:  # a tiny network takes the place of the one in the package
+            tiny = ["--checkpoint", "out/lite"] if arguments[0] == "segment" else []
+            assert cli.main([*arguments, *tiny]) == 0
     capsys.readouterr()
 
 
