@@ -100,12 +100,8 @@ class VideoSegmenter:
 
     def is_done(self, video: StoredVideo, folder: Path) -> bool:
         """Tells whether a folder holds the results of this video with these weights and settings."""
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
         settings = self._settings
-        return record == self._record(video) and is_complete(
+        return read_record(folder) == self._record(video) and is_complete(
             folder, video.frame_names, settings.save_overlay, settings.save_probabilities
         )
 
@@ -149,6 +145,14 @@ class VideoSegmenter:
         files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
         digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}
+
+
+def read_record(folder: Path) -> Any:
+    """Returns what the `result.json` of a folder of results says, or None if it is missing or damaged."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def digest_of(variables: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
+from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 
@@ -33,8 +33,8 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
     path = writable_folder(workdir) / CONFIG_FILE
     if path.is_file():
         try:
-            stored = upgrade_config(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
+            stored = parse_config(path.read_bytes())
+        except (OSError, InputError) as error:
             raise InputError(f"{path} is not a readable configuration ({error})") from None
         changes = changed_settings(stored, config)
         decisive = {key: change for key, change in changes.items() if not is_free(key)}

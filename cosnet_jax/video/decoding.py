@@ -22,6 +22,7 @@ INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
 GIF_TRAILER = b";"
+ROWS = 64  # of an image that are composited at a time
 
 # Before PyAV 19, metadata that is not UTF-8 raises an error unless this option is set. PyAV 19 never raises and does
 # not know the option.
@@ -108,7 +109,8 @@ def scan(path: Path) -> Index:
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
         timed = container.format.name not in UNTIMED and None not in found.pts and None not in found.keys
     pts = found.decoded_pts if found.decode_all else found.pts
-    if not found.decode_all and timed and min(pts, default=found.first_pts) < found.first_pts:
+    starts_cut = timed and bool(pts) and found.first_pts is not None and min(pts) < found.first_pts
+    if not found.decode_all and starts_cut:
         # Frames that precede the first key frame: they may refer to frames that were cut off.
         with opened(path) as (container, stream):
             pts = [frame.pts for frame in decoded(path, container, stream)]
@@ -238,5 +240,8 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
 
 def over_black(image: np.ndarray) -> np.ndarray:
     """Composites uint8 RGBA (H, W, 4) over black, and returns uint8 RGB (H, W, 3)."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    result = np.empty((*image.shape[:2], 3), np.uint8)
+    for start in range(0, len(image), ROWS):  # a few rows at a time, for the products have twice the size
+        rows = image[start : start + ROWS]
+        result[start : start + ROWS] = (rows[..., :3] * rows[..., 3:].astype(np.uint16) + 127) // 255
+    return result

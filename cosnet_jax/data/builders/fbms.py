@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 from cosnet_jax.files import natural_key
+from cosnet_jax.video.images import decode
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
@@ -99,7 +101,7 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
             )
             continue
         truth = definition.parent / truth_name
-        if not truth.is_file():
+        if not os.path.isfile(truth):
             scan.problems.append(
                 f"{truth} not found: expected the ground truth of {image}, listed in {definition.name}"
             )
@@ -155,7 +157,7 @@ def _read_definition(path: Path) -> Definition:
 
 def _read_labels(path: Path) -> np.ndarray | None:
     """Reads the label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
-    stored = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim == 2:
         return stored
     blue, green, red = (stored[..., channel].astype(np.int32) for channel in range(3))
