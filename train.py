@@ -2,14 +2,14 @@
 
     python train.py --config=configs/davis16.py --workdir=out/davis16 [--config.KEY=VALUE ...]
 
-Running the same command again continues from the newest checkpoint. On one CPU device the result is bitwise
-identical to that of a run that never stopped.
+Running the same command again continues from the newest checkpoint that is whole. On one CPU device the result is
+bitwise identical to that of a run that never stopped.
 """
 
+import contextlib
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -22,6 +22,7 @@ from cosnet_jax.data.pipeline import still_batches, video_batches
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.progress import track
 from cosnet_jax.training.memory_plan import plan_memory
 from cosnet_jax.training.metric_log import MetricLog
@@ -31,7 +32,7 @@ from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
 from cosnet_jax.training.validation import validate
-from cosnet_jax.training.workdir import claim_workdir
+from cosnet_jax.training.workdir import claimed_workdir
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
@@ -45,16 +46,28 @@ def train(config: ConfigDict, workdir: Path) -> bool:
       Whether it was SIGTERM; then the step it came in was saved.
 
     Raises:
-      InputError: if the configuration, the data or what is in `workdir` do not fit, before the first step; or if a loss
-        is not finite.
+      InputError: if the configuration, the data or what is in `workdir` do not fit, or another process trains there,
+        before the first step; or if a loss is not finite, the data cannot be read or the disk is full.
     """
-    # Configuration and devices.
     check_config(config)
     model = build_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
-    parallel.on_first(lambda: claim_workdir(config, workdir))
+    with contextlib.ExitStack() as resources:
+        parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
+        done, preempted = take_steps(model, config, workdir, resources)
+    if preempted:
+        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
+    return preempted
+
+
+def take_steps(model: COSNet, config: ConfigDict, workdir: Path, resources: contextlib.ExitStack) -> tuple[int, bool]:
+    """Does what `train` says in a claimed `workdir`; `resources` close what it opens.
+
+    Returns:
+      The steps done, and whether SIGTERM came.
+    """
     step_pattern = parse_step_pattern(config.step_pattern)
     parallel.say(f"{config.name}: {parallel.describe()}")
 
@@ -64,6 +77,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
         for kind in sorted(set(step_pattern))
     }
+    for iterator in batches.values():
+        resources.callback(iterator.close)
     sequences = open_validation_sequences(config.data)
 
     # Parameters, optimiser, state.
@@ -79,19 +94,23 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)
+    resources.callback(latest.close)
     best = CheckpointFolder(workdir / BEST, keep=1)
-    start, best_score = latest.latest_step() or 0, -1.0
-    if start:
-        state, progress = latest.restore(start, state)
+    resources.callback(best.close)
+    start, best_score = 0, -1.0
+    if found := latest.restore_newest(state):
+        start, state, progress = found
         best_score = progress["best_score"]
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         parallel.say(f"continues from step {start}")
     log = MetricLog(workdir, start, writes=parallel.is_first())
+    resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
+    resources.callback(profiler.close)
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
 
-    preemption, preempted = parallel.Preemption(), False
+    done, preempted, preemption = start, False, parallel.Preemption()
     for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
         with step_log.waiting():
@@ -118,13 +137,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                 latest.save(done, state, config, {"best_score": best_score, "data": positions})
         if preempted:
             break
-
-    resources: list[Any] = [profiler, log, latest, best, *batches.values()]
-    for resource in resources:
-        resource.close()
-    if preempted:
-        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
-    return preempted
+    return done, preempted
 
 
 def main(config: ConfigDict) -> None:

@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from cosnet_jax.checkpoints.digests import digest_of
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_output import ResultWriter, is_complete, remove_earlier
 from cosnet_jax.config import as_stored
@@ -153,16 +153,6 @@ def read_record(folder: Path) -> Any:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def digest_of(variables: dict[str, Any]) -> str:
-    """Returns a digest of a network's parameters and statistics."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
-    return digest.hexdigest()
 
 
 def frames_and_maps(

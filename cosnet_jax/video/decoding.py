@@ -13,6 +13,8 @@ import av
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.video.image_header import MAX_PIXELS
+from cosnet_jax.video.mp4_tables import declares_too_many_samples
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
 # frames are counted by decoding.
@@ -21,6 +23,7 @@ ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1",
 INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
+LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
 GIF_TRAILER = b";"
 ROWS = 64  # of an image that are composited at a time
 
@@ -50,14 +53,9 @@ class Index(NamedTuple):
     keys: tuple[int, ...]
 
 
-def open_container(path: Path) -> av.container.InputContainer:
-    """Opens a video or image file; its metadata can have any encoding.
-
-    Raises:
-      av.FFmpegError, OSError: FFmpeg cannot open the file.
-    """
+def _open_container(path: Path) -> av.container.InputContainer:
     # FFmpeg cannot mistake an absolute path for a protocol ("concat:...").
-    return av.open(str(path.resolve()), **METADATA_OPTIONS)
+    return av.open(str(path.resolve()), options=LIMITS, **METADATA_OPTIONS)
 
 
 @contextlib.contextmanager
@@ -74,7 +72,9 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
-        container = open_container(path)
+        if declares_too_many_samples(path):
+            raise InputError(f"{path}: damaged: it declares more frames than it has bytes")
+        container = _open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({error.strerror})") from error
     with container:
@@ -82,6 +82,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         is_video = stream is not None and stream.codec_context is not None and stream.codec_context.name not in TEXT_ART
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:
             raise InputError(f"{path}: there is no video in this file")
+        stream.codec_context.options = LIMITS
         stream.thread_type = "AUTO"
         yield container, stream
 
