@@ -14,6 +14,7 @@ from cosnet_jax.data import synthetic
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
+from cosnet_jax.files import is_plain_name
 from cosnet_jax.video import images as image_files
 from cosnet_jax.video.video import FrameByFrame, Video, check_index
 
@@ -59,22 +60,39 @@ class RecordSequence(FrameByFrame):
         return len(self.frame_names)
 
     def mask(self, i: int) -> np.ndarray | None:
-        return self._decode_mask(self._record(i))
+        return self._decode_mask(self._record(i), i)
 
     def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         record = self._record(i)
-        return image_files.decode_image(record["image"]), self._decode_mask(record)
+        return self._decode(record["image"], i), self._decode_mask(record, i)
 
     def _frame(self, i: int) -> np.ndarray:
-        return image_files.decode_image(self._record(i)["image"])
+        return self._decode(self._record(i)["image"], i)
 
     def _record(self, i: int) -> dict[str, Any]:
         check_index(i, len(self))
-        return _records(self.folder, self.fingerprint, self.split)[self.start + i]
+        try:
+            return _records(self.folder, self.fingerprint, self.split)[self.start + i]
+        except Exception as error:  # array_record and TFDS have many errors for files that are damaged or gone
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise InputError(f"{self._place(i)} cannot be read ({reason})") from error
 
-    @staticmethod
-    def _decode_mask(record: dict[str, Any]) -> np.ndarray | None:
-        return image_files.decode_mask(record["mask"], threshold=127) if record["annotated"] else None
+    def _decode(self, encoded: bytes, i: int) -> np.ndarray:
+        image = image_files.decode_image(encoded)
+        if image is None:
+            raise InputError(f"{self._place(i)} is damaged: its image cannot be decoded")
+        return image
+
+    def _decode_mask(self, record: dict[str, Any], i: int) -> np.ndarray | None:
+        if not record["annotated"]:
+            return None
+        mask = image_files.decode_mask(record["mask"], threshold=127)
+        if mask is None:
+            raise InputError(f"{self._place(i)} is damaged: its mask cannot be decoded")
+        return mask
+
+    def _place(self, i: int) -> str:
+        return f"{self.folder}: record {self.start + i} of split {self.split!r} ({self.name}/{self.frame_names[i]})"
 
 
 def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
@@ -258,6 +276,10 @@ def _open_folder(folder: str, split: str) -> list[Sequence]:
     index = metadata["sequences"]
     if split not in index:
         raise InputError(f"{folder} has no split {split!r}: expected one of {', '.join(index)}")
+    for entry in index[split]:
+        for name in (entry["name"], *entry["frames"]):
+            if not is_plain_name(name):  # masks are written under these names
+                raise InputError(f"{folder} has a sequence or frame called {name!r}: expected the name of a file")
     return [
         RecordSequence(
             folder=folder,

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import natural_key
+from cosnet_jax.files import is_plain_name, natural_key
 from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode, is_image, is_truncated
@@ -90,9 +90,9 @@ class StoredVideo(abc.ABC):
 
 
 def video_name(path: Path) -> str:
-    """The folder's name, or the file's name without its suffix."""
+    """The folder's name, or the file's name without its suffix, unless that would be ".." or "." ("...mp4")."""
     path = Path(os.path.abspath(path))  # "." has a name too
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() or not is_plain_name(path.stem) else path.stem
 
 
 def open_video(path: str | Path) -> StoredVideo:

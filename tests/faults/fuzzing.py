@@ -6,7 +6,6 @@ the parent knows which input a crash or a hang belongs to; it notes the failure 
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import dataclasses
@@ -15,12 +14,13 @@ import importlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from faults.kinds import Kind, damaged
@@ -30,7 +30,7 @@ MAX_SECONDS = 20.0  # for one input, on a busy machine
 MAX_BYTES = 1536 * 2**20  # peak memory of the process
 POLL_SECONDS = 0.05
 START_SECONDS = 300.0
-NUMBER_BYTES = 8
+POSITION = struct.Struct("<QQ")  # job and number of the input that a child is at
 STARTING = 2**64 - 1
 READ, REFUSED = "read", "refused"
 
@@ -50,53 +50,63 @@ class Tally:
 
 
 def find_kind(name: str) -> Kind:
-    """The kind of a name. Those of `media` do without JAX, which takes seconds to import."""
-    for module in ("faults.media", "faults.files"):
+    """The kind of a name. The first modules do without JAX, which takes seconds to import."""
+    for module in ("faults.media", "faults.files", "faults.networks"):
         for kind in importlib.import_module(module).KINDS:
             if kind.name == name:
                 return kind
     raise KeyError(name)
 
 
-def fuzz(kind: str, first: int, count: int, max_failures: int = 20) -> Tally:
-    """Reads damaged inputs of a kind in child processes.
+def fuzz(jobs: Sequence[tuple[str, int, int]], max_failures: int = 20) -> list[Tally]:
+    """Reads damaged inputs in child processes, those of all jobs in one child after the other.
 
     Args:
-      kind: its name.
-      first, count: the numbers of the inputs.
-      max_failures: stop there.
+      jobs: (kind, number of the first input, how many).
+      max_failures: a job stops there.
+
+    Returns:
+      One tally for each job.
     """
-    tally, end = Tally(kind), first + count
+    tallies = [Tally(kind) for kind, _, _ in jobs]
+    left = [(kind, first, first + count) for kind, first, count in jobs]
     with tempfile.TemporaryDirectory(prefix="fuzz_") as scratch:
-        while first < end and len(tally.failures) < max_failures:
-            first = _run_child(tally, first, end, Path(scratch))
-    return tally
+        job = 0
+        while job < len(jobs):
+            job, first = _run_child(tallies, left, job, Path(scratch), max_failures)
+            if job < len(jobs):
+                left[job] = left[job][0], first, left[job][2]
+    return tallies
 
 
-def _run_child(tally: Tally, first: int, end: int, scratch: Path) -> int:
-    """Runs one child; returns the number of the next input."""
+def _run_child(
+    tallies: list[Tally], left: list[tuple[str, int, int]], job: int, scratch: Path, max_failures: int
+) -> tuple[int, int]:
+    """Runs one child from a job on; returns the job to go on with and the number of its next input."""
     position, results = scratch / "position", scratch / "results"
-    position.write_bytes(STARTING.to_bytes(NUMBER_BYTES, "little"))
+    position.write_bytes(POSITION.pack(job, STARTING))
     results.write_bytes(b"")
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "data", ROOT / "tests" / "interop")))
     environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "TMPDIR": str(scratch)}
-    command = [sys.executable, "-m", "faults.fuzzing", tally.kind, str(first), str(end), str(scratch)]
+    failures_left = [max_failures - len(tally.failures) for tally in tallies]
+    command = [sys.executable, "-m", "faults.fuzzing", json.dumps([left, job, failures_left]), str(scratch)]
     with open(scratch / "errors", "wb") as errors:
         child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
         problem = _watch(child, position)
-    number = int.from_bytes(position.read_bytes(), "little")
     for line in results.read_text().splitlines():
         result = json.loads(line)
-        tally.outcomes.update(result.get("outcomes", {}))
-        tally.failures += [tuple(failure) for failure in result.get("failures", [])]
-        tally.most_bytes = max(tally.most_bytes, result.get("most_bytes", 0))
+        tally = tallies[result["job"]]
+        tally.outcomes.update(result["outcomes"])
+        tally.failures += [tuple(failure) for failure in result["failures"]]
+        tally.most_bytes = max(tally.most_bytes, result["most_bytes"])
     if problem is None and child.returncode == 0:
-        return end
+        return len(left), 0
+    job, number = POSITION.unpack(position.read_bytes())
+    last_words = (scratch / "errors").read_text(errors="replace")[-2000:].strip()
     if number == STARTING:
-        raise RuntimeError(f"{tally.kind}: the child did not start: {(scratch / 'errors').read_text()[-2000:]}")
-    last_words = (scratch / "errors").read_text(errors="replace").strip().splitlines()[-1:]
-    tally.failures.append((number, problem or f"ended with status {child.returncode} {last_words}"))
-    return number + 1
+        raise RuntimeError(f"{left[job][0]}: the child did not start: {last_words}")
+    tallies[job].failures.append((number, problem or f"ended with status {child.returncode} {last_words[-200:]}"))
+    return job, number + 1
 
 
 def _watch(child: subprocess.Popen, position: Path) -> str | None:
@@ -105,7 +115,7 @@ def _watch(child: subprocess.Popen, position: Path) -> str | None:
     try:
         while child.poll() is None:
             time.sleep(POLL_SECONDS)
-            number, now = int.from_bytes(position.read_bytes(), "little"), time.monotonic()
+            (_, number), now = POSITION.unpack(position.read_bytes()), time.monotonic()
             if number != seen:
                 seen, since = number, now
             elif now - since > (START_SECONDS if number == STARTING else MAX_SECONDS):
@@ -201,41 +211,48 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({place})".replace("\n", " ")[:300]
 
 
-def serve(kind: Kind, first: int, end: int, scratch: Path) -> None:
-    """The child: reads the inputs `first` to `end` and writes what became of them."""
+def serve(kind: Kind, job: int, first: int, end: int, max_failures: int, scratch: Path) -> None:
+    """Does one job in the child: reads the inputs `first` to `end` and writes what became of them."""
     folder = scratch / "inputs" / kind.name.replace(" ", "_")
     names = folder.with_suffix(".json")
     if not names.exists():
         folder.mkdir(parents=True)
         names.write_text(json.dumps(kind.make(folder)))
     sound = {name: (folder / name).read_bytes() for name in json.loads(names.read_text())}
-    guard, outcomes, failures, most = Guard(folder), collections.Counter(), [], 0
-    for name in sound:
-        outcome, message = attempt(kind, folder, folder / name, guard)
-        if outcome == "failed":
-            raise AssertionError(f"the sound {name} failed: {message}")
-    before = resources()
+    guard, outcomes, failures = Guard(folder), collections.Counter(), []
     with open(scratch / "position", "r+b", buffering=0) as position, open(scratch / "results", "a") as results:
+
+        def tell() -> None:
+            nonlocal max_failures
+            max_failures -= len(failures)
+            result = {"job": job, "outcomes": outcomes, "failures": failures, "most_bytes": _status_bytes("VmHWM")}
+            print(json.dumps(result), file=results, flush=True)
+            outcomes.clear()
+            failures.clear()
+
+        position.write(POSITION.pack(job, STARTING))  # a failure of a sound input is no finding
+        for name in sound:
+            outcome, message = attempt(kind, folder, folder / name, guard)
+            if outcome == "failed":
+                raise AssertionError(f"the sound {name} failed: {message}")
+        before = resources()
         for number in range(first, end):
             position.seek(0)
-            position.write(number.to_bytes(NUMBER_BYTES, "little"))
+            position.write(POSITION.pack(job, number))
             name, data = damaged(kind, sound, number)
             (folder / name).write_bytes(data)
             outcome, message = attempt(kind, folder, folder / name, guard)
             (folder / name).write_bytes(sound[name])
-            most = max(most, _status_bytes("VmHWM"))
             if outcome == "failed":
                 failures.append((number, f"{name}: {message}"))
             else:
                 outcomes[outcome] += 1
-            if failures or number % 100 == 99 or number == end - 1:
-                last = number == end - 1
-                if last and (leak := leaked(before)):
-                    failures.append((number, leak))
-                print(json.dumps({"outcomes": outcomes, "failures": failures, "most_bytes": most}), file=results)
-                results.flush()
-                outcomes.clear()
-                failures.clear()
+            tell()
+            if max_failures <= 0:
+                return
+        if leak := leaked(before):
+            failures.append((end, leak))
+            tell()
 
 
 def resources() -> tuple[int, int]:
@@ -252,14 +269,11 @@ def leaked(before: tuple[int, int]) -> str:
 
 def main() -> None:
     """Runs as the child."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("kind")
-    parser.add_argument("first", type=int)
-    parser.add_argument("end", type=int)
-    parser.add_argument("scratch", type=Path)
-    arguments = parser.parse_args()
+    (jobs, first_job, max_failures), scratch = json.loads(sys.argv[1]), Path(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    serve(find_kind(arguments.kind), arguments.first, arguments.end, arguments.scratch)
+    for job, (kind, first, end) in list(enumerate(jobs))[first_job:]:
+        if max_failures[job] > 0:
+            serve(find_kind(kind), job, first, end, max_failures[job], scratch)
 
 
 if __name__ == "__main__":

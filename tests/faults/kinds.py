@@ -22,14 +22,12 @@ class Kind:
       read: reads (folder, file) as the package does, where one of the files is damaged. It may return or raise an
         `InputError`; anything else is a failure.
       mutate: damages the bytes of a file.
-      share: how many inputs are tried, as a share of the count for kinds that are fast to read.
     """
 
     name: str
     make: Callable[[Path], list[str]]
     read: Callable[[Path, Path], None]
     mutate: Mutator = mutate
-    share: float = 1.0
 
 
 def damaged(kind: Kind, sound: Mapping[str, bytes], number: int) -> tuple[str, bytes]:
