@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -51,7 +52,7 @@ class Tally:
 
 def find_kind(name: str) -> Kind:
     """The kind of a name. The first modules do without JAX, which takes seconds to import."""
-    for module in ("faults.media", "faults.files", "faults.networks"):
+    for module in ("faults.bad_reader", "faults.media", "faults.files", "faults.networks"):
         for kind in importlib.import_module(module).KINDS:
             if kind.name == name:
                 return kind
@@ -214,10 +215,12 @@ def _describe(error: BaseException) -> str:
 def serve(kind: Kind, job: int, first: int, end: int, max_failures: int, scratch: Path) -> None:
     """Does one job in the child: reads the inputs `first` to `end` and writes what became of them."""
     folder = scratch / "inputs" / kind.name.replace(" ", "_")
-    names = folder.with_suffix(".json")
+    kept, names = scratch / "kept" / folder.name, scratch / "kept" / f"{folder.name}.json"
     if not names.exists():
-        folder.mkdir(parents=True)
-        names.write_text(json.dumps(kind.make(folder)))
+        kept.mkdir(parents=True)
+        names.write_text(json.dumps(kind.make(kept)))
+    shutil.rmtree(folder, ignore_errors=True)  # a child that crashed left a damaged file
+    shutil.copytree(kept, folder)
     sound = {name: (folder / name).read_bytes() for name in json.loads(names.read_text())}
     guard, outcomes, failures = Guard(folder), collections.Counter(), []
     with open(scratch / "position", "r+b", buffering=0) as position, open(scratch / "results", "a") as results:
