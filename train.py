@@ -10,6 +10,7 @@ import contextlib
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -31,7 +32,7 @@ from cosnet_jax.training.profiler import Profiler
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
-from cosnet_jax.training.validation import validate
+from cosnet_jax.training.validation import Validation
 from cosnet_jax.training.workdir import claimed_workdir
 
 
@@ -43,7 +44,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
       workdir: gets `checkpoints/`, `best/`, `metrics.jsonl`, `tensorboard/` and `config.json`.
 
     Returns:
-      Whether it was SIGTERM; then the step it came in was saved.
+      Whether it was SIGTERM; then the step it came in was saved, if one had begun.
 
     Raises:
       InputError: if the configuration, the data or what is in `workdir` do not fit, or another process trains there,
@@ -54,15 +55,26 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     parallel.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
-    with contextlib.ExitStack() as resources:
-        parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
-        done, preempted = take_steps(model, config, workdir, resources)
+    preemption = parallel.Preemption()
+    try:
+        with contextlib.ExitStack() as resources:
+            parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
+            done, preempted = take_steps(model, config, workdir, resources, preemption)
+    except parallel.Preempted:
+        parallel.say("SIGTERM: stopped before a step; the same command starts again")
+        return True
     if preempted:
         parallel.say(f"SIGTERM: saved step {done}; the same command continues")
     return preempted
 
 
-def take_steps(model: COSNet, config: ConfigDict, workdir: Path, resources: contextlib.ExitStack) -> tuple[int, bool]:
+def take_steps(
+    model: COSNet,
+    config: ConfigDict,
+    workdir: Path,
+    resources: contextlib.ExitStack,
+    preemption: parallel.Preemption,
+) -> tuple[int, bool]:
     """Does what `train` says in a claimed `workdir`; `resources` close what it opens.
 
     Returns:
@@ -97,10 +109,9 @@ def take_steps(model: COSNet, config: ConfigDict, workdir: Path, resources: cont
     resources.callback(latest.close)
     best = CheckpointFolder(workdir / BEST, keep=1)
     resources.callback(best.close)
-    start, best_score = 0, -1.0
+    start, progress = 0, dict[str, Any]()
     if found := latest.restore_newest(state):
         start, state, progress = found
-        best_score = progress["best_score"]
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         parallel.say(f"continues from step {start}")
@@ -109,8 +120,14 @@ def take_steps(model: COSNet, config: ConfigDict, workdir: Path, resources: cont
     profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
     resources.callback(profiler.close)
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
+    validation = Validation(config, segmenter, sequences, best, log)
+    validation.best_score = progress.get("best_score", validation.best_score)
+    if progress.get("validation_due"):  # SIGTERM came in the way
+        with step_log.paused():
+            validation.run(start, state)
 
-    done, preempted, preemption = start, False, parallel.Preemption()
+    done, preempted = start, False
+    preemption.begin_steps()
     for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
         with step_log.waiting():
@@ -121,20 +138,17 @@ def take_steps(model: COSNet, config: ConfigDict, workdir: Path, resources: cont
         step_log.add(done, kind, metrics, images=math.prod(batch["mask"].shape[1:-2]))
         last, preempted = done == config.total_steps, preemption.reached(done)
 
-        if config.validate_every and (done % config.validate_every == 0 or last) and not preempted:
+        due = validation.is_due(done)
+        if due and not preempted:
+            due = False
             with step_log.paused():
-                scores = validate(segmenter, parallel.local_copy(state.variables), sequences, config.validate_frames)
-                log.write(done, "validation", scores)
-                single_frame = scores["J_single_frame"]
-                parallel.say(f"step {done}: validation J {scores['J']:.3f}, single frame {single_frame:.3f}")
-                if parallel.agree(scores["J"] > best_score):
-                    best_score = scores["J"]
-                    best.save(done, state, config, {"best_score": best_score})
+                validation.run(done, state)
 
         if done % config.checkpoint_every == 0 or last or preempted:
             with step_log.paused():
                 positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
-                latest.save(done, state, config, {"best_score": best_score, "data": positions})
+                progress = {"best_score": validation.best_score, "validation_due": due, "data": positions}
+                latest.save(done, state, config, progress)
         if preempted:
             break
     return done, preempted

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-
 MAX_MESSAGE = 2000  # characters
 
 

@@ -8,6 +8,7 @@ complete. It holds digests of its contents, so that damage is noticed, even to a
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ class CheckpointFolder:
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
                 parallel.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
-                parallel.on_first(lambda folder=folder: set_aside(folder))
+                parallel.on_first(functools.partial(set_aside, folder))
                 self._manager.reload()
         return None
 

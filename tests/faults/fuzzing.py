@@ -105,7 +105,7 @@ def _run_child(
     job, number = POSITION.unpack(position.read_bytes())
     last_words = (scratch / "errors").read_text(errors="replace")[-2000:].strip()
     if number == STARTING:
-        raise RuntimeError(f"{left[job][0]}: the child did not start: {last_words}")
+        raise RuntimeError(f"the child did not begin job {job} of {left}: {last_words}")
     tallies[job].failures.append((number, problem or f"ended with status {child.returncode} {last_words[-200:]}"))
     return job, number + 1
 
@@ -277,6 +277,7 @@ def main() -> None:
     for job, (kind, first, end) in list(enumerate(jobs))[first_job:]:
         if max_failures[job] > 0:
             serve(find_kind(kind), job, first, end, max_failures[job], scratch)
+    (scratch / "position").write_bytes(POSITION.pack(len(jobs), STARTING))  # the end of the process is no input's
 
 
 if __name__ == "__main__":

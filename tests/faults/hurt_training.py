@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -51,7 +52,9 @@ def undisturbed(config: ConfigDict, folder: Path) -> list[np.ndarray]:
         return [file[name] for name in file.files]
 
 
-def inject(config: ConfigDict, folder: Path, expected: list[np.ndarray], fault: str, seed: int, compiled: Compiled) -> str:
+def inject(
+    config: ConfigDict, folder: Path, expected: list[np.ndarray], fault: str, seed: int, compiled: Compiled
+) -> str:
     """Injects one fault, runs the same command again; returns what was lost."""
     workdir = folder / "hurt"
     shutil.rmtree(workdir, ignore_errors=True)
@@ -67,14 +70,15 @@ def be_victim(config: ConfigDict, folder: Path, expected: list[np.ndarray], firs
     """Trains `count` times, whatever signals come."""
     for number in range(first, first + count):
         workdir = folder / f"victim{number}"
-        tell(begins=number)
         while True:
             try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 if not train.train(config, workdir):
                     break
-                tell(stopped="SIGTERM")
             except KeyboardInterrupt:
-                tell(stopped="SIGINT")
+                pass
+            finally:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows is no training
         tell(done=number, lost=problem_with(config, workdir, expected))
         shutil.rmtree(workdir)
 
@@ -85,8 +89,10 @@ def main(folder: Path, way: str, *arguments: str) -> None:
     config, compiled = smoke_config(folder), Compiled()
     with compiled.used():
         expected = undisturbed(config, folder)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         tell(ready=True)
         if way == "victim":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until a training begins
             be_victim(config, folder, expected, *map(int, arguments))
             return
         names = arguments[2:] or tuple(FAULTS)

@@ -27,7 +27,7 @@ def make_images(folder: Path) -> list[str]:
     rgb = Image.fromarray(draw_image(0))
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: a quarter turn
-    depth16 = Image.fromarray((np.asarray(rgb.convert("L")).astype(np.uint16) * 257))
+    depth16 = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
     images = {
         "a.jpg": (rgb, {}), "exif.jpg": (rgb, {"exif": exif}), "cmyk.jpg": (rgb.convert("CMYK"), {}),
         "progressive.jpg": (rgb, {"progressive": True}), "grey.jpg": (rgb.convert("L"), {}), "a.png": (rgb, {}),

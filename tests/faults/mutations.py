@@ -13,7 +13,7 @@ from collections.abc import Sequence
 PNG_START = b"\x89PNG\r\n\x1a\n"
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 30_000, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
 WORDS = (
-    *(b"-1 0 1 2 1e999 -1e999 NaN Infinity null true false {} [] \"\" \"a\" [1] {\"a\":1} 99999999999999999999".split()),
+    *b'-1 0 1 2 1e999 -1e999 NaN Infinity null true false {} [] "" "a" [1] {"a":1} 99999999999999999999'.split(),
     *(b"1" * 5000, b"[" * 20_000, b'{"a":' * 5000, b"..", b"/", b"../../etc/passwd", b"\0", b"\n", b"\r\n", b" ", b""),
     *(b"\xff\xfe", "é😀".encode(), b"<script>alert(1)</script>", b"%s%n", b"None", b"(1,)", b"x" * 300),
 )  # fmt: skip
@@ -32,7 +32,7 @@ def mutate(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
         return _mutate_entry(data, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         data = rng.choice(BYTE_MUTATORS)(data, others, rng)
-    return _with_checksums(data) if data.startswith(PNG_START) and rng.random() < 0.5 else data
+    return with_checksums(data) if data.startswith(PNG_START) and rng.random() < 0.5 else data
 
 
 def mutate_text(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
@@ -91,7 +91,7 @@ def _splice(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
 BYTE_MUTATORS = (_flip, _flip, _flip_header, _set_number, _set_number, _truncate, _drop, _repeat, _insert, _splice)
 
 
-def _with_checksums(png: bytes) -> bytes:
+def with_checksums(png: bytes) -> bytes:
     """Gives every chunk of a PNG the checksum of its contents."""
     changed, position = bytearray(png), len(PNG_START)
     while position + 12 <= len(png):
@@ -117,7 +117,9 @@ def _mutate_entry(archive: bytes, rng: random.Random) -> bytes:
                 if way < 0.1:
                     continue
                 if way < 0.2:
-                    name = rng.choice(("../../outside", "/outside", "a" * 300, name + "/x", rng.choice(entries)[0] + "2"))
+                    name = rng.choice(
+                        ("../../outside", "/outside", "a" * 300, name + "/x", rng.choice(entries)[0] + "2")
+                    )
                 else:
                     mutator = mutate_text if b"{" in data[:300] and rng.random() < 0.7 else mutate
                     data = mutator(data, contents, rng)

@@ -99,7 +99,8 @@ OVERRIDES = (
     "--config.model.aspp_rates=(2,4)", "--config.data.hold_out=bear,camel", "--config.model.prelu=False",
     "--config.inference.sampling=random", "--config.inference.num_references=3", "--config.step_pattern=still,video",
     "--config.batch_size=2", "--config.data.augment.scale=(0.5,2.0)", "--config.inference.crf.iterations=3",
-    "--config.stopped_status=75", "--config.head_dropout=0.1", "--config.model.blocks=4", "--config.data.video_weights=a=1",
+    "--config.stopped_status=75", "--config.head_dropout=0.1", "--config.model.blocks=4",
+    "--config.data.video_weights=a=1",
 )  # fmt: skip
 
 

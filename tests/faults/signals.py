@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from faults.fuzzing import ROOT
@@ -51,7 +52,9 @@ def inject_faults(folder: Path, count: int, seed: int = 0, faults: tuple[str, ..
     return results
 
 
-def send_signals(folder: Path, trainings: int, seed: int = 0, kinds: tuple[str, ...] = tuple(SIGNALS)) -> dict[str, Injected]:
+def send_signals(
+    folder: Path, trainings: int, seed: int = 0, kinds: tuple[str, ...] = tuple(SIGNALS)
+) -> dict[str, Injected]:
     """Hurts a number of trainings by signals at random moments.
 
     Returns:
@@ -77,7 +80,7 @@ def send_signals(folder: Path, trainings: int, seed: int = 0, kinds: tuple[str, 
     return results
 
 
-def _lines(process: subprocess.Popen):
+def _lines(process: subprocess.Popen) -> Iterator[dict | None]:
     """Yields what a process tells, and None whenever it is time for a signal: at random moments once it is ready."""
     rng, ready, heard = random.Random(process.pid), False, time.monotonic()
     next_signal = float("inf")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from raw_datasets import make_davis
 
 from cosnet_jax.commands.segment import output_folders, segment
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.files import atomic_write
-from raw_datasets import make_davis
 
 NAMES = ("a\nb", "\x1b[31mred", "é😀", "<script>alert(1)<script>", "%s %d", "a b", "-rf", "CON", "x" * 251, "😀" * 62)
 

@@ -64,9 +64,12 @@ class Compiled:
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
         """Makes `train.py` use these steps, and skip what else takes long and decides nothing."""
-        with mock.patch.multiple(
-            train, make_steps=self._make_steps, init_variables=self._init_variables, plan_memory=lambda *_: ""
-        ), mock.patch.object(train.parallel, "parallelise", lambda step: step):
+        with (
+            mock.patch.multiple(
+                train, make_steps=self._make_steps, init_variables=self._init_variables, plan_memory=lambda *_: ""
+            ),
+            mock.patch.object(train.parallel, "parallelise", lambda step: step),
+        ):
             yield
 
     def _make_steps(self, model: Any, optimizer: Any, config: ConfigDict) -> dict[str, Any]:

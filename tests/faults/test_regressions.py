@@ -1,0 +1,319 @@
+"""What once ended in a traceback, took all memory or went unnoticed. Each case is one that the harness found."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from faults.media import rotated, write_sound
+from faults.mutations import with_checksums
+from PIL import Image
+from raw_datasets import make_davis
+from tiny_network import tiny_synthetic, write_checkpoint
+from video_files import encode, make_frames
+
+from cosnet_jax.checkpoints.initial import load_initial_weights
+from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.weights_file import export_weights, is_weights_file, read_weights_file
+from cosnet_jax.config import read_config
+from cosnet_jax.data.builders.davis16 import Davis16
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.metric_log import find_metrics, read_metrics
+from cosnet_jax.video.image_header import MAX_PIXELS, image_size
+from cosnet_jax.video.images import decode_image, decode_mask
+from cosnet_jax.video.mp4_tables import declares_too_many_samples
+from cosnet_jax.video.reader import open_video
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+# Images
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A whole PNG of few bytes whose header claims a size."""
+    encoded = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    struct.pack_into(">II", encoded, 16, width, height)
+    return with_checksums(bytes(encoded))
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (MAX_PIXELS + 1, 1)])
+def test_an_image_that_claims_too_many_pixels_is_named(tmp_path, size):
+    """30,000 x 30,000 pixels are fewer than OpenCV's limit: it took 2.7 GB for a file of 80 bytes."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(*size))
+    with pytest.raises(InputError, match=rf"a.png: {size[0]} x {size[1]} pixels; images of up to 67,108,864 pixels"):
+        open_video(path)
+    assert decode_image(path.read_bytes()) is None
+    assert decode_mask(path.read_bytes(), 127) is None
+    with pytest.raises(InputError, match="not a readable PNG"):
+        read_masks([path])
+
+
+def test_an_image_without_pixels_is_not_readable(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_of(0, 0))
+    with pytest.raises(InputError, match="not a readable image"):
+        open_video(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "WEBP", "PPM"])
+def test_sizes_are_read_from_the_headers_of_all_formats(format):
+    encoded = io.BytesIO()
+    Image.new("RGB", (123, 45), (9, 200, 30)).save(encoded, format)
+    assert image_size(encoded.getvalue()) == (45, 123)
+    assert decode_image(encoded.getvalue()).shape == (45, 123, 3)
+    assert image_size(encoded.getvalue()[:9]) is None
+
+
+@pytest.mark.parametrize(("mode", "options"), [("RGB", {"lossless": True}), ("RGBA", {}), ("RGBA", {"lossless": True})])
+def test_sizes_of_all_kinds_of_webp(mode, options):
+    encoded = io.BytesIO()
+    Image.new(mode, (123, 45), 77).save(encoded, "WEBP", **options)
+    assert image_size(encoded.getvalue()) == (45, 123)
+
+
+def test_decoders_of_other_formats_do_not_get_to_see_a_file():
+    encoded = cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    assert cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert decode_image(encoded) is None
+
+
+def test_every_16_bit_level_becomes_the_nearest_8_bit_one(tmp_path):
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    (frame,) = open_video(tmp_path / "a.png")
+    np.testing.assert_array_equal(frame[..., 0], (levels.astype(np.int64) + 128) // 257)
+
+
+def test_the_largest_images_take_bounded_memory(tmp_path):
+    """A 16-bit image with transparency took 3 GB when it was scaled to 8 bits and composited in one piece."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8192, 8192, 4), np.uint16))
+    program = (
+        "import sys; from cosnet_jax.video.reader import open_video; frame, = open_video(sys.argv[1]); "
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 1536 * 1024
+
+
+# Videos
+
+
+def test_a_gif_that_claims_too_many_pixels_is_refused(tmp_path):
+    """FFmpeg decoded 15,000 x 15,000 pixels of a file of 10 KB: 3.9 GB and minutes."""
+    data = bytearray(encode(tmp_path / "a.gif", make_frames(3), "gif", "rgb8").read_bytes())
+    struct.pack_into("<HH", data, 6, 15_000, 15_000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(InputError, match="damaged or truncated after 0 frames"):
+        open_video(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("size", [1, 0x7FFFFFFF])
+def test_an_mp4_that_declares_millions_of_frames_is_refused(tmp_path, size):
+    """A table of 20 bytes made FFmpeg take 3.5 GB."""
+    path = encode(tmp_path / "a.mp4", make_frames(3), "libx264", "yuv420p")
+    assert not declares_too_many_samples(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">II", data, data.index(b"stsz") + 8, size, 50_000_000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="declares more frames than it has bytes"):
+        open_video(path)
+
+
+def test_a_fragment_that_declares_millions_of_frames_is_refused(tmp_path):
+    path = tmp_path / "a.mp4"
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 66, "yuv420p"
+        for image in make_frames(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    assert len(open_video(path)) == 3
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.index(b"trun") + 8, 2**31)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="declares more frames than it has bytes"):
+        open_video(path)
+
+
+def test_a_stream_whose_packets_have_no_time_is_refused():
+    """Times of None were compared."""
+    with pytest.raises(InputError, match=r"\.ts: "):
+        open_video(CORPUS / "no_packet.ts")
+
+
+def test_a_file_with_sound_alone_is_no_video(tmp_path):
+    write_sound(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="there is no video in this file"):
+        open_video(tmp_path / "a.mp4")
+
+
+def test_a_video_whose_size_changes_is_named(tmp_path):
+    first = encode(tmp_path / "a.ts", make_frames(3), "libx264", "yuv420p").read_bytes()
+    second = encode(tmp_path / "b.ts", make_frames(3, 32, 48), "libx264", "yuv420p").read_bytes()
+    (tmp_path / "a.ts").write_bytes(first + second)
+    with pytest.raises(InputError, match=r"48 x 32 pixels, but the first frame has 66 x 48|damaged|truncated"):
+        list(open_video(tmp_path / "a.ts"))
+
+
+def test_a_rotation_that_is_no_quarter_turn_still_gives_frames_of_one_size(tmp_path):
+    data = rotated(encode(tmp_path / "a.mp4", make_frames(2), "libx264", "yuv420p").read_bytes())
+    start = data.index(b"tkhd") + 44
+    (tmp_path / "a.mp4").write_bytes(
+        data[:start] + struct.pack(">5i", 30_000, 40_000, 0, -40_000, 30_000) + data[start + 20 :]
+    )
+    video = open_video(tmp_path / "a.mp4")
+    assert {frame.shape[:2] for frame in video} == {video.size}
+
+
+# Listings and settings
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe /a",
+        b"/JPEGImages/480p/" + b"x" * 300 + b"/0.jpg /a/" + b"x" * 300 + b"/0.png",
+        b"/a\0/0.jpg /a\0/0.png",
+    ],
+)
+def test_listings_of_davis_can_hold_any_bytes(tmp_path, line):
+    source = make_davis(tmp_path, {"bear": 1}, {"camel": 1})
+    (source / "ImageSets" / "480p" / "val.txt").write_bytes(line)
+    assert Davis16.scan(source).problems
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+@pytest.mark.parametrize(
+    "override",
+    ["--config.size=os.system", "--config.size=-1-", "--config.=1", "--config.model[]x=1", "--config.stopped\0=7",
+     "--config.optimizer.learning_rate=" + "[" * 20_000, "--1config\r\n=2", "--config.2.x=1", "--config.name=\udcff\n"],
+)  # fmt: skip
+def test_overrides_end_in_one_line(override):
+    try:
+        read_config("configs/synthetic.py", [override])
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+# Weights, checkpoints, records
+
+
+def npz(**entries: bytes) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
+
+
+DAMAGED_NPZ = {
+    "no zip": b"PK\x03\x04 nothing",
+    "no array": npz(**{"config.npy": b"text"}),
+    "broken header": npz(**{"config.npy": npy("{'descr': (\n")}),
+    "a huge array": npz(
+        **{"config.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n")}
+    ),
+    "objects": npz(
+        **{"config.npy": npy("{'descr': '|O', 'fortran_order': False, 'shape': (), }\n", b"cos\nsystem\n.")}
+    ),
+    "a bomb": npz(**{"config.npy": bytes(200 * 2**20)}),
+    "a damaged stream": npz(**{"config.npy": bytes(range(256)) * 99}).replace(b"\x99", b"\x00"),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED_NPZ.values(), ids=DAMAGED_NPZ)
+def test_damaged_weights_are_refused(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a.npz is no weights file"):
+        read_weights_file(path)
+    if not is_weights_file(path):
+        with pytest.raises(InputError, match=r"a.npz is not a readable .npz file"):
+            load_initial_weights({}, str(path))
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "[]", "{}", '{"model": 1, "inference": {}}', "1e999"])
+def test_a_weights_file_with_an_odd_configuration_is_refused(tmp_path, text):
+    np.savez(tmp_path / "a.npz", config=text)
+    with pytest.raises(InputError, match=r"a.npz is no weights file"):
+        read_weights_file(tmp_path / "a.npz")
+
+
+def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path, frames):
+    config = tiny_synthetic()
+    variables = init_variables(build_model(config.model), config.seed)
+    del variables["params"]["encoder"]["body"]
+    export_weights(tmp_path / "a.npz", variables, config)
+    with pytest.raises(InputError, match="the weights do not fit the network of their configuration"):
+        Segmenter.from_pretrained(tmp_path / "a.npz")(frames)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"inference.size": [10**6, 10**6]}, {"inference.num_references": "many"}, {"model.blocks": None}]
+)
+def test_settings_of_a_strange_weights_file_are_checked(tmp_path, changes):
+    config = tiny_synthetic().to_dict()
+    for key, value in changes.items():
+        section, name = key.split(".")
+        config[section][name] = value
+    np.savez(tmp_path / "a.npz", config=json.dumps(config))
+    with pytest.raises(InputError):
+        Segmenter.from_pretrained(tmp_path / "a.npz")
+
+
+def test_every_flipped_bit_of_a_checkpoints_arrays_is_noticed(tmp_path):
+    """Neither orbax nor the compression has a checksum over all of them: wrong weights were loaded without a word."""
+    folder = write_checkpoint(tiny_synthetic(), tmp_path / "checkpoints", step=1)
+    arrays = max((path for path in folder.glob("**/*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data, rng = arrays.read_bytes(), np.random.default_rng(0)
+    expected, _ = load_checkpoint(folder)
+    refused = 0
+    for position in rng.integers(0, len(data), 6).tolist():
+        arrays.write_bytes(data[:position] + bytes([data[position] ^ 16]) + data[position + 1 :])
+        try:
+            found, _ = load_checkpoint(folder)
+        except InputError as error:
+            assert "cannot be read" in str(error)
+            refused += 1
+        else:  # a bit that only the optimiser's state has
+            np.testing.assert_equal(found, expected)
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 20_000,
+        "[]",
+        '{"step": "1", "kind": "video"}',
+        '{"step": 1}',
+        "NaN",
+        '{"step": 1, "kind": "a", "loss": "x"}',
+    ],
+)
+def test_damaged_records_are_left_out(tmp_path, line):
+    whole = '{"step": 1, "kind": "video", "loss": 0.5}'
+    (tmp_path / "metrics.jsonl").write_text(f"{whole}\n{line}\n{whole}\n", encoding="utf-8")
+    assert read_metrics(tmp_path / "metrics.jsonl") == [json.loads(whole)] * 2
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\n")
+    assert find_metrics(tmp_path) == []
