@@ -119,7 +119,8 @@ def take_steps(
     resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
     resources.callback(profiler.close)
-    step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
+    skips = config.nonfinite_steps == "skip"
+    step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate, skips)
     validation = Validation(config, segmenter, sequences, best, log)
     validation.best_score = progress.get("best_score", validation.best_score)
     if progress.get("validation_due"):  # SIGTERM came in the way

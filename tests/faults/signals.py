@@ -19,7 +19,8 @@ from faults.tally import Injected
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL}
 PATH = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "data", ROOT / "tests" / "interop")))
-LONGEST_PAUSE = 2.0  # seconds between two signals
+FIRST_PAUSE = 4.0  # the longest time between two signals, in seconds
+GROWTH = 1.3  # of it after every signal until a training is done, for a slow machine must come to an end
 SILENCE = 600.0  # seconds without a line: the process hangs
 
 
@@ -82,23 +83,22 @@ def send_signals(
 
 def _lines(process: subprocess.Popen) -> Iterator[dict | None]:
     """Yields what a process tells, and None whenever it is time for a signal: at random moments once it is ready."""
-    rng, ready, heard = random.Random(process.pid), False, time.monotonic()
+    rng, heard, longest_pause = random.Random(process.pid), time.monotonic(), FIRST_PAUSE
     next_signal = float("inf")
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            wait = max(min(next_signal - time.monotonic(), 1.0), 0.0)
-            if selector.select(wait):
+            now = time.monotonic()
+            if now >= next_signal:
+                yield None
+                longest_pause *= GROWTH
+                next_signal = now + rng.uniform(0.0, longest_pause)
+            if selector.select(max(min(next_signal - now, 1.0), 0.0)):
                 line = process.stdout.readline()
                 if not line:
                     return
-                told, heard = json.loads(line), time.monotonic()
-                if told.get("ready"):
-                    ready = True
-                yield told
-            if ready and time.monotonic() >= next_signal:
-                yield None
-            if ready and (next_signal == float("inf") or time.monotonic() >= next_signal):
-                next_signal = time.monotonic() + rng.uniform(0.0, LONGEST_PAUSE)
+                heard, longest_pause = time.monotonic(), FIRST_PAUSE
+                next_signal = heard + rng.uniform(0.0, longest_pause)  # it is ready, or a training is done
+                yield json.loads(line)
             if time.monotonic() - heard > SILENCE:
                 process.kill()
