@@ -64,32 +64,27 @@ class RecordSequence(FrameByFrame):
 
     def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         record = self._record(i)
-        return self._decode(record["image"], i), self._decode_mask(record, i)
+        return self._whole(image_files.decode_image(record["image"]), "image", i), self._decode_mask(record, i)
 
     def _frame(self, i: int) -> np.ndarray:
-        return self._decode(self._record(i)["image"], i)
+        return self._whole(image_files.decode_image(self._record(i)["image"]), "image", i)
 
     def _record(self, i: int) -> dict[str, Any]:
         check_index(i, len(self))
         try:
             return _records(self.folder, self.fingerprint, self.split)[self.start + i]
         except Exception as error:  # array_record and TFDS have many errors for files that are damaged or gone
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise InputError(f"{self._place(i)} cannot be read ({reason})") from error
-
-    def _decode(self, encoded: bytes, i: int) -> np.ndarray:
-        image = image_files.decode_image(encoded)
-        if image is None:
-            raise InputError(f"{self._place(i)} is damaged: its image cannot be decoded")
-        return image
+            raise InputError(f"{self._place(i)} cannot be read ({type(error).__name__}: {error})"[:400]) from error
 
     def _decode_mask(self, record: dict[str, Any], i: int) -> np.ndarray | None:
         if not record["annotated"]:
             return None
-        mask = image_files.decode_mask(record["mask"], threshold=127)
-        if mask is None:
-            raise InputError(f"{self._place(i)} is damaged: its mask cannot be decoded")
-        return mask
+        return self._whole(image_files.decode_mask(record["mask"], threshold=127), "mask", i)
+
+    def _whole(self, decoded: np.ndarray | None, part: str, i: int) -> np.ndarray:
+        if decoded is None:
+            raise InputError(f"{self._place(i)} is damaged: its {part} cannot be decoded")
+        return decoded
 
     def _place(self, i: int) -> str:
         return f"{self.folder}: record {self.start + i} of split {self.split!r} ({self.name}/{self.frame_names[i]})"
