@@ -70,7 +70,8 @@ def decode(data: bytes, mode: int) -> np.ndarray | None:
     Returns:
       What `cv2.imdecode` returns; None if the bytes are not such an image.
     """
-    if not is_decodable(data):
+    # OpenCV takes the memory that a chunk of a PNG declares, up to 4 GiB, before it reads it.
+    if not is_decodable(data) or (data.startswith(PNG_START) and is_truncated(data)):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), mode)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults.fuzzing import ROOT
@@ -19,8 +19,8 @@ from faults.tally import Injected
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL}
 PATH = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "data", ROOT / "tests" / "interop")))
-FIRST_PAUSE = 4.0  # the longest time between two signals, in seconds
-GROWTH = 1.3  # of it after every signal until a training is done, for a slow machine must come to an end
+FIRST_PAUSE = 8.0  # the longest time between two signals, in seconds
+GROWTH = 1.5  # of it after every signal until a training is done, for a slow machine must come to an end
 SILENCE = 600.0  # seconds without a line: the process hangs
 
 
@@ -62,18 +62,19 @@ def send_signals(
       Kind of signal -> how many were sent, and what was lost. A loss is counted at the last signal before it.
     """
     rng, results = random.Random(f"signals {seed}"), {kind: Injected() for kind in kinds}
-    done, last = 0, kinds[0]
+    done, last, pause = 0, kinds[0], FIRST_PAUSE
     while done < trainings:
         process = start(folder, "victim", str(done), str(trainings - done))
         killed = False
-        for told in _lines(process):
+        for told in _lines(process, lambda: rng.uniform(0.0, pause)):
             if told is None and not killed:  # time for a signal
+                pause *= GROWTH
                 last = rng.choice(kinds)
                 killed = last == "SIGKILL"
                 results[last].sent()
                 os.killpg(process.pid, signal.SIGKILL) if killed else os.kill(process.pid, SIGNALS[last])
             elif told and "done" in told:
-                done = told["done"] + 1
+                done, pause = told["done"] + 1, FIRST_PAUSE
                 results[last].lost_something(told["lost"], f"training {told['done']}")
         if process.wait() not in (0, -signal.SIGKILL):
             results[last].lost_something((folder / "errors.txt").read_text()[-800:], f"status {process.returncode}")
@@ -81,24 +82,22 @@ def send_signals(
     return results
 
 
-def _lines(process: subprocess.Popen) -> Iterator[dict | None]:
+def _lines(process: subprocess.Popen, draw_pause: Callable[[], float]) -> Iterator[dict | None]:
     """Yields what a process tells, and None whenever it is time for a signal: at random moments once it is ready."""
-    rng, heard, longest_pause = random.Random(process.pid), time.monotonic(), FIRST_PAUSE
-    next_signal = float("inf")
+    heard, next_signal = time.monotonic(), float("inf")
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             now = time.monotonic()
             if now >= next_signal:
                 yield None
-                longest_pause *= GROWTH
-                next_signal = now + rng.uniform(0.0, longest_pause)
+                next_signal = now + draw_pause()
             if selector.select(max(min(next_signal - now, 1.0), 0.0)):
                 line = process.stdout.readline()
                 if not line:
                     return
-                heard, longest_pause = time.monotonic(), FIRST_PAUSE
-                next_signal = heard + rng.uniform(0.0, longest_pause)  # it is ready, or a training is done
+                heard = time.monotonic()
                 yield json.loads(line)
+                next_signal = heard + draw_pause()  # it is ready, or a training is done
             if time.monotonic() - heard > SILENCE:
                 process.kill()

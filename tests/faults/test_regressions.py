@@ -20,12 +20,14 @@ from video_files import encode, make_frames
 
 from cosnet_jax.config import read_config
 from cosnet_jax.data.builders.davis16 import Davis16
+from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.video.image_header import MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask
 from cosnet_jax.video.mp4_tables import declares_too_many_samples
 from cosnet_jax.video.reader import open_video
+from tests.data.builders.test_fbms import make_grey_sequence
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -101,6 +103,24 @@ def test_the_largest_images_take_bounded_memory(tmp_path):
     assert int(run.stdout) < 1536 * 1024
 
 
+def test_a_chunk_of_a_png_that_claims_gigabytes_is_refused(tmp_path):
+    """OpenCV took 2 to 4 GB for a file of 153 bytes, which ends as a whole PNG does."""
+    data = bytearray(png_of(4, 4))
+    struct.pack_into(">I", data, data.index(b"IDAT") - 4, 0xFFFF0028)
+    (tmp_path / "a.png").write_bytes(data)
+    program = (
+        "import sys; from cosnet_jax.evaluation.predictions import read_masks\n"
+        "try: read_masks(sys.argv[1:])\nexcept ValueError as error: print(error)\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    message, peak = run.stdout.splitlines()
+    assert message.endswith("a.png: not a readable PNG image")
+    assert int(peak) < 1024 * 1024
+
+
 # Videos
 
 
@@ -173,6 +193,20 @@ def test_a_rotation_that_is_no_quarter_turn_still_gives_frames_of_one_size(tmp_p
 
 
 # Listings and settings
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "²", "-1"])
+def test_numbers_in_a_definition_of_fbms_can_be_anything(tmp_path, number):
+    """Python refuses to read 5000 digits, and takes more for digits than it can read."""
+    make_grey_sequence(tmp_path / "Testset" / "bear01", with_definition=True)
+    path = next(tmp_path.glob("**/*.dat"))
+    text = path.read_text(encoding="utf-8")
+    for title in ("Scale of region 0:", "Frame number:"):
+        start = text.index(title) + len(title)
+        text = f"{text[:start]}\n{number}{text[text.index(chr(10), start + 2) :]}"
+    path.write_text(text, encoding="utf-8")
+    Fbms.scan(tmp_path)
+    Fbms.read_mask(next(tmp_path.glob("**/*.pgm")))
 
 
 @pytest.mark.parametrize(

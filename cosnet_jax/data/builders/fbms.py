@@ -17,6 +17,7 @@ from cosnet_jax.video.images import decode
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
+NUMBER = re.compile("[0-9]{1,9}")
 
 
 class Fbms(FramesBuilder):
@@ -128,8 +129,8 @@ def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path
 
 
 def _last_number(stem: str) -> int | None:
-    numbers = re.findall(r"\d+", stem)
-    return int(numbers[-1]) if numbers else None
+    numbers = re.findall("[0-9]+", stem)
+    return int(numbers[-1][-9:]) if numbers else None
 
 
 def _find_definition(truth: Path) -> Path | None:
@@ -144,13 +145,13 @@ def _read_definition(path: Path) -> Definition:
     entry: dict[str, str] = {}
     for title, value in itertools.pairwise(lines):
         title = title.rstrip(":").lower()
-        if title == "scale of region 0" and value.isdigit():
+        if title == "scale of region 0" and NUMBER.fullmatch(value):
             background = int(value)
         if title in ("frame number", "file name", "input file name"):
             entry[title] = value
         if title == "input file name":
             number = entry.get("frame number", "")
-            annotations.append((int(number) if number.isdigit() else -1, entry.get("file name", ""), value))
+            annotations.append((int(number) if NUMBER.fullmatch(number) else -1, entry.get("file name", ""), value))
             entry = {}
     return Definition(background, annotations)
 
