@@ -1,6 +1,7 @@
 # make demo         trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
 # make test         the tests
 # make lint         ruff, the direction of the imports, types
+# make soak         damaged inputs and injected faults, for hours: INPUTS=100000 INJECTIONS=1000 SEED=0
 # make test-matrix  the tests on every Python of PYTHONS, and with the lowest versions that requirements/ admits
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13
@@ -12,7 +13,7 @@ CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test lint test-matrix clean
+.PHONY: demo test lint soak test-matrix clean
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
@@ -27,6 +28,13 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/mypy train.py evaluate.py
 	cd bench && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml *.py
+
+INPUTS ?= 100000
+INJECTIONS ?= 1000
+SEED ?= 0
+soak: $(VENV)/installed-dev
+	PYTHONPATH=.:tests:tests/data:tests/interop $(BIN)/python -m faults.soak \
+		--inputs=$(INPUTS) --injections=$(INJECTIONS) --seed=$(SEED)
 
 test-matrix:
 	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python; done

@@ -2,10 +2,11 @@
 
     python train.py --config=configs/davis16.py --workdir=out/davis16 [--config.KEY=VALUE ...]
 
-Running the same command again continues from the newest checkpoint. On one CPU device the result is bitwise
-identical to that of a run that never stopped.
+Running the same command again continues from the newest checkpoint that is whole. On one CPU device the result is
+bitwise identical to that of a run that never stopped.
 """
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from cosnet_jax.data.pipeline import still_batches, video_batches
 from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.progress import track
 from cosnet_jax.training.memory_plan import plan_memory
 from cosnet_jax.training.metric_log import MetricLog
@@ -30,33 +32,56 @@ from cosnet_jax.training.profiler import Profiler
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
-from cosnet_jax.training.validation import validate
-from cosnet_jax.training.workdir import claim_workdir
+from cosnet_jax.training.validation import Validation
+from cosnet_jax.training.workdir import claimed_workdir
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
     """Trains, or continues a training, until `config.total_steps` or SIGTERM.
-
-    Long, for it is the recipe: it reads from top to bottom as a training goes.
 
     Args:
       config: the whole configuration.
       workdir: gets `checkpoints/`, `best/`, `metrics.jsonl`, `tensorboard/` and `config.json`.
 
     Returns:
-      Whether it was SIGTERM; then the step it came in was saved.
+      Whether it was SIGTERM; then the step it came in was saved, if one had begun.
 
     Raises:
-      InputError: if the configuration, the data or what is in `workdir` do not fit, before the first step; or if a loss
-        is not finite.
+      InputError: if the configuration, the data or what is in `workdir` do not fit, or another process trains there,
+        before the first step; or if a loss is not finite, the data cannot be read or the disk is full.
     """
-    # Configuration and devices.
     check_config(config)
     model = build_model(config.model, parallel.AXIS, config.head_dropout)
     parallel.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
-    parallel.on_first(lambda: claim_workdir(config, workdir))
+    preemption = parallel.Preemption()
+    try:
+        with contextlib.ExitStack() as resources:
+            parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
+            done, preempted = take_steps(model, config, workdir, resources, preemption)
+    except parallel.Preempted:
+        parallel.say("SIGTERM: stopped before a step; the same command starts again")
+        return True
+    if preempted:
+        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
+    return preempted
+
+
+def take_steps(
+    model: COSNet,
+    config: ConfigDict,
+    workdir: Path,
+    resources: contextlib.ExitStack,
+    preemption: parallel.Preemption,
+) -> tuple[int, bool]:
+    """Does what `train` says in a claimed `workdir`; `resources` close what it opens.
+
+    Long, for it is the recipe: it reads from top to bottom as a training goes.
+
+    Returns:
+      The steps done, and whether SIGTERM came.
+    """
     step_pattern = parse_step_pattern(config.step_pattern)
     parallel.say(f"{config.name}: {parallel.describe()}")
 
@@ -66,6 +91,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
         for kind in sorted(set(step_pattern))
     }
+    for iterator in batches.values():
+        resources.callback(iterator.close)
     sequences = open_validation_sequences(config.data)
 
     # Parameters, optimiser, state.
@@ -81,19 +108,29 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)
+    resources.callback(latest.close)
     best = CheckpointFolder(workdir / BEST, keep=1)
-    start, best_score = latest.latest_step() or 0, -1.0
-    if start:
-        state, progress = latest.restore(start, state)
-        best_score = progress["best_score"]
+    resources.callback(best.close)
+    start, progress = 0, dict[str, Any]()
+    if found := latest.restore_newest(state):
+        start, state, progress = found
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         parallel.say(f"continues from step {start}")
     log = MetricLog(workdir, start, writes=parallel.is_first())
+    resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
-    step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate)
+    resources.callback(profiler.close)
+    skips = config.nonfinite_steps == "skip"
+    step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate, skips)
+    validation = Validation(config, segmenter, sequences, best, log)
+    validation.best_score = progress.get("best_score", validation.best_score)
+    if progress.get("validation_due"):  # SIGTERM came in the way
+        with step_log.paused():
+            validation.run(start, state)
 
-    preemption, preempted = parallel.Preemption(), False
+    done, preempted = start, False
+    preemption.begin_steps()
     for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
         with step_log.waiting():
@@ -104,29 +141,20 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         step_log.add(done, kind, metrics, images=math.prod(batch["mask"].shape[1:-2]))
         last, preempted = done == config.total_steps, preemption.reached(done)
 
-        if config.validate_every and (done % config.validate_every == 0 or last) and not preempted:
+        due = validation.is_due(done)
+        if due and not preempted:
+            due = False
             with step_log.paused():
-                scores = validate(segmenter, parallel.local_copy(state.variables), sequences, config.validate_frames)
-                log.write(done, "validation", scores)
-                single_frame = scores["J_single_frame"]
-                parallel.say(f"step {done}: validation J {scores['J']:.3f}, single frame {single_frame:.3f}")
-                if parallel.agree(scores["J"] > best_score):
-                    best_score = scores["J"]
-                    best.save(done, state, config, {"best_score": best_score})
+                validation.run(done, state)
 
         if done % config.checkpoint_every == 0 or last or preempted:
             with step_log.paused():
                 positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
-                latest.save(done, state, config, {"best_score": best_score, "data": positions})
+                progress = {"best_score": validation.best_score, "validation_due": due, "data": positions}
+                latest.save(done, state, config, progress)
         if preempted:
             break
-
-    resources: list[Any] = [profiler, log, latest, best, *batches.values()]
-    for resource in resources:
-        resource.close()
-    if preempted:
-        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
-    return preempted
+    return done, preempted
 
 
 def main(config: ConfigDict) -> None:

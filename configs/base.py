@@ -32,6 +32,9 @@ def get_config() -> ConfigDict:
     # Parts that a device takes its share of a batch in, one after the other, to save memory. Losses and gradients are
     # averaged; batch normalisation has the statistics of one part, and moves the running ones with each.
     config.accumulate_steps = 1
+    # A step whose loss or gradients are not finite: stop the training (the last checkpoint is from before), or skip its
+    # update and count it in metrics.jsonl as "skipped".
+    config.nonfinite_steps = "stop"  # stop | skip
     config.matmul_precision = "default"  # default: the accelerator's own (TF32 on NVIDIA, bfloat16 on TPU) | float32
 
     # Several processes, e.g. one a host. Left empty, the last three are read from the environment variables

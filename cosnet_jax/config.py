@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -12,6 +14,7 @@ from cosnet_jax.errors import InputError, report_input_errors
 
 STEP_KINDS = ("still", "video")  # of training steps
 MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
+MAX_SIZE = 4096
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the value that today's code stands for.
@@ -67,8 +70,12 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
             raise InputError(f"unexpected argument {rest[1]!r}; settings are given as --config.KEY=VALUE")
         holder.value.to_dict()  # a file that failed to load says so only when it is used
     except flags.Error as error:
-        raise InputError(str(error)) from None
-    except (KeyError, AttributeError, TypeError, OSError, ImportError, SyntaxError) as error:
+        raise InputError(" ".join(str(error).split())) from None
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError("--config: a value is nested too deeply") from None
+    except (KeyError, AttributeError, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
         text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
         if text.isidentifier():
             text = f"there is no setting {text!r}"
@@ -113,6 +120,48 @@ def upgrade_config(stored: dict) -> ConfigDict:
         if config.get(section, {}).get(key) == expected:
             del config[section][key]
     return config
+
+
+def parse_config(text: str | bytes) -> ConfigDict:
+    """Reads the JSON of a stored configuration, see `accept_config`."""
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its configuration is no JSON: {error}") from None
+    return accept_config(stored)
+
+
+def accept_config(stored: Any) -> ConfigDict:
+    """Takes a stored configuration that need not be trusted.
+
+    Args:
+      stored: what JSON gave.
+
+    Returns:
+      The configuration, see `upgrade_config`; it has at least the sections `model` and `inference`.
+
+    Raises:
+      InputError: it is no configuration.
+    """
+    with report_setting_errors():
+        config = upgrade_config(stored)
+        if not all(isinstance(config.get(section), ConfigDict) for section in ("model", "inference")):
+            raise InputError("its configuration has no settings of the model and of inference")
+    return config
+
+
+@contextlib.contextmanager
+def report_setting_errors() -> Iterator[None]:
+    """Turns what code raises at a setting that is missing or of a wrong type into an InputError.
+
+    The command line checks types, but a stored configuration comes with a file that someone else may have written.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the configuration has a setting that is missing or of a wrong type: {error}") from error
 
 
 def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[object, object]]:
@@ -181,6 +230,6 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_size(key: str, size: tuple[int, ...]) -> None:
-    """Raises an InputError if the size of a network's input, called `key`, is not (height, width) or too small."""
-    if len(size) != 2 or min(size) < MIN_SIZE:
-        raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels")
+    """Raises an InputError if the size of a network's input, called `key`, is not (height, width) or out of range."""
+    if len(size) != 2 or min(size) < MIN_SIZE or max(size) > MAX_SIZE:
+        raise InputError(f"{key} is {size}; expected (height, width) of at least {MIN_SIZE} pixels, at most {MAX_SIZE}")

@@ -6,9 +6,26 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+MAX_MESSAGE = 2000  # characters
+
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line that names it and says what was expected."""
+    """Something the user gave is wrong; the message is one line that names it and says what was expected.
+
+    Args:
+      message: what is printed. Characters that do not print, which a file name or a damaged file can bring in, become
+        escapes such as `\\n`; a very long message is cut.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Returns a text as one line that any terminal can print: line breaks, control characters, halves of surrogates
+    (undecodable bytes of a file name) and marks that turn the direction of writing become escapes."""
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}..."
 
 
 @contextlib.contextmanager

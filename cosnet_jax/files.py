@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from cosnet_jax.errors import InputError
+
+LONGEST_NAME = 200  # bytes; file systems take 255, and a temporary name is longer than the final one
 
 
 @contextlib.contextmanager
@@ -40,7 +43,15 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:  # its end, which `remove_temporaries` looks for, and a digest
+        name = f"{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}{name[-8:]}"
+    return path.with_name(f".{name}.{os.getpid()}.part")
+
+
+def is_plain_name(name: str) -> bool:
+    """Tells whether a name can only be that of an entry of a folder: it leads neither out of the folder nor deeper."""
+    return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 
 def remove_temporaries(folder: Path, pattern: str) -> None:

@@ -157,20 +157,32 @@ def gather_arrays(array: np.ndarray) -> np.ndarray:
     return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
 
+class Preempted(Exception):
+    """SIGTERM came before the first step."""
+
+
 class Preemption:
     """Tells when SIGTERM asks the job to stop, in the same step in all processes.
 
     Schedulers send SIGTERM before they take a machine away. In a job of several processes JAX catches it and agrees on
-    a step that all processes reach; a process alone catches it itself.
+    a step that all processes reach; a process alone catches it itself. Until `begin_steps` it raises `Preempted` there,
+    because preparing data and compiling can take longer than the scheduler waits.
     """
 
     def __init__(self):
-        self._asked = False
+        self._asked = self._has_begun = False
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, *_: Any) -> None:
         self._asked = True
+        if not self._has_begun:
+            self._has_begun = True  # raised once: what it interrupts may take its time to end
+            raise Preempted
+
+    def begin_steps(self) -> None:
+        """From now on `reached` tells."""
+        self._has_begun = True
 
     def reached(self, step: int) -> bool:
         """Returns whether to stop after this step; every process calls it after every step."""

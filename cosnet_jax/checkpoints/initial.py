@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cosnet_jax.checkpoints import store, weights_file
+from cosnet_jax.checkpoints.arrays import read_arrays
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.parameters import parameter_name
 
@@ -34,13 +34,14 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
     if not Path(path).is_file():
         raise InputError(f"init: {path} does not exist; expected an .npz file of backbone weights, or a checkpoint")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if not name.startswith(("head/", "logits/"))}
-    except (OSError, ValueError, EOFError) as error:
+        arrays = read_arrays(path)
+    except InputError as error:
         raise InputError(f"init: {path} is not a readable .npz file ({error})") from None
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(("head/", "logits/"))}
     body = variables["params"]["encoder"]["body"]
     wanted = {parameter_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(body)}
-    problems = [f"missing {name}" for name in wanted.keys() - arrays.keys()]
+    problems = [f"{name} is text" for name, array in arrays.items() if array.dtype.kind == "U"]
+    problems += [f"missing {name}" for name in wanted.keys() - arrays.keys()]
     problems += [f"unknown {name}" for name in arrays.keys() - wanted.keys()]
     problems += [
         f"{name} is {arrays[name].shape}, expected {wanted[name].shape}"

@@ -2,12 +2,16 @@
 
 A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with
 and, if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when
-complete.
+complete. It holds digests of its contents, so that damage is noticed, even to a single bit.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +21,33 @@ from ml_collections import ConfigDict
 
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints import weights_file
-from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
+from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
+from cosnet_jax.checkpoints.digests import SHAPES, digest_of, digest_of_json, digests_of_state, shapes_of
+from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.parameters import parameter_name
 
 LATEST, BEST = "checkpoints", "best"
+DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / "davis16_lite.npz"}
 
 
+class Damaged(Exception):
+    """A checkpoint cannot be read, or is not what was written. The message says why."""
+
+
 class CheckpointFolder:
-    """A folder of checkpoints that is being written."""
+    """A folder of checkpoints that is being written, by one training at a time."""
 
     def __init__(self, folder: Path, keep: int):
-        """Opens or creates the folder.
+        """Opens or creates the folder, and removes what a killed training left of a checkpoint.
 
         Args:
           folder: where the checkpoints are.
           keep: how many of the newest stay.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-
-    def latest_step(self) -> int | None:
-        """The newest step, or None if there is none."""
-        return self._manager.latest_step()
 
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
         """Writes a checkpoint, unless there is one of that step.
@@ -53,38 +59,98 @@ class CheckpointFolder:
           state: a tree of arrays.
           config: the whole configuration.
           progress: JSON-able; what else it takes to go on (positions of the data iterators, best score so far).
+
+        Raises:
+          InputError: this checkpoint or the one before cannot be written, e.g. on a full disk.
         """
         if self._manager.latest_step() == step:
             return
+        digests = {"config": digest_of_json(as_stored(config)), "progress": digest_of_json(progress)}
         items = {
             "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
+            "digests": ocp.args.JsonSave(digests | digests_of_state(state)),
         }
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        with self._report_write_errors():
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
-    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        """Reads a checkpoint.
+    def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """Reads the newest checkpoint that is whole. Damaged ones are named, renamed `<step>.damaged` and left out.
 
         Args:
-          step: which.
           like: a state of the same shapes.
 
         Returns:
-          (state, progress).
+          (step, state, progress), or None if no checkpoint is whole.
 
         Raises:
-          InputError: if the stored state is of another architecture.
+          InputError: the stored state is of another architecture.
         """
+        while (step := self._manager.latest_step()) is not None:
+            try:
+                return step, *self._restore(step, like)
+            except Damaged as damage:
+                folder = Path(self._manager.directory) / str(step)
+                parallel.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
+                parallel.on_first(functools.partial(set_aside, folder))
+                self._manager.reload()
+        return None
+
+    def _restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         folder = Path(self._manager.directory) / str(step)
-        check_fits(folder, like)
-        items = {"state": ocp.args.StandardRestore(parallel.to_global(like)), "progress": ocp.args.JsonRestore()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        return parallel.to_local(restored["state"]), restored["progress"]
+        items = {"state": ocp.args.StandardRestore(parallel.to_global(like))}
+        items |= dict.fromkeys(("config", "progress"), ocp.args.JsonRestore())
+        with _naming_damage():
+            digests = stored_digests(folder)
+            stored = stored_state(folder)
+            check_digest(digests, SHAPES, digest_of_json(shapes_of(stored)))
+        check_fits(folder, stored, like)
+        with _naming_damage():
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            state = parallel.to_local(restored["state"])
+            for name, digest in digests_of_state(state).items():
+                check_digest(digests, name, digest)
+            for name in ("config", "progress"):
+                check_digest(digests, name, digest_of_json(restored[name]))
+        return state, restored["progress"]
 
     def close(self) -> None:
-        """Waits until everything is written, and releases the folder."""
-        self._manager.close()
+        """Waits until everything is written, and releases the folder.
+
+        Raises:
+          InputError: the last checkpoint cannot be written.
+        """
+        with self._report_write_errors():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _report_write_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore have errors of their own for a full disk
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise InputError(f"{self._manager.directory}: a checkpoint cannot be written ({reason})") from error
+
+
+def set_aside(folder: Path) -> None:
+    """Renames a damaged checkpoint, so that nothing takes it for one and its owner can still look at it."""
+    number, target = 1, folder.with_name(f"{folder.name}{DAMAGED}")
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}{DAMAGED}{number}")
+    folder.rename(target)
+
+
+@contextlib.contextmanager
+def _naming_damage() -> Iterator[None]:
+    try:
+        yield
+    except Damaged:
+        raise
+    except Exception as error:  # the parsers of orbax and tensorstore can raise anything on damaged files
+        reason = str(error).splitlines()[0][:200] if str(error) else ""
+        raise Damaged(f"{type(error).__name__}: {reason}") from error
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
@@ -129,21 +195,30 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
         return weights_file.read_weights_file(path)
     folder = find_checkpoint(path)
     try:
-        stored = stored_state(folder)
-        wanted = {name: stored[name] for name in ("params", "batch_stats") if name in stored}
-        restore = ocp.args.PyTreeRestore(
-            wanted,
-            restore_args=jax.tree.map(
-                lambda _: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=parallel.first_local_device()), wanted
-            ),
-            partial_restore=True,
-        )
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler("state", "config")) as checkpointer:
-            restored = checkpointer.restore(folder, ocp.args.Composite(state=restore, config=ocp.args.JsonRestore()))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint: {folder} cannot be read ({str(error).splitlines()[0]})") from None
+        with _naming_damage():
+            return _load(folder)
+    except Damaged as damage:
+        raise InputError(f"checkpoint: {folder} cannot be read ({damage})") from None
+
+
+def _load(folder: Path) -> tuple[dict[str, Any], ConfigDict]:
+    stored, digests = stored_state(folder), stored_digests(folder)
+    wanted = {name: stored[name] for name in ("params", "batch_stats") if name in stored}
+    _check_memory(folder, wanted)
+    restore = ocp.args.PyTreeRestore(
+        wanted,
+        restore_args=jax.tree.map(
+            lambda _: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=parallel.first_local_device()), wanted
+        ),
+        partial_restore=True,
+    )
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler("state", "config")) as checkpointer:
+        restored = checkpointer.restore(folder, ocp.args.Composite(state=restore, config=ocp.args.JsonRestore()))
+    for name in wanted:
+        check_digest(digests, name, digest_of(restored["state"][name]))
+    check_digest(digests, "config", digest_of_json(restored["config"]))
     variables = {"params": restored["state"]["params"], "batch_stats": restored["state"].get("batch_stats", {})}
-    return variables, upgrade_config(restored["config"])
+    return variables, accept_config(restored["config"])
 
 
 def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
@@ -173,28 +248,46 @@ def stored_state(folder: Path) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), metadata)
 
 
-def check_fits(folder: Path, like: Any) -> None:
+def stored_digests(folder: Path) -> dict[str, str]:
+    """The digests that a checkpoint holds; {} for one of an earlier version, which has none."""
+    if not (folder / "digests").is_dir():
+        return {}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler("digests")) as checkpointer:
+        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=ocp.args.JsonRestore()))["digests"])
+
+
+def check_digest(digests: dict[str, str], name: str, found: str) -> None:
+    """Raises `Damaged` if a part of a checkpoint has another digest than when it was written."""
+    if digests and digests.get(name) != found:
+        raise Damaged(f"{name} changed since it was written")
+
+
+def _check_memory(folder: Path, wanted: Any) -> None:
+    """Raises `Damaged` if arrays claim much more memory than the files of the checkpoint can unpack to."""
+    limit = FREE_BYTES + GROWTH * sum(path.stat().st_size for path in folder.glob("**/*") if path.is_file())
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(wanted))
+    if needed > limit:
+        raise Damaged(f"its arrays would take {needed} bytes, more than its files can hold")
+
+
+def check_fits(folder: Path, stored: Any, like: Any) -> None:
     """Compares a stored state with the one wanted.
 
     Args:
-      folder: of one checkpoint.
+      folder: of the checkpoint, for the message.
+      stored: from `stored_state`.
       like: a state of the wanted shapes.
 
     Raises:
       InputError: naming parameters that are missing, unknown or of another shape.
     """
-
-    def shapes(tree):
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
-        return {parameter_name(path): tuple(leaf.shape) for path, leaf in leaves}
-
-    stored, wanted = shapes(stored_state(folder)), shapes(like)
-    problems = [f"missing {name}" for name in sorted(wanted.keys() - stored.keys())]
-    problems += [f"unknown {name}" for name in sorted(stored.keys() - wanted.keys())]
+    found, wanted = shapes_of(stored), shapes_of(like)
+    problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
+    problems += [f"unknown {name}" for name in sorted(found.keys() - wanted.keys())]
     problems += [
-        f"{name} is {stored[name]}, expected {wanted[name]}"
-        for name in sorted(wanted.keys() & stored.keys())
-        if stored[name] != wanted[name]
+        f"{name} is {found[name]}, expected {wanted[name]}"
+        for name in sorted(wanted.keys() & found.keys())
+        if found[name] != wanted[name]
     ]
     if problems:
         shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import upgrade_config
+from cosnet_jax.checkpoints.arrays import read_arrays
+from cosnet_jax.config import parse_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write
 
@@ -55,7 +56,7 @@ def is_weights_file(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return f"{CONFIG}.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # zipfile can raise anything on a damaged file
         return False
 
 
@@ -72,12 +73,13 @@ def read_weights_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Con
       InputError: if it is no weights file.
     """
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        config = upgrade_config(json.loads(str(arrays.pop(CONFIG))))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        config = parse_config(str(arrays.pop(CONFIG)))
+        tree = flax.traverse_util.unflatten_dict(
+            {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
+        )
+    except InputError as error:
         raise InputError(f"checkpoint: {path} is no weights file ({error})") from None
-    tree = flax.traverse_util.unflatten_dict(
-        {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
-    )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # no configuration; "a" and "a/b"; a text
+        raise InputError(f"checkpoint: {path} is no weights file ({type(error).__name__}: {error})") from None
     return {"params": tree.get("params", {}), "batch_stats": tree.get("batch_stats", {})}, config

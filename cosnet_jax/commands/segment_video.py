@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from cosnet_jax.checkpoints.digests import digest_of
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
@@ -116,11 +116,8 @@ class VideoSegmenter:
 
     def is_done(self, video: StoredVideo, folder: Path) -> bool:
         """Tells whether a folder holds the results of this video with these weights and settings."""
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return record == self._record(video) and is_complete(folder, video.frame_names, self._outputs)
+        complete = is_complete(folder, video.frame_names, self._outputs)
+        return complete and read_record(folder) == self._record(video)
 
     def segment(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
         """Segments a video.
@@ -161,14 +158,12 @@ class VideoSegmenter:
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}
 
 
-def digest_of(variables: dict[str, Any]) -> str:
-    """Returns a digest of a network's parameters and statistics."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
-    return digest.hexdigest()
+def read_record(folder: Path) -> Any:
+    """Returns what the `result.json` of a folder of results says, or None if it is missing or damaged."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def frames_and_maps(

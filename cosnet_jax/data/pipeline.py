@@ -239,7 +239,12 @@ class Batches:
                 options = grain.MultiprocessingOptions(num_workers=self._workers)
                 dataset = dataset.mp_prefetch(options, _follow_the_training)
             self._iterator = iter(dataset)
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except RuntimeError as error:
+            if not self._workers:
+                raise
+            raise InputError(f"batch {self._position}: a process that makes batches failed ({error})") from error
         self._position += 1
         return batch
 

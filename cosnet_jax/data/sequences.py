@@ -14,6 +14,7 @@ from cosnet_jax.data import synthetic
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
+from cosnet_jax.files import is_plain_name
 from cosnet_jax.video import images as image_files
 from cosnet_jax.video.video import FrameByFrame, Video, check_index
 
@@ -59,22 +60,34 @@ class RecordSequence(FrameByFrame):
         return len(self.frame_names)
 
     def mask(self, i: int) -> np.ndarray | None:
-        return self._decode_mask(self._record(i))
+        return self._decode_mask(self._record(i), i)
 
     def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         record = self._record(i)
-        return image_files.decode_image(record["image"]), self._decode_mask(record)
+        return self._whole(image_files.decode_image(record["image"]), "image", i), self._decode_mask(record, i)
 
     def _frame(self, i: int) -> np.ndarray:
-        return image_files.decode_image(self._record(i)["image"])
+        return self._whole(image_files.decode_image(self._record(i)["image"]), "image", i)
 
     def _record(self, i: int) -> dict[str, Any]:
         check_index(i, len(self))
-        return _records(self.folder, self.fingerprint, self.split)[self.start + i]
+        try:
+            return _records(self.folder, self.fingerprint, self.split)[self.start + i]
+        except Exception as error:  # array_record and TFDS have many errors for files that are damaged or gone
+            raise InputError(f"{self._place(i)} cannot be read ({type(error).__name__}: {error})"[:400]) from error
 
-    @staticmethod
-    def _decode_mask(record: dict[str, Any]) -> np.ndarray | None:
-        return image_files.decode_mask(record["mask"], threshold=127) if record["annotated"] else None
+    def _decode_mask(self, record: dict[str, Any], i: int) -> np.ndarray | None:
+        if not record["annotated"]:
+            return None
+        return self._whole(image_files.decode_mask(record["mask"], threshold=127), "mask", i)
+
+    def _whole(self, decoded: np.ndarray | None, part: str, i: int) -> np.ndarray:
+        if decoded is None:
+            raise InputError(f"{self._place(i)} is damaged: its {part} cannot be decoded")
+        return decoded
+
+    def _place(self, i: int) -> str:
+        return f"{self.folder}: record {self.start + i} of split {self.split!r} ({self.name}/{self.frame_names[i]})"
 
 
 def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
@@ -258,6 +271,10 @@ def _open_folder(folder: str, split: str) -> list[Sequence]:
     index = metadata["sequences"]
     if split not in index:
         raise InputError(f"{folder} has no split {split!r}: expected one of {', '.join(index)}")
+    for entry in index[split]:
+        for name in (entry["name"], *entry["frames"]):
+            if not is_plain_name(name):  # masks are written under these names
+                raise InputError(f"{folder} has a sequence or frame called {name!r}: expected the name of a file")
     return [
         RecordSequence(
             folder=folder,

@@ -12,6 +12,7 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.evaluation.protocols import Protocol
+from cosnet_jax.video.images import decode
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -129,7 +130,7 @@ def _read_png(path: Path) -> np.ndarray:
         encoded = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
+    image = decode(encoded, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path}: not a readable PNG image")
     if image.ndim == 2:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import FUSIONS
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models.cosnet import COSNet
@@ -45,16 +47,19 @@ class Network:
         self.batch_size, self.size = self._devices.batch_size, size
         has_coattention = model.coattention != "none"
 
+        @_name_misfits
         def encode(variables, images):
             """(n, *size, 3) -> features (n, h, w, c) and keys (n, j, d)."""
             features = model.apply(variables, images, method="encode")
             keys = model.apply(variables, features, method="keys") if has_coattention else features[:, :0]
             return Encoded(features, keys)
 
+        @_name_misfits
         def segment_alone(variables, features):
             """(n, h, w, c) -> the encoder's own probabilities (n, *size)."""
             return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
+        @_name_misfits
         def segment(shared, queries, fusion):
             """Queries (n, h, w, c), positions (n, N) of their references among M encoded ones -> (n, *size)."""
             (variables, encoded), (features, positions) = shared, queries
@@ -115,6 +120,19 @@ class Network:
 
     def _stack_and_fill(self, trees: Sequence[Any], count: int) -> Any:
         return self._stack([*trees, *[trees[-1]] * (count - len(trees))])
+
+
+def _name_misfits(function: Callable) -> Callable:
+    """Makes a function that applies the network, when it is compiled, name weights that the network does not have."""
+
+    @functools.wraps(function)
+    def run(*arguments, **settings):
+        try:
+            return function(*arguments, **settings)
+        except flax.errors.FlaxError as error:
+            raise InputError(f"the weights do not fit the network of their configuration ({error})") from None
+
+    return run
 
 
 @functools.lru_cache(maxsize=4)

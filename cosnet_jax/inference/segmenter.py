@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.config import check_size, inference_size
+from cosnet_jax.config import check_size, inference_size, report_setting_errors
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
@@ -126,8 +126,9 @@ class Segmenter:
         **options: Any,
     ) -> Segmenter:
         """Builds the segmenter of a configuration; arguments as those of `from_pretrained`."""
-        chosen = InferenceOptions.from_config(config, **options)
-        return cls(build_model(config.model), variables, size or inference_size(config), chosen, batch_size)
+        with report_setting_errors():
+            chosen = InferenceOptions.from_config(config, **options)
+            return cls(build_model(config.model), variables, size or inference_size(config), chosen, batch_size)
 
     def __call__(self, video: AnyVideo, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.

@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 from cosnet_jax.files import atomic_write
 
 METRICS_FILE = "metrics.jsonl"
+LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
 
 
 class MetricLog:
@@ -58,14 +59,20 @@ class MetricLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, in order; a last line that was cut off is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """The records of a `metrics.jsonl`, in order; lines that were cut off or damaged are left out."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [record for line in lines if (record := _parse_record(line)) is not None]
+
+
+def _parse_record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or type(record.get("step")) is not int or not isinstance(record.get("kind"), str):
+        return None
+    numbers = [value for name, value in record.items() if name != "kind"]
+    return record if all(type(value) in (int, float) and abs(value) < LARGEST for value in numbers) else None
 
 
 def find_metrics(checkpoint: str | Path) -> list[dict[str, Any]]:

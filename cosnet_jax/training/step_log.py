@@ -20,7 +20,9 @@ class StepLog:
     and every record still has the number of its own last step and the time that its own steps took.
     """
 
-    def __init__(self, log: MetricLog, every: int, last_step: int, learning_rate: Callable[[int], float]):
+    def __init__(
+        self, log: MetricLog, every: int, last_step: int, learning_rate: Callable[[int], float], skips: bool = False
+    ):
         """Starts the clock.
 
         Args:
@@ -28,8 +30,11 @@ class StepLog:
           every: a record is written at multiples of this number of steps.
           last_step: the last step of the training, which ends a record too.
           learning_rate: step -> learning rate, on the host.
+          skips: whether the training goes on after a step that is not finite; such steps are counted as "skipped" and
+            left out of the means.
         """
         self._log, self._every, self._last_step, self._learning_rate = log, every, last_step, learning_rate
+        self._skips = skips
         self._running: tuple[int, str, Any, int] | None = None
         self._finished: list[tuple[str, dict[str, Any]]] = []
         self._images = 0  # that the steps of the present record took
@@ -75,7 +80,8 @@ class StepLog:
         values = parallel.gather(metrics)
         self._finished.append((kind, values))
         self._images += images
-        stop_at_nan(step, kind, values)
+        if not self._skips:
+            stop_at_nan(step, kind, values)
         if step % self._every == 0 or step == self._last_step:
             self._write(step)
 
@@ -91,23 +97,31 @@ class StepLog:
         self._finished, self._images, self._waited, self._since = [], 0, 0.0, now
         for kind in sorted({kind for kind, _ in finished}):
             records = [metrics for name, metrics in finished if name == kind]
-            names = records[0].keys() - {"finite"}
-            means = {name: sum(record[name] for record in records) / len(records) for name in sorted(names)}
-            self._log.write(step, kind, {**means, **extra})
+            whole = [record for record in records if not nonfinite_parts(record)]
+            names = whole[0].keys() - {"finite"} if whole else ()
+            means = {name: sum(record[name] for record in whole) / len(whole) for name in sorted(names)}
+            skipped = {"skipped": len(records) - len(whole)} if len(records) > len(whole) else {}
+            self._log.write(step, kind, {**means, **skipped, **extra})
+            result = f"loss {means['loss']:.4f}" if whole else "not finite"
+            if skipped:
+                result += f", {skipped['skipped']} skipped"
             speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
-            parallel.say(f"step {step}: {kind} loss {means['loss']:.4f}, {speed}")
+            parallel.say(f"step {step}: {kind} {result}, {speed}")
+
+
+def nonfinite_parts(values: dict[str, Any]) -> list[str]:
+    """Names the parts of a step's loss that are NaN or infinite.
+
+    A step whose gradients are not finite has `finite` = 0, though its loss may be; then it names the gradients.
+    """
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    return broken or (["the gradients"] if values.get("finite", 1.0) < 1 else [])
 
 
 def stop_at_nan(step: int, kind: str, values: dict[str, Any]) -> None:
-    """Raises an InputError that names the parts of a step's loss that are NaN or infinite, if there are any.
-
-    A step whose gradients are not finite has `finite` = 0, though its loss may be.
-    """
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if values.get("finite", 1.0) < 1 and not broken:
-        broken = ["the gradients"]
-    if broken:
+    """Raises an InputError that names `nonfinite_parts`, if there are any."""
+    if broken := nonfinite_parts(values):
         raise InputError(
             f"step {step}: {', '.join(broken)} of the {kind} step is not finite; the last checkpoint is from before. "
-            "Expected finite values: try a smaller optimizer.learning_rate"
+            "Expected finite values: try a smaller optimizer.learning_rate, or nonfinite_steps=skip"
         )

@@ -23,6 +23,7 @@ from cosnet_jax.training.state import TrainState
 Batch = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 MATMUL_PRECISIONS = ("default", "float32")
+NONFINITE = ("stop", "skip")
 
 
 def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
@@ -84,11 +85,14 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
     and gradients. So activations take the memory of one part. Batch normalisation has the statistics of one part and
     moves the running ones with each.
 
+    With `nonfinite_steps` "skip" a step whose loss, parts or gradients are not finite changes nothing but the number of
+    steps.
+
     Args:
       model: the network. If it has an `axis_name` the steps run inside a map over that axis and average over it.
       optimizer: from `make_optimizer`.
-      config: the whole configuration; `recipe`, `seed`, `accumulate_steps`, `matmul_precision`, `loss`,
-        `freeze_batch_norm` and `head_dropout` are read.
+      config: the whole configuration; `recipe`, `seed`, `accumulate_steps`, `matmul_precision`,
+        `nonfinite_steps`, `loss`, `freeze_batch_norm` and `head_dropout` are read.
 
     Returns:
       {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
@@ -99,7 +103,8 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
       InputError: for settings that do not exist or do not go together. A step raises it if n is no multiple of
         `accumulate_steps`.
     """
-    for key, known in (("recipe", tuple(RECIPES)), ("matmul_precision", MATMUL_PRECISIONS)):
+    choices = {"recipe": tuple(RECIPES), "matmul_precision": MATMUL_PRECISIONS, "nonfinite_steps": NONFINITE}
+    for key, known in choices.items():
         if config[key] not in known:
             raise InputError(f"{key} is {config[key]!r}; expected {' or '.join(known)}")
     if config.accumulate_steps < 1:
@@ -124,7 +129,11 @@ def _make_step(
         # After the average over devices, which spreads what is not finite, so this needs no communication.
         metrics["finite"] = all_finite((gradients, metrics)).astype(jnp.float32)
         params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, kind)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        new = TrainState(state.step + 1, params, batch_stats, opt_state)
+        if config.nonfinite_steps == "skip":
+            unchanged = state.replace(step=state.step + 1)
+            new = jax.tree.map(lambda *leaves: jnp.where(metrics["finite"] > 0, *leaves), new, unchanged)
+        return new, metrics
 
     def precise_step(state, batch):
         with jax.default_matmul_precision(config.matmul_precision):

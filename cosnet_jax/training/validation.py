@@ -1,4 +1,4 @@
-"""Validation during training: mean J over a few frames of every sequence."""
+"""Validation during training: mean J over a few frames of every sequence; the best network is kept."""
 
 from __future__ import annotations
 
@@ -7,11 +7,58 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from cosnet_jax import parallel
+from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.data.sequences import evenly_spaced
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.training.metric_log import MetricLog
+from cosnet_jax.training.state import TrainState
+
+
+class Validation:
+    """Validates when it is time, and keeps the state that did best.
+
+    Attributes:
+      best_score: the best J so far.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        segmenter: Segmenter,
+        sequences: Sequence[Any],
+        best: CheckpointFolder,
+        log: MetricLog,
+    ):
+        """Validates nothing yet.
+
+        Args:
+          config: the whole configuration.
+          segmenter: of the network.
+          sequences: to validate on.
+          best: gets the best state.
+          log: gets the scores.
+        """
+        self._config, self._segmenter, self._sequences, self._best, self._log = config, segmenter, sequences, best, log
+        self.best_score = -1.0
+
+    def is_due(self, step: int) -> bool:
+        """Tells whether the state after a step is to be validated."""
+        every = self._config.validate_every
+        return bool(every) and (step % every == 0 or step == self._config.total_steps)
+
+    def run(self, step: int, state: TrainState) -> None:
+        """Validates the state after a step."""
+        variables = parallel.local_copy(state.variables)
+        scores = validate(self._segmenter, variables, self._sequences, self._config.validate_frames)
+        self._log.write(step, "validation", scores)
+        parallel.say(f"step {step}: validation J {scores['J']:.3f}, single frame {scores['J_single_frame']:.3f}")
+        if parallel.agree(scores["J"] > self.best_score):
+            self.best_score = scores["J"]
+            self._best.save(step, state, self._config, {"best_score": self.best_score})
 
 
 def validate(

@@ -1,23 +1,56 @@
-"""The working directory of a training: whose configuration it holds."""
+"""The working directory of a training: who trains in it, and whose configuration it holds."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import changed_settings, describe_changes, upgrade_config
+from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import atomic_write, report_write_errors, writable_folder
 
 CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
 # Settings that may differ between the runs of one training; all others decide its result.
 FREE_SETTINGS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
     "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads",
     "data.workers", "data.eval_dataset", "data.eval_split",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def claimed_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
+    """Keeps a working directory for this training while the block runs, see `claim_workdir`.
+
+    The system gives the lock free when the process ends, however it ends, so a killed training blocks nothing. On a
+    network file system without locks of its own only the processes of one host see each other.
+
+    Raises:
+      InputError: another process trains there, or as in `claim_workdir`.
+    """
+    with open_lock(writable_folder(workdir) / LOCK_FILE) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{workdir}: another process trains there; expected a folder of its own") from None
+        claim_workdir(config, workdir)
+        yield
+
+
+@contextlib.contextmanager
+def open_lock(path: Path) -> Iterator[TextIO]:
+    """Opens the file of a lock; closing it gives the lock free."""
+    with report_write_errors(path):
+        file = path.open("a")
+    with file:
+        yield file
 
 
 def claim_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -33,8 +66,8 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
     path = writable_folder(workdir) / CONFIG_FILE
     if path.is_file():
         try:
-            stored = upgrade_config(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
+            stored = parse_config(path.read_bytes())
+        except (OSError, InputError) as error:
             raise InputError(f"{path} is not a readable configuration ({error})") from None
         changes = changed_settings(stored, config)
         decisive = {key: change for key, change in changes.items() if not is_free(key)}

@@ -13,6 +13,8 @@ import av
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.video.image_header import MAX_PIXELS
+from cosnet_jax.video.mp4_tables import declares_too_many_samples
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
 # frames are counted by decoding.
@@ -21,7 +23,9 @@ ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1",
 INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
+LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
 GIF_TRAILER = b";"
+ROWS = 64  # of an image that are composited at a time
 
 # Before PyAV 19, metadata that is not UTF-8 raises an error unless this option is set. PyAV 19 never raises and does
 # not know the option.
@@ -50,13 +54,9 @@ class Index(NamedTuple):
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Opens a video or image file; its metadata can have any encoding.
-
-    Raises:
-      av.FFmpegError, OSError: FFmpeg cannot open the file.
-    """
+    """Opens a video file as FFmpeg does; its errors are PyAV's."""
     # FFmpeg cannot mistake an absolute path for a protocol ("concat:...").
-    return av.open(str(path.resolve()), **METADATA_OPTIONS)
+    return av.open(str(path.resolve()), options=LIMITS, **METADATA_OPTIONS)
 
 
 @contextlib.contextmanager
@@ -73,6 +73,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
+        if declares_too_many_samples(path):
+            raise InputError(f"{path}: damaged: it declares more frames than it has bytes")
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not a readable video ({error.strerror})") from error
@@ -81,6 +83,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         is_video = stream is not None and stream.codec_context is not None and stream.codec_context.name not in TEXT_ART
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:
             raise InputError(f"{path}: there is no video in this file")
+        stream.codec_context.options = LIMITS
         stream.thread_type = "AUTO"
         yield container, stream
 
@@ -108,7 +111,8 @@ def scan(path: Path) -> Index:
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
         timed = container.format.name not in UNTIMED and None not in found.pts and None not in found.keys
     pts = found.decoded_pts if found.decode_all else found.pts
-    if not found.decode_all and timed and min(pts, default=found.first_pts) < found.first_pts:
+    starts_cut = timed and bool(pts) and found.first_pts is not None and min(pts) < found.first_pts
+    if not found.decode_all and starts_cut:
         # Frames that precede the first key frame: they may refer to frames that were cut off.
         with opened(path) as (container, stream):
             pts = [frame.pts for frame in decoded(path, container, stream)]
@@ -238,5 +242,8 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
 
 def over_black(image: np.ndarray) -> np.ndarray:
     """Composites uint8 RGBA (H, W, 4) over black, and returns uint8 RGB (H, W, 3)."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    result = np.empty((*image.shape[:2], 3), np.uint8)
+    for start in range(0, len(image), ROWS):  # a few rows at a time, for the products have twice the size
+        rows = image[start : start + ROWS]
+        result[start : start + ROWS] = (rows[..., :3] * rows[..., 3:].astype(np.uint16) + 127) // 255
+    return result

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-JPEG_START = b"\xff\xd8"
-PNG_START = b"\x89PNG\r\n\x1a\n"
+from cosnet_jax.video.image_header import JPEG_START, NEXT_MARKER, PNG_START, is_decodable
 
-# The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
-_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def is_image(file: Path) -> bool:
@@ -42,7 +38,7 @@ def is_truncated(data: bytes) -> bool:
 
 def _jpeg_reaches_its_end(data: bytes) -> bool:
     position = 2
-    while marker := _NEXT_MARKER.search(data, position):
+    while marker := NEXT_MARKER.search(data, position):
         code, position = marker[1][0], marker.end()
         if code == 0xD9:  # end of image
             return True
@@ -63,6 +59,26 @@ def _png_reaches_its_end(data: bytes) -> bool:
     return False
 
 
+def decode(data: bytes, mode: int) -> np.ndarray | None:
+    """Decodes an image in OpenCV's own layout.
+
+    Args:
+      data: the file's bytes. JPEG, PNG, BMP, WebP and PNM are read, up to `MAX_PIXELS`; no other decoder of OpenCV gets
+        to see them.
+      mode: OpenCV's flags, such as `cv2.IMREAD_COLOR`.
+
+    Returns:
+      What `cv2.imdecode` returns; None if the bytes are not such an image.
+    """
+    # OpenCV takes the memory that a chunk of a PNG declares, up to 4 GiB, before it reads it.
+    if not is_decodable(data) or (data.startswith(PNG_START) and is_truncated(data)):
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error:
+        return None
+
+
 def decode_image(data: bytes) -> np.ndarray | None:
     """Decodes an image as stored. The EXIF orientation is ignored, as tools that draw masks ignore it.
 
@@ -72,10 +88,7 @@ def decode_image(data: bytes) -> np.ndarray | None:
     Returns:
       uint8 RGB (H, W, 3), or None if the bytes are not an image.
     """
-    if not data:
-        return None
-    buffer = np.frombuffer(data, np.uint8)
-    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
@@ -89,9 +102,7 @@ def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:
     Returns:
       bool (H, W), or None if the bytes are not an image.
     """
-    if not data:
-        return None
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = decode(data, cv2.IMREAD_UNCHANGED)
     if stored is None:
         return None
     if stored.dtype == np.uint16:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import abc
 import bisect
+import contextlib
 import dataclasses
 import itertools
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import natural_key
-from cosnet_jax.video.decoding import Index, decoded, open_container, opened, over_black, scan, to_rgb
-from cosnet_jax.video.images import JPEG_START, PNG_START, is_image, is_truncated
+from cosnet_jax.files import is_plain_name, natural_key
+from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
+from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
+from cosnet_jax.video.images import decode, is_image, is_truncated
 
+HEADER_BYTES = 2**16  # most images tell their size before
 DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no rate: the frame rate of DAVIS
 
 
@@ -88,9 +90,9 @@ class StoredVideo(abc.ABC):
 
 
 def video_name(path: Path) -> str:
-    """The folder's name, or the file's name without its suffix."""
+    """The folder's name, or the file's name without its suffix, unless that would be ".." or "." ("...mp4")."""
     path = Path(os.path.abspath(path))  # "." has a name too
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() or not is_plain_name(path.stem) else path.stem
 
 
 def open_video(path: str | Path) -> StoredVideo:
@@ -161,41 +163,43 @@ def _open_images(path: Path, files: list[Path]) -> StoredVideo:
 
 
 def _stored_size(file: Path) -> tuple[int, int]:
-    """Reads (height, width) from the header of an image. PNG has a case of its own: FFmpeg would decode all of it."""
-    try:
-        with open(file, "rb") as stream:
-            header = stream.read(24)
-        if header.startswith(PNG_START) and len(header) == 24:
-            return struct.unpack(">II", header[16:])[::-1]
-        with open_container(file) as container:
-            context = container.streams.video[0].codec_context
-            size = context.height, context.width
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise InputError(f"{file}: not a readable image") from error
-    if not all(size):
+    """Reads (height, width) from the header of an image."""
+    with _reading(file), open(file, "rb") as stream:
+        header = stream.read(HEADER_BYTES)
+        size = image_size(header) or image_size(header + stream.read())
+    if size is None:
         raise InputError(f"{file}: not a readable image")
+    height, width = size
+    if height * width > MAX_PIXELS:
+        raise InputError(f"{file}: {width} x {height} pixels; images of up to {MAX_PIXELS:,} pixels are read")
     return size
 
 
 def _read_image(file: Path) -> np.ndarray:
-    try:
+    with _reading(file):
         data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     if is_truncated(data):
         raise InputError(f"{file}: the image is truncated")
     # IMREAD_UNCHANGED ignores the EXIF orientation, IMREAD_COLOR applies it. Only JPEG files have one.
-    mode = cv2.IMREAD_COLOR if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    image = decode(data, cv2.IMREAD_COLOR if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{file}: not a readable image")
     if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 becomes 255, all others the nearest level
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 4:
         return over_black(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turns an OSError into an InputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _check_size(file: Path | str, size: tuple[int, int], expected: tuple[int, int], reference: str) -> None:

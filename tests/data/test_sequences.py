@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from raw_datasets import draw_image, draw_mask, make_config, make_stills, save
 
+from cosnet_jax.data import sequences
 from cosnet_jax.data.sequences import RecordSequence, evenly_spaced, open_sequences, open_stills
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.video import Video
@@ -158,3 +159,12 @@ def test_two_sets_of_one_name(tmp_path):
     )
     with pytest.raises(InputError, match=r"two sets of still images are called 'synthetic'"):
         open_stills(config)
+
+
+@pytest.mark.parametrize("records", [{}, [{"image": b"", "mask": b"", "annotated": True}]])
+def test_a_record_that_cannot_be_read_is_named(monkeypatch, records):
+    monkeypatch.setattr(sequences, "_records", lambda *_: records)
+    sequence = RecordSequence("prepared", "", "val", 0, "bear", ("00000",), (0,))
+    for read in (lambda: sequence.read([0]), lambda: sequence.mask(0), lambda: sequence.frame_and_mask(0)):
+        with pytest.raises(InputError, match=r"prepared: record 0 of split 'val' \(bear/00000\)"):
+            read()

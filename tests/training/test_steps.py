@@ -173,12 +173,15 @@ def test_parts_are_taken_one_after_the_other_with_a_key_each():
         mean_gradients(loss_function, state, batch, key, 3)
 
 
-def test_a_step_tells_whether_everything_is_finite(config, start, batches, single):
+def test_a_step_tells_whether_everything_is_finite_and_skips_what_is_not(config, start, batches, single):
     assert single["video"][1]["finite"] == single["still"][1]["finite"] == 1
     optimizer, state = start
 
     def metrics_of(patch, function):
-        """The metrics of a step whose loss is a function of an image value, 1 on three of four devices and 0 on one."""
+        return stepped(patch, function, config)[1]
+
+    def stepped(patch, function, config):
+        """A step whose loss is a function of an image value, 1 on three of four devices and 0 on one."""
 
         def loss_function(params, batch_stats, batch, key):
             weight = sum(leaf.sum() for leaf in jax.tree.leaves(params))
@@ -188,7 +191,7 @@ def test_a_step_tells_whether_everything_is_finite(config, start, batches, singl
         model = build_model(config.model, parallel.AXIS)
         step = parallel.parallelise(make_steps(model, optimizer, config)["video"])
         batch = {"image": np.array([1, 0, 1, 1], np.float32)}
-        return step(parallel.replicate(jax.tree.map(jnp.copy, state)), parallel.shard(batch))[1]
+        return step(parallel.replicate(jax.tree.map(jnp.copy, state)), parallel.shard(batch))
 
     with pytest.MonkeyPatch.context() as patch:
         assert metrics_of(patch, lambda x, weight: x * weight)["finite"] == 1
@@ -196,6 +199,14 @@ def test_a_step_tells_whether_everything_is_finite(config, start, batches, singl
         assert metrics["finite"] == 0 and not np.isfinite(metrics["loss"]) and np.isfinite(metrics["part"])
         metrics = metrics_of(patch, lambda x, weight: jnp.sqrt(x * weight**2))  # finite, with the gradient 0 / 0
         assert metrics["finite"] == 0 and np.isfinite(metrics["loss"])
+        skipping = with_settings(config, nonfinite_steps="skip")
+        after, metrics = stepped(patch, lambda x, weight: jnp.log(x) + weight, skipping)
+        assert metrics["finite"] == 0 and after.step == state.step + 1
+        jax.tree.map(np.testing.assert_array_equal, after.replace(step=state.step), state)
+        after, metrics = stepped(patch, lambda x, weight: x * weight, skipping)
+        plain, _ = stepped(patch, lambda x, weight: x * weight, config)
+        assert metrics["finite"] == 1
+        jax.tree.map(np.testing.assert_array_equal, after, plain)
 
 
 def equations(jaxpr):

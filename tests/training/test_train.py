@@ -68,7 +68,7 @@ def final_state(workdir):
     variables = init_variables(build_model(config.model), config.seed)
     like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
     folder = checkpoints.CheckpointFolder(workdir / checkpoints.LATEST, keep=2)
-    state, _ = folder.restore(folder.latest_step(), like)
+    _, state, _ = folder.restore_newest(like)
     folder.close()
     return jax.device_get(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
@@ -45,11 +46,17 @@ class Davis16(FramesBuilder):
 def _read_listing(source: Path, listing: Path, problems: list[str]) -> list[Frame]:
     sequences: dict[str, dict[str, Frame]] = {}
     missing_sequences = set()
-    for number, line in enumerate(listing.read_text().splitlines(), 1):
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        problems.append(f"{listing} cannot be read ({error.strerror}): expected the list of frames")
+        return []
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parts = line.split()
-        if len(parts) != 2 or Path(parts[0]).parent.name != Path(parts[1]).parent.name:
+        names = [Path(part).parent.name for part in parts]
+        if len(parts) != 2 or names[0] != names[1] or not names[0] or any(".." in Path(part).parts for part in parts):
             problems.append(
                 f"{listing}, line {number}, says {line.strip()!r}: "
                 f"expected '/JPEGImages/{RESOLUTION}/SEQUENCE/FRAME.jpg /Annotations/{RESOLUTION}/SEQUENCE/FRAME.png'"
@@ -57,14 +64,14 @@ def _read_listing(source: Path, listing: Path, problems: list[str]) -> list[Fram
             continue
         image, mask = (source / part.lstrip("/") for part in parts)
         sequence = image.parent.name
-        if not image.parent.is_dir() and sequence not in missing_sequences:
+        if not os.path.isdir(image.parent) and sequence not in missing_sequences:
             missing_sequences.add(sequence)
             problems.append(f"{image.parent} not found: expected the sequence {sequence!r} listed in {listing}")
         if sequence in missing_sequences:
             continue
-        if not image.is_file():
+        if not os.path.isfile(image):
             problems.append(f"{image} not found: expected the frame listed in {listing}, line {number}")
-        if not mask.is_file():
+        if not os.path.isfile(mask):
             problems.append(f"{mask} not found: expected the mask of {image}")
         if image.stem in sequences.setdefault(sequence, {}):
             problems.append(f"{listing}, line {number}, lists {sequence}/{image.stem} again: expected each frame once")

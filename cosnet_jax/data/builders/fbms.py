@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,11 @@ import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 from cosnet_jax.files import natural_key
+from cosnet_jax.video.images import decode
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
+NUMBER = re.compile("[0-9]{1,9}")
 
 
 class Fbms(FramesBuilder):
@@ -99,7 +102,7 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
             )
             continue
         truth = definition.parent / truth_name
-        if not truth.is_file():
+        if not os.path.isfile(truth):
             scan.problems.append(
                 f"{truth} not found: expected the ground truth of {image}, listed in {definition.name}"
             )
@@ -126,8 +129,8 @@ def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path
 
 
 def _last_number(stem: str) -> int | None:
-    numbers = re.findall(r"\d+", stem)
-    return int(numbers[-1]) if numbers else None
+    numbers = re.findall("[0-9]+", stem)
+    return int(numbers[-1][-9:]) if numbers else None
 
 
 def _find_definition(truth: Path) -> Path | None:
@@ -142,20 +145,20 @@ def _read_definition(path: Path) -> Definition:
     entry: dict[str, str] = {}
     for title, value in itertools.pairwise(lines):
         title = title.rstrip(":").lower()
-        if title == "scale of region 0" and value.isdigit():
+        if title == "scale of region 0" and NUMBER.fullmatch(value):
             background = int(value)
         if title in ("frame number", "file name", "input file name"):
             entry[title] = value
         if title == "input file name":
             number = entry.get("frame number", "")
-            annotations.append((int(number) if number.isdigit() else -1, entry.get("file name", ""), value))
+            annotations.append((int(number) if NUMBER.fullmatch(number) else -1, entry.get("file name", ""), value))
             entry = {}
     return Definition(background, annotations)
 
 
 def _read_labels(path: Path) -> np.ndarray | None:
     """Reads the label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
-    stored = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim == 2:
         return stored
     blue, green, red = (stored[..., channel].astype(np.int32) for channel in range(3))

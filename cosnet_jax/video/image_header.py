@@ -1,0 +1,80 @@
+"""Reads the size of an image from its header, so that a small file cannot make a decoder take all memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+JPEG_START = b"\xff\xd8"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+MAX_PIXELS = 2**26  # of an image or a frame of a video, twice as many as 8K has
+
+# The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
+NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Reads the size of a JPEG, PNG, BMP, WebP or PNM image.
+
+    Args:
+      data: the file's bytes, or enough of its first ones.
+
+    Returns:
+      (height, width), both above 0, or None if the bytes are none of these formats or end before the size.
+    """
+    try:
+        size = _size(data)
+    except (IndexError, struct.error):
+        return None
+    return size if size is not None and min(size) > 0 else None
+
+
+def is_decodable(data: bytes) -> bool:
+    """Tells whether the bytes claim to be an image of at most `MAX_PIXELS`, in a format that this package reads."""
+    size = image_size(data)
+    return size is not None and size[0] * size[1] <= MAX_PIXELS
+
+
+def _size(data: bytes) -> tuple[int, int] | None:
+    if data.startswith(PNG_START):
+        width, height = struct.unpack_from(">II", data, 16)
+    elif data.startswith(JPEG_START):
+        return _jpeg_size(data)
+    elif data.startswith(b"BM"):
+        width, height = struct.unpack_from("<HH" if data[14] == 12 else "<ii", data, 18)
+        width, height = abs(width), abs(height)  # a negative height: stored from the top
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    elif match := _PNM.match(data):
+        width, height = int(match[1]), int(match[2])
+    else:
+        return None
+    return height, width
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    position = len(JPEG_START)
+    while marker := NEXT_MARKER.search(data, position):
+        code, position = marker[1][0], marker.end()
+        if code in _FRAME_MARKERS:
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            return height, width
+        if code != 0x01:
+            position += struct.unpack_from(">H", data, position)[0]
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        return None
+    return height, width

@@ -1,0 +1,111 @@
+"""The folder of checkpoints: what is damaged is noticed, set aside and gone without."""
+
+from __future__ import annotations
+
+import json
+import resource
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_network import tiny_synthetic
+
+from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
+from cosnet_jax.errors import InputError
+
+LIKE = {"params": {"a": jnp.zeros((16, 16)), "b": jnp.zeros(3)}, "step": jnp.zeros((), jnp.int32)}
+
+
+def state_of(step):
+    noise = np.random.default_rng(step).normal(size=(16, 16)).astype(np.float32)
+    return {"params": {"a": jnp.asarray(noise), "b": jnp.ones(3)}, "step": jnp.asarray(step, jnp.int32)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three checkpoints."""
+    writer = CheckpointFolder(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        writer.save(step, state_of(step), tiny_synthetic(), {"position": step})
+    writer.close()
+    return tmp_path
+
+
+def newest(folder):
+    reader = CheckpointFolder(folder, keep=3)
+    try:
+        return reader.restore_newest(LIKE)
+    finally:
+        reader.close()
+
+
+def arrays_of(folder):
+    """The file with the arrays of a checkpoint."""
+    return max((folder / "state").glob("**/d/*"), key=lambda path: path.stat().st_size)
+
+
+def test_the_newest_whole_checkpoint_is_restored(folder):
+    step, state, progress = newest(folder)
+    assert (step, progress) == (3, {"position": 3})
+    np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
+
+
+def flip(folder):
+    path = arrays_of(folder / "3")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def change_progress(folder):
+    """A change that is valid JSON: the digest alone tells."""
+    path = next(path for path in (folder / "3" / "progress").glob("*") if b"position" in path.read_bytes())
+    path.write_text(json.dumps({"position": 2}))
+
+
+def delete(folder):
+    arrays_of(folder / "3").unlink()
+
+
+@pytest.mark.parametrize("damage", [flip, change_progress, delete])
+def test_a_damaged_checkpoint_is_named_and_set_aside(folder, capsys, damage):
+    damage(folder)
+    step, state, _ = newest(folder)
+    assert step == 2
+    np.testing.assert_array_equal(state["params"]["a"], state_of(2)["params"]["a"])
+    assert f"{folder / '3'} is damaged" in capsys.readouterr().out
+    assert (folder / "3.damaged").is_dir()
+    assert find_checkpoint(folder).name == "2"
+    writer = CheckpointFolder(folder, keep=3)  # the step is written again
+    writer.save(3, state_of(3), tiny_synthetic(), {})
+    writer.close()
+    assert newest(folder)[0] == 3
+
+
+def test_without_a_whole_checkpoint_there_is_none(folder):
+    for step in (1, 2, 3):
+        arrays_of(folder / str(step)).write_bytes(b"")
+    assert newest(folder) is None
+
+
+def test_a_checkpoint_of_another_architecture_is_no_damage(folder):
+    reader = CheckpointFolder(folder, keep=3)
+    with pytest.raises(InputError, match=r"another architecture \(1 differences: missing params/c\)"):
+        reader.restore_newest({**LIKE, "params": {**LIKE["params"], "c": jnp.zeros(1)}})
+    reader.close()
+    assert (folder / "3").is_dir()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(folder):
+    writer, limits = CheckpointFolder(folder, keep=3), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(InputError, match="a checkpoint cannot be written"):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+            writer.save(4, state_of(4), tiny_synthetic(), {})
+        finally:
+            try:
+                writer.close()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert newest(folder)[0] == 3
+    assert not [path for path in folder.iterdir() if "tmp" in path.name]

@@ -1,0 +1,236 @@
+"""Media and texts that once ended in a traceback or took all memory. Each case is one that the harness found."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from faults.media import rotated, write_sound
+from faults.mutations import with_checksums
+from PIL import Image
+from raw_datasets import make_davis
+from video_files import encode, make_frames
+
+from cosnet_jax.config import read_config
+from cosnet_jax.data.builders.davis16 import Davis16
+from cosnet_jax.data.builders.fbms import Fbms
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.video.image_header import MAX_PIXELS, image_size
+from cosnet_jax.video.images import decode_image, decode_mask
+from cosnet_jax.video.mp4_tables import declares_too_many_samples
+from cosnet_jax.video.reader import open_video
+from tests.data.builders.test_fbms import make_grey_sequence
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+# Images
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A whole PNG of few bytes whose header claims a size."""
+    encoded = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    struct.pack_into(">II", encoded, 16, width, height)
+    return with_checksums(bytes(encoded))
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (MAX_PIXELS + 1, 1)])
+def test_an_image_that_claims_too_many_pixels_is_named(tmp_path, size):
+    """30,000 x 30,000 pixels are fewer than OpenCV's limit: it took 2.7 GB for a file of 80 bytes."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(*size))
+    with pytest.raises(InputError, match=rf"a.png: {size[0]} x {size[1]} pixels; images of up to 67,108,864 pixels"):
+        open_video(path)
+    assert decode_image(path.read_bytes()) is None
+    assert decode_mask(path.read_bytes(), 127) is None
+    with pytest.raises(InputError, match="not a readable PNG"):
+        read_masks([path])
+
+
+def test_an_image_without_pixels_is_not_readable(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_of(0, 0))
+    with pytest.raises(InputError, match="not a readable image"):
+        open_video(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "WEBP", "PPM"])
+def test_sizes_are_read_from_the_headers_of_all_formats(format):
+    encoded = io.BytesIO()
+    Image.new("RGB", (123, 45), (9, 200, 30)).save(encoded, format)
+    assert image_size(encoded.getvalue()) == (45, 123)
+    assert decode_image(encoded.getvalue()).shape == (45, 123, 3)
+    assert image_size(encoded.getvalue()[:9]) is None
+
+
+@pytest.mark.parametrize(("mode", "options"), [("RGB", {"lossless": True}), ("RGBA", {}), ("RGBA", {"lossless": True})])
+def test_sizes_of_all_kinds_of_webp(mode, options):
+    encoded = io.BytesIO()
+    Image.new(mode, (123, 45), 77).save(encoded, "WEBP", **options)
+    assert image_size(encoded.getvalue()) == (45, 123)
+
+
+def test_decoders_of_other_formats_do_not_get_to_see_a_file():
+    encoded = cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    assert cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert decode_image(encoded) is None
+
+
+def test_every_16_bit_level_becomes_the_nearest_8_bit_one(tmp_path):
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    (frame,) = open_video(tmp_path / "a.png")
+    np.testing.assert_array_equal(frame[..., 0], (levels.astype(np.int64) + 128) // 257)
+
+
+def test_the_largest_images_take_bounded_memory(tmp_path):
+    """A 16-bit image with transparency took 3 GB when it was scaled to 8 bits and composited in one piece."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8192, 8192, 4), np.uint16))
+    program = (
+        "import sys; from cosnet_jax.video.reader import open_video; frame, = open_video(sys.argv[1]); "
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 1536 * 1024
+
+
+def test_a_chunk_of_a_png_that_claims_gigabytes_is_refused(tmp_path):
+    """OpenCV took 2 to 4 GB for a file of 153 bytes, which ends as a whole PNG does."""
+    data = bytearray(png_of(4, 4))
+    struct.pack_into(">I", data, data.index(b"IDAT") - 4, 0xFFFF0028)
+    (tmp_path / "a.png").write_bytes(data)
+    program = (
+        "import sys; from cosnet_jax.evaluation.predictions import read_masks\n"
+        "try: read_masks(sys.argv[1:])\nexcept ValueError as error: print(error)\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    message, peak = run.stdout.splitlines()
+    assert message.endswith("a.png: not a readable PNG image")
+    assert int(peak) < 1024 * 1024
+
+
+# Videos
+
+
+def test_a_gif_that_claims_too_many_pixels_is_refused(tmp_path):
+    """FFmpeg decoded 15,000 x 15,000 pixels of a file of 10 KB: 3.9 GB and minutes."""
+    data = bytearray(encode(tmp_path / "a.gif", make_frames(3), "gif", "rgb8").read_bytes())
+    struct.pack_into("<HH", data, 6, 15_000, 15_000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(InputError, match="damaged or truncated after 0 frames"):
+        open_video(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("size", [1, 0x7FFFFFFF])
+def test_an_mp4_that_declares_millions_of_frames_is_refused(tmp_path, size):
+    """A table of 20 bytes made FFmpeg take 3.5 GB."""
+    path = encode(tmp_path / "a.mp4", make_frames(3), "libx264", "yuv420p")
+    assert not declares_too_many_samples(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">II", data, data.index(b"stsz") + 8, size, 50_000_000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="declares more frames than it has bytes"):
+        open_video(path)
+
+
+def test_a_fragment_that_declares_millions_of_frames_is_refused(tmp_path):
+    path = tmp_path / "a.mp4"
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 66, "yuv420p"
+        for image in make_frames(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    assert len(open_video(path)) == 3
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.index(b"trun") + 8, 2**31)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="declares more frames than it has bytes"):
+        open_video(path)
+
+
+def test_a_stream_whose_packets_have_no_time_is_refused():
+    """Times of None were compared."""
+    with pytest.raises(InputError, match=r"\.ts: "):
+        open_video(CORPUS / "no_packet.ts")
+
+
+def test_a_file_with_sound_alone_is_no_video(tmp_path):
+    write_sound(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="there is no video in this file"):
+        open_video(tmp_path / "a.mp4")
+
+
+def test_a_video_whose_size_changes_is_named(tmp_path):
+    first = encode(tmp_path / "a.ts", make_frames(3), "libx264", "yuv420p").read_bytes()
+    second = encode(tmp_path / "b.ts", make_frames(3, 32, 48), "libx264", "yuv420p").read_bytes()
+    (tmp_path / "a.ts").write_bytes(first + second)
+    with pytest.raises(InputError, match=r"48 x 32 pixels, but the first frame has 66 x 48|damaged|truncated"):
+        list(open_video(tmp_path / "a.ts"))
+
+
+def test_a_rotation_that_is_no_quarter_turn_still_gives_frames_of_one_size(tmp_path):
+    data = rotated(encode(tmp_path / "a.mp4", make_frames(2), "libx264", "yuv420p").read_bytes())
+    start = data.index(b"tkhd") + 44
+    (tmp_path / "a.mp4").write_bytes(
+        data[:start] + struct.pack(">5i", 30_000, 40_000, 0, -40_000, 30_000) + data[start + 20 :]
+    )
+    video = open_video(tmp_path / "a.mp4")
+    assert {frame.shape[:2] for frame in video} == {video.size}
+
+
+# Listings and settings
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "²", "-1"])
+def test_numbers_in_a_definition_of_fbms_can_be_anything(tmp_path, number):
+    """Python refuses to read 5000 digits, and takes more for digits than it can read."""
+    make_grey_sequence(tmp_path / "Testset" / "bear01", with_definition=True)
+    path = next(tmp_path.glob("**/*.dat"))
+    text = path.read_text(encoding="utf-8")
+    for title in ("Scale of region 0:", "Frame number:"):
+        start = text.index(title) + len(title)
+        text = f"{text[:start]}\n{number}{text[text.index(chr(10), start + 2) :]}"
+    path.write_text(text, encoding="utf-8")
+    Fbms.scan(tmp_path)
+    Fbms.read_mask(next(tmp_path.glob("**/*.pgm")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe /a",
+        b"/JPEGImages/480p/" + b"x" * 300 + b"/0.jpg /a/" + b"x" * 300 + b"/0.png",
+        b"/a\0/0.jpg /a\0/0.png",
+    ],
+)
+def test_listings_of_davis_can_hold_any_bytes(tmp_path, line):
+    source = make_davis(tmp_path, {"bear": 1}, {"camel": 1})
+    (source / "ImageSets" / "480p" / "val.txt").write_bytes(line)
+    assert Davis16.scan(source).problems
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+@pytest.mark.parametrize(
+    "override",
+    ["--config.size=os.system", "--config.size=-1-", "--config.=1", "--config.model[]x=1", "--config.stopped\0=7",
+     "--config.optimizer.learning_rate=" + "[" * 20_000, "--1config\r\n=2", "--config.2.x=1", "--config.name=\udcff\n"],
+)  # fmt: skip
+def test_overrides_end_in_one_line(override):
+    try:
+        read_config("configs/synthetic.py", [override])
+    except InputError as error:
+        assert "\n" not in str(error)

@@ -1,0 +1,121 @@
+"""Tiny trainings to hurt, and the proof that nothing was lost.
+
+One process trains many times: the steps are compiled once and kept, which changes no number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from raw_datasets import make_videos
+from tiny_network import make_tiny
+
+import train
+from configs import synthetic
+from cosnet_jax.checkpoints.store import LATEST, CheckpointFolder
+from cosnet_jax.data.prepare import prepare
+from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
+from cosnet_jax.training.optimizer import make_optimizer
+from cosnet_jax.training.state import init_state
+
+STEPS = 6
+VALIDATED = [3, 6]
+
+
+def smoke_config(data: Path) -> ConfigDict:
+    """A training of six steps on a tiny set of videos on disk, whose files can be hurt.
+
+    Args:
+      data: folder for the raw set and the prepared one; both are made if need be.
+    """
+    config = make_tiny(synthetic.get_config("smoke"))
+    config.batch_size, config.size, config.total_steps = 2, (32, 32), STEPS
+    config.step_pattern = "still,video"
+    config.log_every = config.checkpoint_every = 1
+    config.validate_every, config.keep_checkpoints = 3, 3
+    config.data.synthetic.update({"num_videos": 2, "num_val_videos": 1, "num_frames": 3, "num_stills": 3})
+    config.data.synthetic.size = (32, 32)
+    config.data.train_videos, config.data.threads = "videos", 1
+    config.data.data_dir = str(data / "prepared")
+    if not (data / "prepared").exists():
+        make_videos(data / "videos", {"cat": (3, [0, 1, 2]), "dog": (3, [0, 2])})
+        prepare("videos", str(data / "videos"), config.data.data_dir)
+    return config
+
+
+class Compiled:
+    """The steps of `smoke_config`, compiled once. `poison_next` makes the next one give NaN."""
+
+    def __init__(self):
+        self._steps: dict[str, Any] = {}
+        self._variables: Any = None
+        self.poison_next = False
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Makes `train.py` use these steps, and skip what else takes long and decides nothing."""
+        with (
+            mock.patch.multiple(
+                train, make_steps=self._make_steps, init_variables=self._init_variables, plan_memory=lambda *_: ""
+            ),
+            mock.patch.object(train.parallel, "parallelise", lambda step: step),
+        ):
+            yield
+
+    def _make_steps(self, model: Any, optimizer: Any, config: ConfigDict) -> dict[str, Any]:
+        if not self._steps:
+            steps = make_steps(model, optimizer, config)
+            self._steps = {kind: parallelise(step) for kind, step in steps.items()}
+        return {kind: functools.partial(self._take, step) for kind, step in self._steps.items()}
+
+    def _take(self, step: Any, state: Any, batch: Any) -> tuple[Any, Any]:
+        state, metrics = step(state, batch)
+        if self.poison_next:
+            self.poison_next = False
+            state = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params))
+            metrics = {**metrics, "loss": metrics["loss"] * jnp.nan, "finite": metrics["finite"] * 0}
+        return state, metrics
+
+    def _init_variables(self, model: Any, seed: int) -> Any:
+        if self._variables is None:
+            self._variables = jax.device_get(init_variables(model, seed))
+        return self._variables
+
+
+make_steps, parallelise = train.make_steps, train.parallel.parallelise
+
+
+def final_state(config: ConfigDict, workdir: Path) -> tuple[int, list[np.ndarray]]:
+    """The newest whole checkpoint: its step and its arrays."""
+    variables = init_variables(build_model(config.model), config.seed)
+    like = init_state(variables, make_optimizer(config.optimizer, variables["params"], config.total_steps))
+    folder = CheckpointFolder(workdir / LATEST, keep=config.keep_checkpoints)
+    step, state, _ = folder.restore_newest(like)
+    folder.close()
+    return step, [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def problem_with(config: ConfigDict, workdir: Path, expected: list[np.ndarray]) -> str:
+    """Compares what a training left with an undisturbed one's final arrays; "" if nothing was lost."""
+    step, arrays = final_state(config, workdir)
+    if step != STEPS:
+        return f"ended at step {step}"
+    if not all(np.array_equal(array, wanted) for array, wanted in zip(arrays, expected, strict=True)):
+        return "other parameters"
+    records = read_metrics(workdir / METRICS_FILE)
+    steps = [record["step"] for record in records if record["kind"] != "validation"]
+    validated = [record["step"] for record in records if record["kind"] == "validation"]
+    if steps != list(range(1, STEPS + 1)) or validated != VALIDATED:
+        return f"metrics of steps {steps}, validations {validated}"
+    leftovers = [path.name for path in workdir.glob("**/*") if ".part" in path.name or "checkpoint-tmp" in path.name]
+    return f"left {leftovers[0]}" if leftovers else ""

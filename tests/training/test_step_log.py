@@ -1,0 +1,37 @@
+"""What the record of a training says of steps that are not finite."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from cosnet_jax.errors import InputError
+from cosnet_jax.training.metric_log import METRICS_FILE, MetricLog, read_metrics
+from cosnet_jax.training.step_log import StepLog
+
+WHOLE = {"loss": 0.5, "side": 0.25, "finite": 1.0}
+NAN = {"loss": float("nan"), "side": 0.25, "finite": 0.0}
+GRADIENTS = {"loss": 4.0, "side": 0.25, "finite": 0.0}
+
+
+def records_of(folder, steps, skips):
+    """Records after every second of some steps."""
+    with contextlib.closing(MetricLog(folder, 0)) as log:
+        step_log = StepLog(log, 2, len(steps), lambda step: 0.1, skips)
+        for number, metrics in enumerate(steps, 1):
+            step_log.add(number, "video", metrics, images=1)
+    return read_metrics(folder / METRICS_FILE)
+
+
+@pytest.mark.parametrize(("metrics", "part"), [(NAN, "loss"), (GRADIENTS, "the gradients")])
+def test_a_step_that_is_not_finite_stops_the_training(tmp_path, metrics, part):
+    with pytest.raises(InputError, match=f"step 2: {part} of the video step is not finite"):
+        records_of(tmp_path, [WHOLE, metrics, WHOLE, WHOLE], skips=False)
+
+
+def test_skipped_steps_are_counted_and_left_out_of_the_means(tmp_path):
+    records = records_of(tmp_path, [WHOLE, NAN, GRADIENTS, NAN, WHOLE, WHOLE], skips=True)
+    assert [record["step"] for record in records] == [2, 4, 6]
+    assert [record.get("skipped") for record in records] == [1, 2, None]
+    assert [record.get("loss") for record in records] == [0.5, None, 0.5]
