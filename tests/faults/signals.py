@@ -64,19 +64,19 @@ def send_signals(
     rng, results = random.Random(f"signals {seed}"), {kind: Injected() for kind in kinds}
     done, last, longest = 0, kinds[0], [FIRST_PAUSE]
     while done < trainings:
-        process = start(folder, "victim", str(done), str(trainings - done))
-        killed = False
-        for told in _lines(process, lambda: rng.uniform(0.0, longest[0])):
-            if told is None and not killed and done < trainings:  # not when Python ends, which heeds no handler
-                longest[0] *= GROWTH
-                last = rng.choice(kinds)
-                killed = last == "SIGKILL"
-                results[last].sent()
-                os.killpg(process.pid, signal.SIGKILL) if killed else os.kill(process.pid, SIGNALS[last])
-            elif told and "done" in told:
-                done, longest[0] = told["done"] + 1, FIRST_PAUSE
-                results[last].lost_something(told["lost"], f"training {told['done']}")
-        if process.wait() not in (0, -signal.SIGKILL):
+        with start(folder, "victim", str(done), str(trainings - done)) as process:
+            killed = False
+            for told in _lines(process, lambda: rng.uniform(0.0, longest[0])):
+                if told is None and not killed and done < trainings:  # not when Python ends, which heeds no handler
+                    longest[0] *= GROWTH
+                    last = rng.choice(kinds)
+                    killed = last == "SIGKILL"
+                    results[last].sent()
+                    os.killpg(process.pid, signal.SIGKILL) if killed else os.kill(process.pid, SIGNALS[last])
+                elif told and "done" in told:
+                    done, longest[0] = told["done"] + 1, FIRST_PAUSE
+                    results[last].lost_something(told["lost"], f"training {told['done']}")
+        if process.returncode not in (0, -signal.SIGKILL):
             results[last].lost_something((folder / "errors.txt").read_text()[-800:], f"status {process.returncode}")
             done += 1
     return results

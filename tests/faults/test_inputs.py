@@ -11,7 +11,7 @@ JOBS = {
     "without JAX": {
         "image": 300, "video": 200, "predicted mask": 300, "dataset image": 300, "listing": 300, ".pth": 300,
     },
-    "with JAX": {"weights file": 40, "override": 80, "records": 20, "checkpoint folder": 6},
+    "with JAX": {"weights file": 20, "override": 80, "records": 8, "checkpoint folder": 3},
 }  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def test_damaged_inputs_are_read_or_refused(jobs):
 def test_the_harness_notices_everything_that_a_reader_must_not_do(monkeypatch, tmp_path):
     first, count = 9, 7  # all of the acts
     monkeypatch.setenv("FAULTS_OUTSIDE", str(tmp_path / "outside"))
-    monkeypatch.setattr(fuzzing, "MAX_SECONDS", 2.0)
+    monkeypatch.setattr(fuzzing, "MAX_SECONDS", 8.0)  # the memory takes a slow machine seconds
     (tally,) = fuzzing.fuzz([("bad reader", first, count)])
     kind, acts = fuzzing.find_kind("bad reader"), {}
     for number in range(first, first + count):
