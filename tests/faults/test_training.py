@@ -1,4 +1,4 @@
-"""A training that is hurt ends as one that nothing happened to: the short form of `make soak`, which sends signals too."""
+"""A hurt training ends as one that nothing happened to: the short form of `make soak`, which sends signals too."""
 
 from __future__ import annotations
 
