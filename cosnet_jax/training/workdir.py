@@ -20,6 +20,7 @@ LOCK_FILE = ".lock"
 # Settings that may differ between the runs of one training; all others decide its result.
 FREE_SETTINGS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
+    "nonfinite_steps",  # a training that stopped may go on by skipping
     "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads",
     "data.workers", "data.eval_dataset", "data.eval_split",
 )  # fmt: skip
@@ -40,6 +41,8 @@ def claimed_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{workdir}: another process trains there; expected a folder of its own") from None
+        except OSError:  # a network file system without locks
+            pass
         claim_workdir(config, workdir)
         yield
 

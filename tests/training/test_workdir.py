@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 from tiny_network import tiny_synthetic
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.training.workdir import LOCK_FILE, claimed_workdir
+from cosnet_jax.training.workdir import CONFIG_FILE, LOCK_FILE, claimed_workdir
 
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(flush=True); time.sleep(99)"
 
@@ -19,10 +21,24 @@ def test_a_second_training_is_refused_and_leaves_the_first_alone(tmp_path):
     with claimed_workdir(config, tmp_path):
         with pytest.raises(InputError, match="another process trains there"), claimed_workdir(config, tmp_path):
             pass
-        with pytest.raises(InputError, match="another process trains there"), claimed_workdir(config, tmp_path):
-            pass
     with claimed_workdir(config, tmp_path):
         pass
+
+
+def test_a_file_system_without_locks_is_taken_as_it_is(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with claimed_workdir(tiny_synthetic(), tmp_path):
+        assert (tmp_path / CONFIG_FILE).is_file()
+
+
+def test_a_training_that_stopped_at_a_step_that_is_not_finite_may_go_on_by_skipping(tmp_path):
+    config = tiny_synthetic()
+    for config.nonfinite_steps in ("stop", "skip"):
+        with claimed_workdir(config, tmp_path):
+            pass
 
 
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
