@@ -2,7 +2,8 @@
 
     python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
 
-Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png` and `OUT/report.html`.
+Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
+`OUT/players/<sequence>.html`, which it links to.
 With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
 """
 

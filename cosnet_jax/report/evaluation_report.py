@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.files import writable_folder
 from cosnet_jax.report.page import Image, Section, write_page
+from cosnet_jax.report.player import write_player
 from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
 from cosnet_jax.visualization import plots
 from cosnet_jax.visualization.overlays import prediction_beside_truth
@@ -30,7 +34,7 @@ def write_evaluation_report(
     sections: Sequence[Section] = (),
     label: str = "this run",
 ) -> None:
-    """Writes the report of an evaluation as one self-contained HTML file.
+    """Writes the report of an evaluation as one self-contained HTML file, and beside it a page for each sequence.
 
     Args:
       path: the file, usually `OUT/report.html`.
@@ -62,12 +66,38 @@ def write_evaluation_report(
         examples = example_images(results, sequences, masks_dir)
         legend = "Prediction on the left, ground truth on the right."
         parts.append(Section("Best, median and worst frames", [legend, examples]))
+        links = write_players(Path(path).parent, results, sequences, Path(masks_dir))
+        parts.append(
+            Section("All frames", ["A page for each sequence, with prediction and ground truth to switch.", links])
+        )
     if any("J" in values for values in results.get("per_frame", {}).values()):
         parts.append(Section("J over the frames of a sequence", [frame_figure(results)]))
     figures = [plots.training_curves(training_records), plots.validation_curves(training_records, VALIDATION_SCORES)]
     if any(figures):
         parts.append(Section("Training", [figure for figure in figures if figure]))
     write_page(path, title, about, parts)
+
+
+def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir: Path) -> Markup:
+    """Writes `players/<sequence>.html` for each sequence; see `write_player`.
+
+    Args:
+      folder: of the report.
+      results: what `score_masks` returned.
+      sequences: the scored sequences.
+      masks_dir: the folder of scored masks.
+
+    Returns:
+      A paragraph of links to them.
+    """
+    players, links = writable_folder(folder / "players"), []
+    for sequence in sequences:
+        values = results["per_frame"][sequence.name]
+        scores = dict(zip(values["frames"], values["J"], strict=True))
+        write_player(players / f"{sequence.name}.html", sequence, masks_dir / sequence.name, scores)
+        link = Markup('<a href="players/{}.html">{}</a>')
+        links.append(link.format(quote(sequence.name), sequence.name))
+    return Markup("<p>{}</p>").format(Markup(" &middot; ").join(links))
 
 
 def evaluation_markdown(results: Mapping, label: str = "this run") -> str:

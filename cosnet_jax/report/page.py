@@ -61,12 +61,16 @@ def write_page(path: str | Path, title: str, metadata: Mapping[str, object], sec
     Raises:
       InputError: a section holds something that cannot be shown, or the file cannot be written.
     """
-    path = Path(path)
     shown = [(section.title, [render_block(block) for block in section.blocks]) for section in sections]
-    source = (importlib.resources.files("cosnet_jax.report") / "page.html").read_text(encoding="utf-8")
+    writable_folder(Path(path).parent)
+    render(Path(path), "page.html", title=title, metadata=metadata, sections=shown)
+
+
+def render(path: Path, template: str, **values: object) -> None:
+    """Fills a template of this folder and writes the page; values are escaped. The file's folder must exist."""
+    source = (importlib.resources.files("cosnet_jax.report") / template).read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    html = environment.from_string(source).render(title=title, metadata=metadata, sections=shown)
-    writable_folder(path.parent)
+    html = environment.from_string(source).render(values)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 

@@ -86,6 +86,7 @@ def test_whole_report(scored, tmp_path):
         "N = 0 and N = 5",
         "Sequences",
         "Best, median and worst frames",
+        "All frames",
         "J over the frames",
         "Training",
     ]
@@ -96,6 +97,8 @@ def test_whole_report(scored, tmp_path):
     for name, value in (("checkpoint", "runs/7"), ("sequences", 3), ("evaluated frames", 6)):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
     assert page.count("<img") == 6
+    for name in ("video0", "video1", "video2"):
+        assert f'<a href="players/{name}.html">{name}</a>' in page and (tmp_path / "players" / f"{name}.html").is_file()
     assert "Other methods" not in page
     assert f"<td>{100 * results['J']['mean']:.1f}</td>" in page
 

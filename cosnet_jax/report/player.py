@@ -1,0 +1,73 @@
+"""Writes a page that plays a sequence with its masks, as one HTML file that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.report.page import data_uri, render
+from cosnet_jax.report.tables import percent
+from cosnet_jax.visualization.overlays import OPACITY, PREDICTION_COLOUR, TRUTH_COLOUR
+
+MAX_FRAMES = 100  # of a sequence; a longer one is shown at even distances
+WIDTH = 640  # pixels; wider frames are scaled down
+
+
+def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str, float]) -> None:
+    """Writes the page of a sequence: its frames, over which prediction and ground truth are switched on and off.
+
+    Args:
+      path: the file; its folder must exist.
+      sequence: the sequence; see `cosnet_jax.data.sequences.Sequence`.
+      masks_dir: the folder of the sequence's predicted masks; frames without one are left out.
+      scores: J of each evaluated frame, by its name.
+
+    Raises:
+      InputError: a frame or a mask cannot be read, or the file cannot be written.
+    """
+    files = [(i, masks_dir / f"{name}.png") for i, name in enumerate(sequence.frame_names)]
+    files = [(i, file) for i, file in files if file.is_file()]
+    predictions = read_masks([file for _, file in files])  # together: their kind is that of the whole sequence
+    frames = []
+    for position in np.unique(np.linspace(0, len(files) - 1, min(len(files), MAX_FRAMES)).round().astype(int)):
+        i = files[position][0]
+        image, truth = sequence.frame_and_mask(i)
+        name = sequence.frame_names[i]
+        frames.append(
+            {
+                "name": name,
+                "image": data_uri(image, WIDTH),
+                "prediction": layer(predictions[position], PREDICTION_COLOUR),
+                "truth": "" if truth is None else layer(truth, TRUTH_COLOUR),
+                "score": f"J {percent(scores[name])}" if name in scores else "",
+            }
+        )
+    height, width = sequence.size
+    render(path, "player.html", title=sequence.name, frames=frames, width=min(width, WIDTH), aspect=width / height)
+
+
+def layer(mask: np.ndarray, colour: tuple[int, int, int]) -> str:
+    """Draws a mask to be laid over its frame, as `overlay` does.
+
+    Args:
+      mask: (h, w) bool or {0, 1}.
+      colour: RGB, 0-255.
+
+    Returns:
+      The data URI of a PNG with transparency, at most `WIDTH` wide.
+    """
+    mask = np.ascontiguousarray(mask, dtype=np.uint8)
+    height, width = mask.shape
+    if width > WIDTH:
+        mask = cv2.resize(mask, (WIDTH, max(1, round(height * WIDTH / width))), interpolation=cv2.INTER_NEAREST)
+    picture = np.zeros((*mask.shape, 4), np.uint8)
+    picture[mask > 0] = *colour[::-1], round(255 * OPACITY)
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, (*colour[::-1], 255), max(1, round(max(mask.shape) / 250)))
+    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
