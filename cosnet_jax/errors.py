@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-MAX_MESSAGE = 2000  # characters
+MAX_MESSAGE = 200_000  # characters; all names of a network fit
 
 
 class InputError(ValueError):

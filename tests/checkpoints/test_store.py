@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -112,5 +113,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(folder):
                 writer.close()
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert newest(folder)[0] == 3
-    assert not [path for path in folder.iterdir() if "tmp" in path.name]
+    for _ in range(50):  # orbax's own threads may still write what each opening removes
+        assert newest(folder)[0] == 3
+        if not [path for path in folder.iterdir() if "tmp" in path.name]:
+            return
+        time.sleep(0.1)
+    pytest.fail("temporary files are left")

@@ -93,7 +93,8 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     assert re.search(r"^error: .*broken\.mp4 failed: .*broken\.mp4", error, re.MULTILINE), error
 
     summary = json.loads((tmp_path / "ray" / "summary.json").read_text())
-    assert (summary["done"], summary["found"], summary["failed"]) == (CLIPS, 0, 1)
+    assert (summary["done"] + summary["found"], summary["failed"]) == (CLIPS, 1)
+    assert summary["found"] <= 1  # the killed worker may have finished its video and told nobody
     videos = {Path(video["input"]).name: video for video in summary["videos"]}
     assert sorted(videos) == sorted(["broken.mp4", *(f"clip{number}.mp4" for number in range(CLIPS))])
     assert sorted(video["attempts"] for video in videos.values()) in ([1] * CLIPS + [2], [1] * (CLIPS + 1))

@@ -32,12 +32,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     with open(folder / "errors.txt", "ab") as errors:
         return subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, "PYTHONPATH": PATH, **cache}, text=True, stdout=subprocess.PIPE,
-            stderr=errors, start_new_session=True, preexec_fn=_default_signals,
+            stderr=errors, start_new_session=True,
         )  # fmt: skip
-
-
-def _default_signals() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` and background jobs ignore it
 
 
 def inject_faults(folder: Path, count: int, seed: int = 0, faults: tuple[str, ...] = ()) -> dict[str, Injected]:
