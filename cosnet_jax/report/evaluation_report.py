@@ -95,8 +95,7 @@ def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir
         values = results["per_frame"][sequence.name]
         scores = dict(zip(values["frames"], values["J"], strict=True))
         write_player(players / f"{sequence.name}.html", sequence, masks_dir / sequence.name, scores)
-        link = Markup('<a href="players/{}.html">{}</a>')
-        links.append(link.format(quote(sequence.name), sequence.name))
+        links.append(Markup('<a href="players/{}.html">{}</a>').format(quote(sequence.name), sequence.name))
     return Markup("<p>{}</p>").format(Markup(" &middot; ").join(links))
 
 

@@ -105,7 +105,12 @@ def data_uri(pixels: np.ndarray, max_width: int = 1280) -> str:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
+    return encoded_uri("jpeg", encoded)
+
+
+def encoded_uri(kind: str, encoded: np.ndarray) -> str:
+    """Puts an encoded image, "jpeg" or "png", into a data URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
 def _image(image: Image) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import cv2
 import numpy as np
 
 from cosnet_jax.evaluation.predictions import read_masks
-from cosnet_jax.report.page import data_uri, render
+from cosnet_jax.report.page import data_uri, encoded_uri, render
 from cosnet_jax.report.tables import percent
-from cosnet_jax.visualization.overlays import OPACITY, PREDICTION_COLOUR, TRUTH_COLOUR
+from cosnet_jax.visualization.overlays import OPACITY, PREDICTION_COLOUR, TRUTH_COLOUR, draw_contour
 
 MAX_FRAMES = 100  # of a sequence; a longer one is shown at even distances
 WIDTH = 640  # pixels; wider frames are scaled down
@@ -62,12 +61,12 @@ def layer(mask: np.ndarray, colour: tuple[int, int, int]) -> str:
     Returns:
       The data URI of a PNG with transparency, at most `WIDTH` wide.
     """
-    mask = np.ascontiguousarray(mask, dtype=np.uint8)
+    mask = np.ascontiguousarray(mask, dtype=bool)
     height, width = mask.shape
     if width > WIDTH:
-        mask = cv2.resize(mask, (WIDTH, max(1, round(height * WIDTH / width))), interpolation=cv2.INTER_NEAREST)
+        size = WIDTH, max(1, round(height * WIDTH / width))
+        mask = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
     picture = np.zeros((*mask.shape, 4), np.uint8)
-    picture[mask > 0] = *colour[::-1], round(255 * OPACITY)
-    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, (*colour[::-1], 255), max(1, round(max(mask.shape) / 250)))
-    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+    picture[mask] = *colour[::-1], round(255 * OPACITY)
+    draw_contour(picture, mask, (*colour[::-1], 255))
+    return encoded_uri("png", cv2.imencode(".png", picture)[1])

@@ -35,9 +35,20 @@ def overlay(frame: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = 
     picture = frame.copy()
     tint = frame[mask] * (1 - OPACITY) + np.asarray(colour) * OPACITY
     picture[mask] = np.rint(tint).astype(np.uint8)
+    draw_contour(picture, mask, colour)
+    return picture
+
+
+def draw_contour(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, ...]) -> None:
+    """Draws the contour of a mask into a picture, about a 250th of the longer side thick.
+
+    Args:
+      picture: (h, w, c) uint8; changed.
+      mask: (h, w) bool, contiguous.
+      colour: of the c channels, 0-255.
+    """
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, colour, max(1, round(max(mask.shape) / 250)))
-    return picture
 
 
 def prediction_beside_truth(frame: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
