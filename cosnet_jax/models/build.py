@@ -70,6 +70,6 @@ def init_variables(model: COSNet, seed: int) -> dict[str, Any]:
       {"params": ..., "batch_stats": ...}.
     """
     pair = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)  # no parameter's shape depends on the image's size
-    # This runs the initialisers alone. XLA's own generator compiles several times faster than threefry.
-    variables = model.lazy_init(jax.random.key(seed, impl="rbg"), pair)
+    # This runs the initialisers alone, as one program. XLA's own generator compiles several times faster than threefry.
+    variables = jax.jit(lambda key: model.lazy_init(key, pair))(jax.random.key(seed, impl="rbg"))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
