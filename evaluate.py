@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import job
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
@@ -54,7 +54,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    parallel.start(config.distributed)
+    job.start(config.distributed)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
@@ -68,19 +68,19 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
     metadata = {"configuration": config.name}
     if segmenter:
-        segment_all(segmenter, parallel.share_of(sequences), masks, single_frame, params)
+        segment_all(segmenter, job.share_of(sequences), masks, single_frame, params)
         references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
         metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
     else:
         metadata["masks"] = predictions
 
     # Score and report.
-    parallel.wait_for_others("segmented")
+    job.wait_for_others("segmented")
     results = {}
-    if parallel.is_first():
+    if job.is_first():
         training_records = find_metrics(checkpoint) if checkpoint else []
         results = score_and_report(config, workdir, sequences, masks, single_frame, metadata, training_records)
-    parallel.wait_for_others("scored")
+    job.wait_for_others("scored")
     return results
 
 
@@ -133,7 +133,7 @@ def segment_all(
     refined = crf.refine_stream(all_maps(), params) if params else ((path, map_) for path, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(sequence) for sequence in sequences)
-        for path, probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
+        for path, probability in track(refined, "segmenting", total, silent=not job.is_first()):
             write_mask(path, probability > 0.5)
 
 
@@ -177,7 +177,7 @@ def print_scores(results: dict, workdir: Path) -> None:
 def main(config: ConfigDict) -> None:
     """Evaluates as the flags say."""
     workdir = Path(WORKDIR.value)
-    with parallel.several_processes():
+    with job.several_processes():
         results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
     if results:
         print_scores(results, workdir)

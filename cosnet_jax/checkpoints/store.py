@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import job, parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
 from cosnet_jax.checkpoints.digests import SHAPES, digest_of, digest_of_json, digests_of_state, shapes_of
@@ -92,8 +92,8 @@ class CheckpointFolder:
                 return step, *self._restore(step, like)
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
-                parallel.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
-                parallel.on_first(functools.partial(set_aside, folder))
+                job.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
+                job.on_first(functools.partial(set_aside, folder))
                 self._manager.reload()
         return None
 
