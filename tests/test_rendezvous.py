@@ -32,7 +32,18 @@ def start(address):
             return results
 
     yield start
-    all_partners = [partners for partners in results if isinstance(partners, Partners)]
+    close([partners for partners in results if isinstance(partners, Partners)])
+
+
+def end(partners):
+    """Ends the connections as the end of a process does; the threads that watch them here may still read them."""
+    for connection in partners._connections.values():
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def close(all_partners):
+    """Ends all connections, and closes them when nothing watches them any more."""
     for partners in all_partners:
         end(partners)
     for thread in threading.enumerate():
@@ -41,13 +52,6 @@ def start(address):
     for partners in all_partners:
         for connection in partners._connections.values():
             connection.close()
-
-
-def end(partners):
-    """Ends the connections as the end of a process does; the threads that watch them here may still read them."""
-    for connection in partners._connections.values():
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
 
 def test_all_go_on_together_in_any_order(start):
@@ -91,8 +95,7 @@ def test_strangers_are_ignored(address):
                 break
             except OSError:
                 continue
-        for partners in (threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()):
-            end(partners)
+        close([threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()])
 
 
 @pytest.mark.parametrize(
