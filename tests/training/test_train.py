@@ -29,6 +29,7 @@ from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
 
 ROOT = Path(__file__).parents[2]
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def tiny():
@@ -51,6 +52,7 @@ def start_training(workdir, *flags):
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
     command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}", *flags]
+    command.append(f"--config.compilation_cache={COMPILED / 'by setting'}")
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "XLA_FLAGS": compilation_flags(devices=1), "PYTHONPATH": path}
     pipe = {"stdout": subprocess.PIPE, "text": True}
@@ -77,7 +79,7 @@ def final_state(workdir):
 def trained(tmp_path_factory):
     """The working directory of a training that was never interrupted."""
     workdir = tmp_path_factory.mktemp("trained") / "work"
-    training = start_training(workdir, f"--config.compilation_cache={workdir.parent / 'compiled'}")
+    training = start_training(workdir)
     output, _ = training.communicate()
     assert training.returncode == 0
     assert re.search(r"^memory of each device: parameters .* MiB, optimiser .* MiB, a still step [1-9]", output, re.M)
@@ -118,7 +120,7 @@ def test_training_leaves_log_configuration_and_best_checkpoint(trained):
     assert checkpoints.find_checkpoint(trained).parent.name == checkpoints.BEST
     assert all(record["images_per_second_per_device"] > 0 for record in records if record["kind"] != "validation")
     assert list((trained / "tensorboard").iterdir())
-    assert list((trained.parent / "compiled").iterdir())
+    assert list((COMPILED / "by setting").iterdir())
     assert list((trained / "profile").glob("**/*.xplane.pb"))
 
 
