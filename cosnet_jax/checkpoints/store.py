@@ -1,4 +1,4 @@
-"""Checkpoints on disk. No other file imports orbax.
+"""Checkpoints on disk. No other folder imports orbax.
 
 A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with
 and, if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when
@@ -22,7 +22,9 @@ from ml_collections import ConfigDict
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
-from cosnet_jax.checkpoints.digests import SHAPES, digest_of, digest_of_json, digests_of_state, shapes_of
+from cosnet_jax.checkpoints.digests import (
+    SHAPES, DigestRestore, DigestSave, digest_of, digest_of_json, digests_of_state, shapes_of,
+)  # fmt: skip
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
 from cosnet_jax.errors import InputError
 
@@ -52,7 +54,7 @@ class CheckpointFolder:
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
         """Writes a checkpoint, unless there is one of that step.
 
-        It returns as soon as the state is copied; the files are written while the training goes on.
+        It returns as soon as the state is copied; digests are made and files written while the training goes on.
 
         Args:
           step: its name.
@@ -70,7 +72,7 @@ class CheckpointFolder:
             "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
-            "digests": ocp.args.JsonSave(digests | digests_of_state(state)),
+            "digests": DigestSave(digests, parallel.copy_on_first(state)),
         }
         with self._report_write_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
@@ -253,7 +255,7 @@ def stored_digests(folder: Path) -> dict[str, str]:
     if not (folder / "digests").is_dir():
         return {}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler("digests")) as checkpointer:
-        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=ocp.args.JsonRestore()))["digests"])
+        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=DigestRestore()))["digests"])
 
 
 def check_digest(digests: dict[str, str], name: str, found: str) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_network import tiny_synthetic
 
+from cosnet_jax import parallel
+from cosnet_jax.checkpoints import digests
+from cosnet_jax.checkpoints.digests import digests_of_state
 from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
 from cosnet_jax.errors import InputError
 
@@ -54,6 +59,31 @@ def test_the_newest_whole_checkpoint_is_restored(folder):
     step, state, progress = newest(folder)
     assert (step, progress) == (3, {"position": 3})
     np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
+
+
+def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, monkeypatch):
+    makers = []
+
+    def note(state):
+        makers.append(threading.current_thread())
+        return digests_of_state(state)
+
+    monkeypatch.setattr(digests, "digests_of_state", note)
+    writer, state = CheckpointFolder(tmp_path, keep=3), jax.tree.map(jnp.copy, state_of(1))
+    writer.save(1, state, tiny_synthetic(), {})
+    jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)(state)  # as the next step does
+    writer.close()
+    assert len(makers) == 1
+    assert makers[0] is not threading.main_thread()
+    step, restored, _ = newest(tmp_path)
+    assert step == 1
+    np.testing.assert_array_equal(restored["params"]["a"], state_of(1)["params"]["a"])
+
+
+def test_only_the_first_process_makes_digests(monkeypatch):
+    assert jax.tree.map(np.shape, parallel.copy_on_first(LIKE)) == jax.tree.map(np.shape, LIKE)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert parallel.copy_on_first(LIKE) is None
 
 
 def flip(folder):
