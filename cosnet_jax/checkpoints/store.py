@@ -23,8 +23,14 @@ from cosnet_jax import parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
 from cosnet_jax.checkpoints.digests import (
-    SHAPES, DigestRestore, DigestSave, digest_of, digest_of_json, digests_of_state, shapes_of,
-)  # fmt: skip
+    SHAPES,
+    DigestRestore,
+    DigestSave,
+    digest_of,
+    digest_of_json,
+    digests_of_state,
+    shapes_of,
+)
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
 from cosnet_jax.errors import InputError
 
