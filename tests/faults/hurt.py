@@ -35,6 +35,7 @@ import train
 from cosnet_jax.commands.segment_video import VideoSegmenter
 from cosnet_jax.data.pipeline import Batches
 
+KEPT = "kept.pickle"  # what `prepare` leaves for the other processes
 INTERRUPTED = {"segment": inference_faults.run_segment, "evaluate": inference_faults.run_evaluate_alone}
 
 
@@ -56,11 +57,11 @@ class Hurt:
         self.expected = {"train": arrays} | {
             name: inference_faults.files_in(self.folder / "undisturbed" / name) for name in ("segment", "evaluate")
         }
-        (self.folder / "prepared").write_bytes(pickle.dumps((self.compiled.keep(), self.expected)))
+        (self.folder / KEPT).write_bytes(pickle.dumps((self.compiled.keep(), self.expected)))
 
     def load(self) -> None:
         """Takes over what `prepare` kept."""
-        kept, self.expected = pickle.loads((self.folder / "prepared").read_bytes())
+        kept, self.expected = pickle.loads((self.folder / KEPT).read_bytes())
         self.compiled.take_over(*kept)
 
     def works(self) -> dict[str, inference_faults.Work]:
@@ -150,7 +151,7 @@ class Hurt:
 
 def serve(connection: Connection, folder: Path) -> None:
     """Answers calls of methods of `Hurt` until there are no more; makes ready what is missing in the folder first."""
-    prepares = not (folder / "prepared").exists()
+    prepares = not (folder / KEPT).exists()
     hurt = _start(folder, prepares)
     with hurt.compiled.used():
         hurt.prepare() if prepares else hurt.load()
