@@ -11,7 +11,7 @@ import random
 import shutil
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,23 +40,30 @@ INTERRUPTED = {"segment": inference_faults.run_segment, "evaluate": inference_fa
 
 
 class Hurt:
-    """Trains, segments and evaluates in a folder that `prepare` has filled."""
+    """Trains, segments and evaluates in a folder that `prepare` has filled.
 
-    def __init__(self, folder: Path, prepares: bool = False):
+    Args:
+      folder: the folder.
+      step_pattern: of the trainings.
+      prepares: whether the folder is to be filled.
+    """
+
+    def __init__(self, folder: Path, step_pattern: str, prepares: bool = False):
         self.folder = folder
-        self.config = smoke_config(folder)
+        self.config = smoke_config(folder, step_pattern)
         self.compiled = Compiled(KeptPrograms(folder / "programs", writes=prepares))
         self.expected: dict[str, Any] = {}
 
-    def prepare(self) -> None:
-        """Runs everything once undisturbed, and keeps what it gave and what was compiled for the other processes."""
+    def prepare(self, works: Collection[str]) -> None:
+        """Does some works once undisturbed, and keeps what they gave and what was compiled for the other processes."""
         inference_faults.make_inputs(self.folder)
         for name, run in self.works().items():
-            run(self.folder, self.folder / "undisturbed" / name)
-        _, arrays = self.compiled.final_state(self.config, self.folder / "undisturbed" / "train")
-        self.expected = {"train": arrays} | {
-            name: inference_faults.files_in(self.folder / "undisturbed" / name) for name in ("segment", "evaluate")
-        }
+            if name == "train":
+                run(self.folder, self.folder / inference_faults.TRAINED)
+                _, self.expected[name] = self.compiled.final_state(self.config, self.folder / inference_faults.TRAINED)
+            elif name in works:
+                run(self.folder, self.folder / "undisturbed" / name)
+                self.expected[name] = inference_faults.files_in(self.folder / "undisturbed" / name)
         (self.folder / KEPT).write_bytes(pickle.dumps((self.compiled.keep(), self.expected)))
 
     def load(self) -> None:
@@ -142,19 +149,19 @@ class Hurt:
         for number, path in enumerate(paths):
             inference_faults.make_clip(path, number)
         workdir = self.folder / "measured"
-        inference_faults.segment(paths[:1], workdir / "first", self.folder / inference_faults.CHECKPOINT)
+        inference_faults.segment(paths[:1], workdir / "first", self.folder / inference_faults.TRAINED)
         before = measure()
         with measured(VideoSegmenter, "segment", clips) as found:
-            inference_faults.segment(paths, workdir / "many", self.folder / inference_faults.CHECKPOINT)
+            inference_faults.segment(paths, workdir / "many", self.folder / inference_faults.TRAINED)
         return found, problem_with(before, found)
 
 
-def serve(connection: Connection, folder: Path) -> None:
-    """Answers calls of methods of `Hurt` until there are no more; makes ready what is missing in the folder first."""
+def serve(connection: Connection, folder: Path, step_pattern: str, works: Collection[str]) -> None:
+    """Answers calls of methods of `Hurt` until there are no more; fills the folder for some works first if need be."""
     prepares = not (folder / KEPT).exists()
-    hurt = _start(folder, prepares)
+    hurt = _start(folder, step_pattern, prepares)
     with hurt.compiled.used():
-        hurt.prepare() if prepares else hurt.load()
+        hurt.prepare(works) if prepares else hurt.load()
         connection.send("ready")
         while True:
             try:
@@ -164,10 +171,10 @@ def serve(connection: Connection, folder: Path) -> None:
             connection.send(getattr(hurt, method)(*arguments))
 
 
-def be_killed(connection: Connection, folder: Path, work: str, workdir: Path) -> None:
+def be_killed(connection: Connection, folder: Path, step_pattern: str, work: str, workdir: Path) -> None:
     """Does some work of `Hurt.works`, unless it is killed before."""
     os.environ[MARK] = str(workdir)
-    hurt = _start(folder)
+    hurt = _start(folder, step_pattern)
     with hurt.compiled.used():
         hurt.load()
         connection.send("ready")
@@ -175,7 +182,7 @@ def be_killed(connection: Connection, folder: Path, work: str, workdir: Path) ->
     connection.send("done")
 
 
-def _start(folder: Path, prepares: bool = False) -> Hurt:
+def _start(folder: Path, step_pattern: str, prepares: bool = False) -> Hurt:
     """Makes a new process one of those that are hurt: quiet, and in nobody's terminal."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -187,4 +194,4 @@ def _start(folder: Path, prepares: bool = False) -> Hurt:
     jax.config.update("jax_enable_compilation_cache", not prepares)  # what is found there could not be kept once more
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return Hurt(folder, prepares)
+    return Hurt(folder, step_pattern, prepares)

@@ -8,7 +8,7 @@ from unittest import mock
 
 from ml_collections import ConfigDict
 from raw_datasets import draw_image, save
-from tiny_network import tiny_synthetic, write_checkpoint
+from tiny_network import tiny_synthetic
 
 import evaluate
 from cosnet_jax.commands.segment import segment
@@ -17,13 +17,13 @@ from cosnet_jax.inference import sequence_masks
 from cosnet_jax.video import find
 
 CLIPS, FRAMES = 4, 3
-CHECKPOINT = "network"
+TRAINED = Path("undisturbed") / "train"  # the training whose network segments
 REPORT = "report.html"  # the one file that says where it lies
 Work = Callable[[Path, Path], object]
 
 
 def evaluation_config() -> ConfigDict:
-    """A tiny network and a few short videos."""
+    """The network of `training.smoke_config`, and a few short videos."""
     config = tiny_synthetic()
     config.evaluation.sample = False  # of the shipped model
     config.inference.num_references = 2
@@ -32,8 +32,7 @@ def evaluation_config() -> ConfigDict:
 
 
 def make_inputs(folder: Path) -> None:
-    """Writes the network, and clips as folders of frames."""
-    write_checkpoint(evaluation_config(), folder / CHECKPOINT)
+    """Writes clips as folders of frames."""
     for clip in range(CLIPS):
         make_clip(folder / "clips" / f"clip{clip}", clip)
 
@@ -46,12 +45,12 @@ def make_clip(folder: Path, number: int) -> None:
 
 def run_segment(folder: Path, workdir: Path) -> None:
     """Segments the clips of a folder."""
-    segment([folder / "clips"], workdir, folder / CHECKPOINT)
+    segment([folder / "clips"], workdir, folder / TRAINED)
 
 
 def run_evaluate(folder: Path, workdir: Path) -> None:
     """Evaluates the network of a folder."""
-    evaluate.evaluate(evaluation_config(), workdir, str(folder / CHECKPOINT), None)
+    evaluate.evaluate(evaluation_config(), workdir, str(folder / TRAINED), None)
 
 
 def run_evaluate_alone(folder: Path, workdir: Path) -> None:

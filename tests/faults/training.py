@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from faults.programs import KeptPrograms
 from ml_collections import ConfigDict
-from raw_datasets import make_videos
+from raw_datasets import make_stills, make_videos
 from tiny_network import make_tiny
 
 import train
@@ -32,25 +32,28 @@ STEPS = 12
 VALIDATED = [4, 8, 12]
 
 
-def smoke_config(data: Path) -> ConfigDict:
-    """A training of a few steps on a tiny set of videos on disk, whose files can be hurt.
+def smoke_config(data: Path, step_pattern: str) -> ConfigDict:
+    """A training of a few steps on tiny sets on disk, whose files can be hurt.
 
     Args:
-      data: folder for the raw set and the prepared one; both are made if need be.
+      data: folder for the raw sets and the prepared ones; they are made if need be.
+      step_pattern: its kinds of steps; those of videos take a minute to compile, those of stills half of it.
     """
     config = make_tiny(synthetic.get_config("smoke"))
     config.batch_size, config.size, config.total_steps = 2, (32, 32), STEPS
-    config.step_pattern = "still,video"
+    config.step_pattern = step_pattern
     config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.003  # half of the arrays of Adam
     config.log_every = config.checkpoint_every = 1
     config.validate_every, config.keep_checkpoints = 4, 3
-    config.data.synthetic.update({"num_videos": 2, "num_val_videos": 1, "num_frames": 3, "num_stills": 3})
+    config.data.synthetic.update({"num_videos": 2, "num_val_videos": 1, "num_frames": 3})
     config.data.synthetic.size = (32, 32)
-    config.data.train_videos, config.data.threads = "videos", 1
+    config.data.train_videos, config.data.train_stills, config.data.threads = "videos", "stills", 1
     config.data.data_dir = str(data / "prepared")
     if not (data / "prepared").exists():
         make_videos(data / "videos", {"cat": (3, [0, 1, 2]), "dog": (3, [0, 2])})
         prepare("videos", str(data / "videos"), config.data.data_dir)
+        make_stills(data / "stills" / "images", data / "stills" / "masks", 3)
+        prepare("stills", str(data / "stills"), config.data.data_dir)
     return config
 
 

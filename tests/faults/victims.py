@@ -25,9 +25,11 @@ SHARES = {
     (TRAINING, ""): 0.8, (INTERRUPTED, "segment"): 0.06, (INTERRUPTED, "evaluate"): 0.05, (KILLED, "train"): 0.03,
     (KILLED, "segment"): 0.03, (KILLED, "evaluate"): 0.03,
 }  # fmt: skip
+STEP_PATTERN = "still,video"  # of the trainings
 RECORD = "injected.jsonl"
 MARK = "COSNET_HURT"  # environment variable of the processes that a victim starts
 HUNG_SECONDS = 900.0  # without a word
+END_SECONDS = 20.0  # for a process to end by itself
 GRACE_SECONDS = 60.0  # for the processes that a killed one had started
 
 
@@ -88,8 +90,10 @@ class Victim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.is_done()
-        self._connection.close()
+        self._connection.close()  # ends one that serves
+        self._process.join(END_SECONDS)
+        self._process.kill()
+        self._process.join()
 
 
 def run_task(task: str, connection: Connection, *arguments: Any) -> None:
@@ -98,11 +102,11 @@ def run_task(task: str, connection: Connection, *arguments: Any) -> None:
     getattr(hurt, task)(connection, *arguments)
 
 
-def kill_once(folder: Path, server: Victim, work: str, seed: int) -> tuple[int, str]:
+def kill_once(folder: Path, server: Victim, step_pattern: str, work: str, seed: int) -> tuple[int, str]:
     """Kills a process at a random moment of its work, which goes on in `server`; returns (kills, what was lost)."""
     workdir, rng = folder / "killed", random.Random(f"kill {work} {seed}")
     shutil.rmtree(workdir, ignore_errors=True)
-    with Victim(folder, "be_killed", work, workdir) as victim:
+    with Victim(folder, "be_killed", step_pattern, work, workdir) as victim:
         time.sleep(draw_pause(rng, f"kill {work}"))
         was_done = victim.is_done()
     learn(f"kill {work}", not was_done)
@@ -131,7 +135,7 @@ def measure_resources(folder: Path, steps: int, clips: int) -> Iterator[tuple[st
     Each measurement is memory in MiB and the numbers of open files, threads and child processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Victim(folder, "serve") as server:
+    with Victim(folder, "serve", STEP_PATTERN, ("segment",)) as server:
         for work, count in (("training", steps), ("segment", clips)):
             if count:
                 found, problem = server.ask(f"measure_{work}", count)
@@ -142,7 +146,12 @@ Group = tuple[str, str]  # of faults: how they are injected, and into what
 
 
 def inject(
-    folder: Path, count: int, seed: int = 0, shares: Mapping[Group, float] = SHARES, names: Sequence[str] = ()
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    shares: Mapping[Group, float] = SHARES,
+    names: Sequence[str] = (),
+    step_pattern: str = STEP_PATTERN,
 ) -> dict[str, Injected]:
     """Injects at least `count` faults. What an earlier call injected in the same folder counts.
 
@@ -152,6 +161,7 @@ def inject(
       seed: decides which faults, and when, as far as the machine does not.
       shares: group of faults -> its share of all injections.
       names: the faults of the group `TRAINING`; none for all.
+      step_pattern: of the trainings.
 
     Returns:
       Fault -> how many were injected, and what was lost. A loss counts at the last fault before it.
@@ -160,16 +170,22 @@ def inject(
       Ended: the process that is hurt from within does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / RECORD
+    record, works = folder / RECORD, sorted({work for _, work in shares})
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     with contextlib.ExitStack() as running:
         server = None
         while _count(done) < count:
-            server = server or running.enter_context(Victim(folder, "serve"))
+            server = server or running.enter_context(Victim(folder, "serve", step_pattern, works))
             group = min(shares, key=lambda each: _count(done, each) / shares[each])
             number = 10**6 * seed + sum(entry["group"] == list(group) for entry in done)
             try:
-                faults, lost = _inject_group(folder, server, group, number, names)
+                if group[0] == KILLED:
+                    kills, lost = kill_once(folder, server, step_pattern, group[1], number)
+                    faults = [f"{group[1]}, {KILLED}"] * kills
+                elif group[0] == INTERRUPTED:
+                    faults, lost = server.ask("interrupt", number, group[1])
+                else:
+                    faults, lost = server.ask("hurt_training", number, list(names))
             except Ended as end:
                 faults, lost, server = [f"{group[0]} {group[1]}".strip()], str(end), None
                 running.close()
@@ -189,14 +205,3 @@ def inject(
 
 def _count(done: Sequence[dict], group: Group | None = None) -> int:
     return sum(len(entry["faults"]) for entry in done if group is None or entry["group"] == list(group))
-
-
-def _inject_group(folder: Path, server: Victim, group: Group, seed: int, names: Sequence[str]) -> tuple[list[str], str]:
-    """Injects faults of a group into one piece of work; returns the faults and what was lost."""
-    way, work = group
-    if way == TRAINING:
-        return server.ask("hurt_training", seed, list(names))
-    if way == INTERRUPTED:
-        return server.ask("interrupt", seed, work)
-    kills, lost = kill_once(folder, server, work, seed)
-    return [f"{work}, SIGKILL"] * kills, lost
