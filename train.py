@@ -161,6 +161,7 @@ def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
     with parallel.several_processes():
         stopped = train(config, Path(WORKDIR.value))
+    parallel.ignore_sigterm()
     if stopped:
         sys.exit(config.stopped_status)
 

@@ -189,6 +189,11 @@ class Preemption:
         return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
+def ignore_sigterm() -> None:
+    """SIGTERM no longer changes the exit status: the work is done, and Python heeds no handlers while it ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def process() -> tuple[int, int]:
     """(index of this process, number of processes)."""
     return jax.process_index(), jax.process_count()
