@@ -5,6 +5,7 @@ Importing this starts no JAX backend, so that a process which has imported it ca
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import random
@@ -102,7 +103,9 @@ class Hurt:
         """
         rng, workdir, injected = random.Random(f"training {seed}"), self.folder / "hurt", []
         names = names or list(FAULTS)
-        shutil.rmtree(workdir, ignore_errors=True)
+        for path in self.folder.glob("hurt*"):
+            shutil.rmtree(path, ignore_errors=True)
+        names_left = (self.folder / f"hurt{number}" for number in itertools.count())
         try:
             while steps_done(workdir) <= STEPS - MOST_STEPS:
                 injected += rng.choices(names, [WEIGHTS[name] for name in names])
@@ -110,6 +113,8 @@ class Hurt:
                     FAULTS[injected[-1]](self.config, workdir, rng, self.compiled)
                 except TooLate:
                     injected.pop()
+                # Threads that a failed save left write to the old name. A process of its own would have ended.
+                workdir = workdir.rename(next(names_left)) if workdir.exists() else workdir
             train.train(self.config, workdir)
             return injected, self.compiled.problem_with(self.config, workdir, self.expected["train"])
         except Exception:
