@@ -46,13 +46,13 @@ class Hurt:
     Args:
       folder: the folder.
       step_pattern: of the trainings.
-      prepares: whether the folder is to be filled.
+      keeps: whether what is compiled is kept there for other processes.
     """
 
-    def __init__(self, folder: Path, step_pattern: str, prepares: bool = False):
+    def __init__(self, folder: Path, step_pattern: str, keeps: bool = False):
         self.folder = folder
         self.config = smoke_config(folder, step_pattern)
-        self.compiled = Compiled(KeptPrograms(folder / "programs", writes=prepares))
+        self.compiled = Compiled(KeptPrograms(folder / "programs", writes=keeps))
         self.expected: dict[str, Any] = {}
 
     def prepare(self, works: Collection[str]) -> None:
@@ -161,10 +161,17 @@ class Hurt:
         return found, problem_with(before, found)
 
 
-def serve(connection: Connection, folder: Path, step_pattern: str, works: Collection[str]) -> None:
-    """Answers calls of methods of `Hurt` until there are no more; fills the folder for some works first if need be."""
+def serve(connection: Connection, folder: Path, step_pattern: str, works: Collection[str], keeps: bool) -> None:
+    """Answers calls of methods of `Hurt` until there are no more; fills the folder for some works first if need be.
+
+    Args:
+      connection: to who calls.
+      folder, step_pattern: see `Hurt`.
+      works: what to prepare.
+      keeps: whether to keep what is compiled for `be_killed`.
+    """
     prepares = not (folder / KEPT).exists()
-    hurt = _start(folder, step_pattern, prepares)
+    hurt = _start(folder, step_pattern, prepares and keeps)
     with hurt.compiled.used():
         hurt.prepare(works) if prepares else hurt.load()
         connection.send("ready")
@@ -187,7 +194,7 @@ def be_killed(connection: Connection, folder: Path, step_pattern: str, work: str
     connection.send("done")
 
 
-def _start(folder: Path, step_pattern: str, prepares: bool = False) -> Hurt:
+def _start(folder: Path, step_pattern: str, keeps: bool = False) -> Hurt:
     """Makes a new process one of those that are hurt: quiet, and in nobody's terminal."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -196,7 +203,9 @@ def _start(folder: Path, step_pattern: str, prepares: bool = False) -> Hurt:
         os.dup2(errors.fileno(), 2)
         os.dup2(nowhere.fileno(), 1)  # not into a file, which `full_disk` would limit
     logging.set_verbosity(logging.ERROR)
-    jax.config.update("jax_enable_compilation_cache", not prepares)  # what is found there could not be kept once more
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return Hurt(folder, step_pattern, prepares)
+    if keeps:  # what is found in the cache could not be kept once more
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return Hurt(folder, step_pattern, keeps)

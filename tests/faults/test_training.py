@@ -5,11 +5,11 @@ from __future__ import annotations
 from faults import victims
 
 NAMES = ("checkpoint bit-flipped", "loss not finite", "SIGTERM", "metrics torn", "checkpoints deleted", "disk full")
-SHARES = {(victims.TRAINING, ""): 0.7, (victims.INTERRUPTED, "segment"): 0.2, (victims.KILLED, "segment"): 0.1}
+SHARES = {(victims.TRAINING, ""): 0.7, (victims.INTERRUPTED, "segment"): 0.3}  # SIGKILL: tests/training/test_train.py
 
 
 def test_faults_lose_nothing(tmp_path):
-    results = victims.inject(tmp_path, 12, shares=SHARES, names=NAMES, step_pattern="still")
+    results = victims.inject(tmp_path, 8, shares=SHARES, names=NAMES, step_pattern="still")
     assert {name: result.losses for name, result in results.items() if result.losses} == {}
-    assert {"segment, SIGINT", "segment, SIGKILL"} <= results.keys()
+    assert "segment, SIGINT" in results
     assert len(results.keys() & set(NAMES)) > 2

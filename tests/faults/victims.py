@@ -135,7 +135,7 @@ def measure_resources(folder: Path, steps: int, clips: int) -> Iterator[tuple[st
     Each measurement is memory in MiB and the numbers of open files, threads and child processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Victim(folder, "serve", STEP_PATTERN, ("segment",)) as server:
+    with Victim(folder, "serve", STEP_PATTERN, ("segment",), False) as server:
         for work, count in (("training", steps), ("segment", clips)):
             if count:
                 found, problem = server.ask(f"measure_{work}", count)
@@ -171,11 +171,12 @@ def inject(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, works = folder / RECORD, sorted({work for _, work in shares})
+    keeps = any(way == KILLED for way, _ in shares)
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     with contextlib.ExitStack() as running:
         server = None
         while _count(done) < count:
-            server = server or running.enter_context(Victim(folder, "serve", step_pattern, works))
+            server = server or running.enter_context(Victim(folder, "serve", step_pattern, works, keeps))
             group = min(shares, key=lambda each: _count(done, each) / shares[each])
             number = 10**6 * seed + sum(entry["group"] == list(group) for entry in done)
             try:
