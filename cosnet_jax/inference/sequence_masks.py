@@ -6,17 +6,27 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from cosnet_jax.checkpoints.digests import digest_of_json
-from cosnet_jax.data.sequences import Sequence as FrameSequence
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import remove_temporaries, write_bytes
 from cosnet_jax.video.images import encode_mask
+from cosnet_jax.video.video import Video
 
 RECORD = "finished.json"  # in the first folder of a sequence's masks
+
+
+class NamedVideo(Video, Protocol):
+    """A video whose frames have names; `cosnet_jax.data.sequences.Sequence` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frame_names(self) -> tuple[str, ...]: ...
 
 
 class SequenceMasks:
@@ -29,7 +39,7 @@ class SequenceMasks:
       sequence: the sequence.
     """
 
-    def __init__(self, sequence: FrameSequence, kinds: Sequence[Path], settings: dict[str, Any]):
+    def __init__(self, sequence: NamedVideo, kinds: Sequence[Path], settings: dict[str, Any]):
         """Writes nothing yet.
 
         Args:
