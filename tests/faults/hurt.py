@@ -25,7 +25,7 @@ os.environ["XLA_FLAGS"] = compilation_flags(devices=1)
 import jax
 from absl import logging
 from faults import inference_faults
-from faults.moments import TooLate, at_any_moment
+from faults.moments import TooLate, interrupt_at_any_moment
 from faults.programs import KeptPrograms
 from faults.resources import Resources, measure, measured, problem_with
 from faults.training import STEPS, Compiled, smoke_config, steps_done
@@ -37,6 +37,7 @@ from cosnet_jax.commands.segment_video import VideoSegmenter
 from cosnet_jax.data.pipeline import Batches
 
 KEPT = "kept.pickle"  # what `prepare` leaves for the other processes
+MOST_FAULTS = 6  # of one training
 INTERRUPTED = {"segment": inference_faults.run_segment, "evaluate": inference_faults.run_evaluate_alone}
 
 
@@ -107,7 +108,7 @@ class Hurt:
             shutil.rmtree(path, ignore_errors=True)
         names_left = (self.folder / f"hurt{number}" for number in itertools.count())
         try:
-            while steps_done(workdir) <= STEPS - MOST_STEPS:
+            while steps_done(workdir) <= STEPS - MOST_STEPS and len(injected) < MOST_FAULTS:
                 injected += rng.choices(names, [WEIGHTS[name] for name in names])
                 try:
                     FAULTS[injected[-1]](self.config, workdir, rng, self.compiled)
@@ -128,8 +129,7 @@ class Hurt:
         try:
             while True:
                 try:
-                    with at_any_moment(rng, signal.SIGINT, work):
-                        run(self.folder, workdir)
+                    interrupt_at_any_moment(rng, signal.SIGINT, work, lambda: run(self.folder, workdir))
                 except TooLate:
                     return injected, inference_faults.problem_with(run, self.folder, workdir, self.expected[work])
                 injected.append(f"{work}, SIGINT")
@@ -161,7 +161,7 @@ class Hurt:
         return found, problem_with(before, found)
 
 
-def serve(connection: Connection, folder: Path, step_pattern: str, works: Collection[str], keeps: bool) -> None:
+def serve(connection: Connection, folder: Path, step_pattern: str, works: Collection[str], keeps: bool = True) -> None:
     """Answers calls of methods of `Hurt` until there are no more; fills the folder for some works first if need be.
 
     Args:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 FIRST_PAUSE = 1.0  # seconds; the longest at first
 SHRINKS, GROWS = 0.8, 1.1  # later the longest pause follows how long things take
@@ -28,14 +27,13 @@ def learn(work: str, was_in_time: bool) -> None:
     _longest_pauses[work] *= GROWS if was_in_time else SHRINKS
 
 
-@contextlib.contextmanager
-def at_any_moment(rng: random.Random, number: int, work: str) -> Iterator[None]:
-    """Sends a signal to this process, SIGINT or SIGTERM, at a random moment of a block. Ctrl-C ends the block.
+def interrupt_at_any_moment(rng: random.Random, number: int, work: str, act: Callable[[], object]) -> None:
+    """Sends a signal to this process, SIGINT or SIGTERM, at a random moment while it acts. Ctrl-C ends the act.
 
-    Outside the block both signals are ignored, for what follows is no longer hurt.
+    Before and afterwards both signals are ignored, for what follows is no longer hurt.
 
     Raises:
-      TooLate: the block was done before.
+      TooLate: the act was done before.
     """
     sent = threading.Event()
 
@@ -47,7 +45,7 @@ def at_any_moment(rng: random.Random, number: int, work: str) -> Iterator[None]:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         timer.start()
-        yield
+        act()
         in_time = sent.is_set()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-from faults.moments import at_any_moment
+from faults.moments import interrupt_at_any_moment
 from faults.training import Compiled
 from ml_collections import ConfigDict
 
@@ -185,8 +185,7 @@ def signalled(number: int) -> Fault:
     """A fault that sends a signal at any moment of a training."""
 
     def send_signal(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-        with at_any_moment(rng, number, "train"):
-            train.train(config, workdir)
+        interrupt_at_any_moment(rng, number, "train", lambda: train.train(config, workdir))
 
     return send_signal
 
