@@ -157,8 +157,8 @@ def gather_arrays(array: np.ndarray) -> np.ndarray:
     return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
 
-class Preempted(Exception):
-    """SIGTERM came before the first step."""
+class Preempted(KeyboardInterrupt):
+    """SIGTERM came before the first step. It is no `Exception`: what it interrupts must not take it for an error."""
 
 
 class Preemption:

@@ -32,7 +32,7 @@ from cosnet_jax.checkpoints.digests import (
     shapes_of,
 )
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, interruption_in
 
 LATEST, BEST = "checkpoints", "best"
 DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
@@ -137,6 +137,8 @@ class CheckpointFolder:
         try:
             yield
         except Exception as error:  # orbax and tensorstore have errors of their own for a full disk
+            if interruption := interruption_in(error):
+                raise interruption from None
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise InputError(f"{self._manager.directory}: a checkpoint cannot be written ({reason})") from error
 
@@ -157,6 +159,8 @@ def _naming_damage() -> Iterator[None]:
     except Damaged:
         raise
     except Exception as error:  # the parsers of orbax and tensorstore can raise anything on damaged files
+        if interruption := interruption_in(error):
+            raise interruption from None
         reason = str(error).splitlines()[0][:200] if str(error) else ""
         raise Damaged(f"{type(error).__name__}: {reason}") from error
 

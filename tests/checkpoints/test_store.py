@@ -10,6 +10,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny_network import tiny_synthetic
 
@@ -115,6 +116,26 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(folder, capsys, damage):
     writer = CheckpointFolder(folder, keep=3)  # the step is written again
     writer.save(3, state_of(3), tiny_synthetic(), {})
     writer.close()
+    assert newest(folder)[0] == 3
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, parallel.Preempted])
+def test_a_signal_while_a_checkpoint_is_read_or_written_is_no_damage(folder, interruption, monkeypatch):
+    """Orbax catches everything while it reads an array, and raises an error of its own."""
+
+    def interrupted(*_, **__):
+        raise ValueError("reading an array") from interruption()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "restore", interrupted)
+        with pytest.raises(interruption):
+            newest(folder)
+        patch.setattr(ocp.CheckpointManager, "save", interrupted)
+        writer = CheckpointFolder(folder, keep=3)
+        with pytest.raises(interruption):
+            writer.save(4, state_of(4), tiny_synthetic(), {})
+        writer.close()
+    assert not list(folder.glob("*.damaged"))
     assert newest(folder)[0] == 3
 
 

@@ -29,10 +29,11 @@ from faults.moments import TooLate, interrupt_at_any_moment
 from faults.programs import KeptPrograms
 from faults.resources import Resources, measure, measured, problem_with
 from faults.training import STEPS, Compiled, smoke_config, steps_done
-from faults.training_faults import FAULTS, MOST_STEPS, WEIGHTS
+from faults.training_faults import DAMAGING, FAULTS, MOST_STEPS, WEIGHTS
 from faults.victims import MARK
 
 import train
+from cosnet_jax.checkpoints.store import DAMAGED
 from cosnet_jax.commands.segment_video import VideoSegmenter
 from cosnet_jax.data.pipeline import Batches
 
@@ -117,6 +118,8 @@ class Hurt:
                 # Threads that a failed save left write to the old name. A process of its own would have ended.
                 workdir = workdir.rename(next(names_left)) if workdir.exists() else workdir
             train.train(self.config, workdir)
+            if len(list(workdir.glob(f"*/*{DAMAGED}*"))) > sum(name in DAMAGING for name in injected):
+                return injected, "a whole checkpoint was set aside"
             return injected, self.compiled.problem_with(self.config, workdir, self.expected["train"])
         except Exception:
             return injected, traceback.format_exc()[-1500:]

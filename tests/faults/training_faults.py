@@ -205,5 +205,6 @@ FAULTS: dict[str, Fault] = {
     "SIGINT": signalled(signal.SIGINT),
     "data worker killed": killed_worker,
 }
+DAMAGING = ("checkpoint truncated", "checkpoint bit-flipped", "file of a checkpoint deleted")
 # How often a fault is injected among the others; a worker takes seconds to start.
 WEIGHTS = {name: 0.1 if name == "data worker killed" else 1.0 for name in FAULTS}
