@@ -117,7 +117,8 @@ def take_steps(
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         job.say(f"continues from step {start}")
-    log = MetricLog(workdir, start, writes=job.is_first())
+    validation_due = progress.get("validation_due", False)  # SIGTERM came in the way
+    log = MetricLog(workdir, start, job.is_first(), validation_due)
     resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=job.is_first())
     resources.callback(profiler.close)
@@ -125,7 +126,7 @@ def take_steps(
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate, skips)
     validation = Validation(config, segmenter, sequences, best, log)
     validation.best_score = progress.get("best_score", validation.best_score)
-    if progress.get("validation_due"):  # SIGTERM came in the way
+    if validation_due:
         with step_log.paused():
             validation.run(start, state)
 
@@ -161,6 +162,7 @@ def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
     with job.several_processes():
         stopped = train(config, Path(WORKDIR.value))
+    job.ignore_sigterm()
     if stopped:
         sys.exit(config.stopped_status)
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,11 +82,10 @@ def writable_folder(path: str | Path) -> Path:
       InputError: it is a file, or cannot be made or written to.
     """
     path = Path(path).expanduser()
-    probe = path / f".{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):  # it has no name, so that a killed process leaves nothing
+            pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
     return path

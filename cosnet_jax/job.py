@@ -154,8 +154,8 @@ def gather_arrays(array: np.ndarray) -> np.ndarray:
     return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
 
-class Preempted(Exception):
-    """SIGTERM came before the first step."""
+class Preempted(KeyboardInterrupt):
+    """SIGTERM came before the first step. It is no `Exception`: what it interrupts must not take it for an error."""
 
 
 class Preemption:
@@ -184,6 +184,11 @@ class Preemption:
     def reached(self, step: int) -> bool:
         """Returns whether to stop after this step; every process calls it after every step."""
         return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
+
+def ignore_sigterm() -> None:
+    """SIGTERM no longer changes the exit status: the work is done, and Python heeds no handlers while it ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def process() -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk. No other file imports orbax.
+"""Checkpoints on disk. No other folder imports orbax.
 
 A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with
 and, if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when
@@ -22,9 +22,17 @@ from ml_collections import ConfigDict
 from cosnet_jax import job, parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
-from cosnet_jax.checkpoints.digests import SHAPES, digest_of, digest_of_json, digests_of_state, shapes_of
+from cosnet_jax.checkpoints.digests import (
+    SHAPES,
+    DigestRestore,
+    DigestSave,
+    digest_of,
+    digest_of_json,
+    digests_of_state,
+    shapes_of,
+)
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, interruption_in
 
 LATEST, BEST = "checkpoints", "best"
 DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
@@ -52,7 +60,7 @@ class CheckpointFolder:
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
         """Writes a checkpoint, unless there is one of that step.
 
-        It returns as soon as the state is copied; the files are written while the training goes on.
+        It returns as soon as the state is copied; digests are made and files written while the training goes on.
 
         Args:
           step: its name.
@@ -70,7 +78,7 @@ class CheckpointFolder:
             "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
-            "digests": ocp.args.JsonSave(digests | digests_of_state(state)),
+            "digests": DigestSave(digests, parallel.copy_on_first(state)),
         }
         with self._report_write_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
@@ -129,6 +137,8 @@ class CheckpointFolder:
         try:
             yield
         except Exception as error:  # orbax and tensorstore have errors of their own for a full disk
+            if interruption := interruption_in(error):
+                raise interruption from None
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise InputError(f"{self._manager.directory}: a checkpoint cannot be written ({reason})") from error
 
@@ -149,6 +159,8 @@ def _naming_damage() -> Iterator[None]:
     except Damaged:
         raise
     except Exception as error:  # the parsers of orbax and tensorstore can raise anything on damaged files
+        if interruption := interruption_in(error):
+            raise interruption from None
         reason = str(error).splitlines()[0][:200] if str(error) else ""
         raise Damaged(f"{type(error).__name__}: {reason}") from error
 
@@ -253,7 +265,7 @@ def stored_digests(folder: Path) -> dict[str, str]:
     if not (folder / "digests").is_dir():
         return {}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler("digests")) as checkpointer:
-        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=ocp.args.JsonRestore()))["digests"])
+        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=DigestRestore()))["digests"])
 
 
 def check_digest(digests: dict[str, str], name: str, found: str) -> None:

@@ -18,6 +18,7 @@ from cosnet_jax.report.tables import category_table, methods_table, percent, sco
 from cosnet_jax.visualization import plots
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
+PLAYERS = "players"  # folder of the players, beside the page
 MAX_BARS = 60
 VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
 
@@ -90,12 +91,12 @@ def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir
     Returns:
       A paragraph of links to them.
     """
-    players, links = writable_folder(folder / "players"), []
+    players, links = writable_folder(folder / PLAYERS), []
     for sequence in sequences:
         values = results["per_frame"][sequence.name]
         scores = dict(zip(values["frames"], values["J"], strict=True))
         write_player(players / f"{sequence.name}.html", sequence, masks_dir / sequence.name, scores)
-        links.append(Markup('<a href="players/{}.html">{}</a>').format(quote(sequence.name), sequence.name))
+        links.append(Markup('<a href="{}/{}.html">{}</a>').format(PLAYERS, quote(sequence.name), sequence.name))
     return Markup("<p>{}</p>").format(Markup(" &middot; ").join(links))
 
 

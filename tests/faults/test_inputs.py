@@ -9,9 +9,9 @@ from faults.kinds import damaged
 # Readers that need JAX are slower, and take seconds to start.
 JOBS = {
     "without JAX": {
-        "image": 300, "video": 200, "predicted mask": 300, "dataset image": 300, "listing": 300, ".pth": 300,
+        "image": 100, "video": 50, "predicted mask": 100, "dataset image": 100, "listing": 60, ".pth": 100,
     },
-    "with JAX": {"weights file": 20, "override": 80, "records": 8, "checkpoint folder": 3},
+    "with JAX": {"weights file": 10, "override": 30, "records": 4, "checkpoint folder": 2},
 }  # fmt: skip
 
 
