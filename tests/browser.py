@@ -98,16 +98,15 @@ def open_page(browser: Any, address: str, width: int = 1200, height: int = 900, 
         yield page
     finally:
         page.close()
-    assert complaints == []
+    assert not complaints, f"the browser complains: {complaints}"
 
 
 def assert_readable(page: Any) -> None:
     """Asserts that a page fits its window's width, and that its texts and targets can be read and hit."""
     widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert widths[0] <= widths[1], f"the page is {widths[0]} px wide in a window of {widths[1]} px"
-    texts = page.evaluate(MEASURE_TEXTS)
-    assert texts
-    assert [text for text in texts if text["size"] < MIN_TEXT - 0.01] == []
-    assert [text for text in texts if text["contrast"] < MIN_CONTRAST] == []
-    targets = page.evaluate(MEASURE_TARGETS)
-    assert [target for target in targets if min(target["width"], target["height"]) < MIN_TARGET] == []
+    texts, targets = page.evaluate(MEASURE_TEXTS), page.evaluate(MEASURE_TARGETS)
+    assert texts, "the page has no text"
+    poor = [text for text in texts if text["size"] < MIN_TEXT - 0.01 or text["contrast"] < MIN_CONTRAST]
+    poor += [target for target in targets if min(target["width"], target["height"]) < MIN_TARGET]
+    assert not poor, f"hard to read or to hit: {poor}"
