@@ -91,7 +91,7 @@ def writable_folder(path: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written to ({error.strerror}); name another folder") from error
     return path
 
 
