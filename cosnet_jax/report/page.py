@@ -138,6 +138,6 @@ def _table(table: Table) -> Markup:
     rows = [row(cells, "td", quoted if i in table.quoted else "") for i, cells in enumerate(table.rows)]
     split = len(rows) - table.totals
     parts = {"thead": [row(table.columns, "th")], "tbody": rows[:split], "tfoot": rows[split:]}
-    html = "".join(f"<{tag}>{''.join(lines)}</{tag}>" for tag, lines in parts.items() if lines)
+    html = "".join(f"<{tag}>{''.join(lines)}</{tag}>" for tag, lines in parts.items() if lines or tag == "tbody")
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     return Markup(f'<div class="scroll"><table>{caption}{html}</table></div>')

@@ -108,6 +108,7 @@ def test_rows_that_sum_up_stand_apart():
     table = render_block(Table(["name", "J"], [["a", "1.0"], ["all", "2.0"]], frozenset({1}), totals=1))
     last = '<tfoot><tr class="quoted"><th scope="row">all</th><td>2.0</td></tr></tfoot>'
     assert f'<tbody><tr><th scope="row">a</th><td>1.0</td></tr></tbody>{last}' in table
+    assert "<tbody></tbody></table>" in render_block(Table(["name", "J"], []))  # the page's script expects a body
 
 
 def test_what_does_not_print_is_an_escape(tmp_path):
