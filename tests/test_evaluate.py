@@ -253,4 +253,5 @@ def test_the_program_prints_one_line_and_exits_with_1(tmp_path):
     flags = [f"--workdir={tmp_path}", f"--predictions={tmp_path}/nowhere", "--config.data.synthetic.num_val_videos=1"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=root)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path}/nowhere: no such folder of predicted masks\n"
+    expected = "no such folder of predicted masks; expected <sequence>/<frame>.png in it"
+    assert done.stderr == f"error: {tmp_path}/nowhere: {expected}\n"

@@ -35,6 +35,7 @@ from cosnet_jax.config import accept_config, as_stored, changed_settings, descri
 from cosnet_jax.errors import InputError, interruption_in
 
 LATEST, BEST = "checkpoints", "best"
+WRITTEN = "a folder that train.py (--workdir) or `cosnet convert` (--output) wrote"
 DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / "davis16_lite.npz"}
@@ -180,14 +181,14 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"checkpoint: {path} does not exist; expected a checkpoint or a training's working directory")
+        raise InputError(f"checkpoint: {path} does not exist; expected a weights file (.npz), or {WRITTEN}")
     for folder in (path, path / BEST, path / LATEST):
         if (folder / "_CHECKPOINT_METADATA").is_file() and (folder / "state").is_dir():
             return folder.absolute()
         steps = [int(entry.name) for entry in folder.glob("*/") if entry.name.isdigit() and (entry / "state").is_dir()]
         if steps:
             return (folder / str(max(steps))).absolute()
-    raise InputError(f"checkpoint: {path} holds no checkpoint; expected {LATEST}/<step>/ or <step>/ with a state in it")
+    raise InputError(f"checkpoint: {path} holds no checkpoint, {LATEST}/<step>/ or <step>/; expected {WRITTEN}")
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:
@@ -210,7 +211,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
         with _naming_damage():
             return _load(folder)
     except Damaged as damage:
-        raise InputError(f"checkpoint: {folder} cannot be read ({damage})") from None
+        raise InputError(
+            f"checkpoint: {folder} cannot be read ({damage}); copy it again, or name another <step> folder"
+        ) from None
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], ConfigDict]:
@@ -250,7 +253,10 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
     changes = changed_settings(trained.model, config.model)
     if changes:
         described = describe_changes(changes, len(changes))
-        raise InputError(f"checkpoint: {path} is of another model than the configuration's: {described}")
+        raise InputError(
+            f"checkpoint: {path} is of another model than the configuration's: {described}; expected the configuration "
+            "that it was trained with"
+        )
     return variables
 
 

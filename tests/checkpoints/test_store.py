@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax import parallel
+from cosnet_jax import job, parallel
 from cosnet_jax.checkpoints import digests
 from cosnet_jax.checkpoints.digests import digests_of_state
 from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
