@@ -77,7 +77,8 @@ def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argp
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    parsed, parsed.overrides = parser.parse_known_args(arguments)
+    parsed, overrides = parser.parse_known_args(arguments)
+    parsed.overrides = overrides
     if parsed.overrides and not takes_overrides:
         parser.error(f"unrecognized arguments: {' '.join(parsed.overrides)}")
     return module, parsed
