@@ -77,10 +77,10 @@ def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argp
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    parsed, overrides = parser.parse_known_args(arguments)
-    parsed.overrides = overrides
-    if parsed.overrides and not takes_overrides:
-        parser.error(f"unrecognized arguments: {' '.join(parsed.overrides)}")
+    parsed, others = parser.parse_known_args(arguments)
+    if others and not takes_overrides:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    parsed.overrides = others
     return module, parsed
 
 

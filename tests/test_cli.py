@@ -101,7 +101,7 @@ def test_what_a_newcomer_gets_wrong_first_names_the_next_step(tmp_path, capsys, 
         (["export", "none", "--output", "x.pth"], r"none .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
         (["export", "empty", "--output", "x.pth"], r"empty .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
         (["convert", "none.pth", "--output", "out"], "none.pth: .*; expected a .pth file of PyTorch weights"),
-        (["convert", "file", "--output", "out"], r"file: .*; download it again"),
+        (["convert", "file", "--output", "out"], "file: expected a file written by torch.save"),
         (["prepare", "davis16", "--data-dir", "out"], "davis16 .*, or run `cosnet prepare davis16 --source RAW"),
         (["prepare", "davis16", "--source", "none"], "none .*; docs/datasets.md says where to get it"),
         ([*ablate, config, "--workdir=file"], "file: .*; name another folder"),
@@ -117,7 +117,7 @@ def test_what_a_newcomer_gets_wrong_first_names_the_next_step(tmp_path, capsys, 
             cli.main(arguments)
         assert ended.value.code == 1
         message = capsys.readouterr().err
-        assert re.fullmatch(f"error: .*{next_step}.*\n", message), message
+        assert re.fullmatch(f"error: .*{next_step}.*\n", message), (arguments, message)
 
 
 @pytest.mark.parametrize(("worst", "status"), [(0.9e-4, 0), (1.1e-4, 1), (float("nan"), 1)])

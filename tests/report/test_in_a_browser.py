@@ -142,6 +142,14 @@ def test_tables_are_sorted_from_the_keyboard(browser, reports):
         assert scores == sorted(scores, reverse=True)
 
 
+def test_the_tab_key_brings_a_heading_into_a_narrow_window(browser, reports):
+    with open_page(browser, address(reports, "ablation.html"), width=400) as shown:
+        for label in ("N = 0", "N = 7"):
+            press(shown, label)
+            left, right = shown.evaluate("(b => [b.left, b.right])(document.activeElement.getBoundingClientRect())")
+            assert 100 < left < right <= 400, label  # not below the names, which stay on the left
+
+
 def test_names_are_text_and_lead_to_their_players(browser, reports):
     with open_page(browser, address(reports, "report.html")) as shown:
         assert shown.evaluate("document.scripts.length") == 1
