@@ -57,7 +57,11 @@ class Victim:
         self._process = context.Process(target=run_task, args=(task, theirs, folder, *arguments))
         self._process.start()
         theirs.close()
-        self._hear()
+        try:
+            self._hear()
+        except Ended:
+            self.__exit__()
+            raise
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """Calls a method of `faults.hurt.Hurt`.
@@ -65,14 +69,15 @@ class Victim:
         Raises:
           Ended: no answer came.
         """
-        self._connection.send((method, *arguments))
+        with contextlib.suppress(OSError):  # it ended
+            self._connection.send((method, *arguments))
         return self._hear()
 
     def is_done(self) -> bool:
         """Kills the process; tells whether its work was done before."""
         self._process.kill()
         self._process.join()
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(EOFError, OSError):
             return self._connection.poll() and self._connection.recv() == "done"
         return False
 
@@ -80,10 +85,11 @@ class Victim:
         try:
             if self._connection.poll(HUNG_SECONDS):
                 return self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
-            errors = (self._folder / "errors.txt").read_text(errors="replace")[-800:]
-            raise Ended(f"status {self._process.exitcode}: {errors}") from None
+            errors = self._folder / "errors.txt"
+            last_words = errors.read_text(errors="replace")[-800:] if errors.exists() else ""
+            raise Ended(f"status {self._process.exitcode}: {last_words}") from None
         raise Ended(f"no word for {HUNG_SECONDS:.0f} s")
 
     def __enter__(self) -> Victim:
