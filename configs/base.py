@@ -129,6 +129,8 @@ def get_config() -> ConfigDict:
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
+    # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
+    config.inference.temporal_smoothing = 0.0
     config.inference.crf = ConfigDict()  # of evaluate.py; the defaults are the release's
     config.inference.crf.enabled = False  # sharpen the probabilities by a fully connected CRF
     config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
