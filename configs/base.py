@@ -144,7 +144,9 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"
-    config.evaluation.sample = False  # show in the report what the shipped model makes of a photograph
+    config.evaluation.sample = (
+        False  # show in the report what a checkpoint and the shipped model make of the sample clip
+    )
 
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never
