@@ -168,7 +168,8 @@ class Segmenter:
         Args:
           video: as in `__call__`.
           ways: how frames are compared; None for `self.options` alone.
-          queries: numbers of the frames to segment, ascending; None for all. References come from all frames.
+          queries: numbers of the frames to segment, ascending; None for all. References come from all frames, while
+            smoothing along time averages the maps of these alone.
           references: as in `__call__`; they replace the choice of every way.
           variables: parameters and statistics to use instead of the segmenter's own, e.g. during a training.
 
