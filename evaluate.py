@@ -163,16 +163,18 @@ def gain_section(results: dict, alone: dict) -> Section:
 
 
 def sample_section(scored: Segmenter, num_frames: int = 24) -> Section:
-    """Shows what two networks make of the sample clip, in which a second candidate for the object turns up for a while.
+    """Shows what networks make of the sample clip, in which a second candidate for the object turns up for a while.
 
     Args:
-      scored: the network that the report is about. The other one is the network in the package.
+      scored: the network that the report is about. The others are the network in the package, and the same with a
+        smaller input.
       num_frames: length of the clip, at least 6.
     """
     clip, (variables, config) = sample_clip(num_frames), load_checkpoint(SHIPPED_MODEL)
-    shipped, shown = Segmenter.from_config(config, variables), np.flatnonzero(clip.visited)[[1, -2]]
-    rows, pictures = [], []
-    for name, segmenter in {"this network": scored, "the network in the package": shipped}.items():
+    shipped, small = (Segmenter.from_config(config, variables, size=size) for size in (None, (97, 97)))
+    networks = {"this network": scored, "the network in the package": shipped, "the same, input of 97x97": small}
+    shown, rows, pictures = np.flatnonzero(clip.visited)[[1, -2]], [], []
+    for name, segmenter in networks.items():
         ways = [dataclasses.replace(segmenter.options, num_references=n) for n in (0, 5)]
         masks = np.array([segmented.probabilities for segmented in segmenter.segment(clip.frames, ways)]) > 0.5
         scores = np.array(
@@ -193,10 +195,12 @@ def sample_section(scored: Segmenter, num_frames: int = 24) -> Section:
     texts = (
         "An astronaut is in every frame of this clip, a cup of coffee in a quarter of them. One frame cannot tell "
         "which of the two is the object; its references can. J is measured against the exact mask of the astronaut.",
+        "The network in the package takes the cup too, with references or without: it knows above all what a salient "
+        "object looks like. Where a frame alone is less clear, as at a smaller input, references complete the object.",
         "Where the network in the package finds the astronaut's suit (the cross) in the references, and how far it "
         "lets them in (the gates).",
     )
-    return Section("A clip with two candidates", [texts[0], table, pictures, texts[1], Image(decode_image(picture))])
+    return Section("A clip with two candidates", [*texts[:2], table, pictures, texts[2], Image(decode_image(picture))])
 
 
 def print_scores(results: dict, workdir: Path) -> None:
