@@ -162,15 +162,14 @@ def gain_section(results: dict, alone: dict) -> Section:
     return Section("What the references add", [text, score_table(runs, dataset=None)])
 
 
-def sample_section(scored: Segmenter, num_frames: int = 24) -> Section:
+def sample_section(scored: Segmenter) -> Section:
     """Shows what networks make of the sample clip, in which a second candidate for the object turns up for a while.
 
     Args:
       scored: the network that the report is about. The others are the network in the package, and the same with a
         smaller input.
-      num_frames: length of the clip, at least 6.
     """
-    clip, (variables, config) = sample_clip(num_frames), load_checkpoint(SHIPPED_MODEL)
+    clip, (variables, config) = sample_clip(), load_checkpoint(SHIPPED_MODEL)
     shipped, small = (Segmenter.from_config(config, variables, size=size) for size in (None, (97, 97)))
     networks = {"this network": scored, "the network in the package": shipped, "the same, input of 97x97": small}
     shown, rows, pictures = np.flatnonzero(clip.visited)[[1, -2]], [], []
