@@ -19,10 +19,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from cosnet_jax import job
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint, load_checkpoint_for
+from cosnet_jax.commands.explain import explanation
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
 from cosnet_jax.evaluation.protocols import protocol_of
+from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
 from cosnet_jax.files import atomic_write, remove_temporaries, writable_folder
@@ -30,12 +32,15 @@ from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
+from cosnet_jax.models.build import build_model
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation_report import PLAYERS, evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Image, Section
-from cosnet_jax.report.tables import percent, score_table
+from cosnet_jax.report.tables import Table, percent, score_table
 from cosnet_jax.training.metric_log import find_metrics
-from cosnet_jax.video.photograph import photograph_clip
+from cosnet_jax.video.images import decode_image
+from cosnet_jax.video.sample_clip import sample_clip
+from cosnet_jax.video.video import ArrayVideo
 from cosnet_jax.visualization.overlays import overlay
 
 
@@ -85,7 +90,9 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     results = {}
     if job.is_first():
         training_records = find_metrics(checkpoint) if checkpoint else []
-        results = score_and_report(config, workdir, sequences, masks, single_frame, metadata, training_records)
+        results = score_and_report(
+            config, workdir, sequences, masks, single_frame, metadata, training_records, segmenter
+        )
     job.wait_for_others("scored")
     return results
 
@@ -98,6 +105,7 @@ def score_and_report(
     single_frame: Path | None,
     metadata: dict[str, str],
     training_records: list[dict],
+    segmenter: Segmenter | None,
 ) -> dict:
     """Scores the masks of all sequences, and those of N = 0 if there are any; writes the tables and the report page."""
     dataset, split = config.data.eval_dataset, config.data.eval_split
@@ -109,8 +117,8 @@ def score_and_report(
         results["single_frame"] = {"J": alone["J"]}
         if "J" in results:
             sections.append(gain_section(results, alone))
-    if config.evaluation.sample:
-        sections.append(sample_section())
+    if config.evaluation.sample and segmenter:
+        sections.append(sample_section(segmenter))
     write_results(workdir / "results.json", results)
     with atomic_write(workdir / "results.md") as temporary:
         temporary.write_text(evaluation_markdown(results), encoding="utf-8")
@@ -157,13 +165,44 @@ def gain_section(results: dict, alone: dict) -> Section:
     return Section("What the references add", [text, score_table(runs, dataset=None)])
 
 
-def sample_section(num_frames: int = 6) -> Section:
-    """Shows the masks of the shipped model on a photograph that a camera moves over."""
-    frames = photograph_clip(num_frames)
-    maps = Segmenter.from_pretrained(num_references=num_frames - 1)(frames)
-    pictures = [Image(overlay(frame, probability > 0.5)) for frame, probability in zip(frames, maps, strict=True)]
-    text = "The model in the package, trained on real video, on a portrait that it has never seen."
-    return Section("The shipped model on a photograph", [text, pictures])
+def sample_section(scored: Segmenter) -> Section:
+    """Shows what networks make of the sample clip, in which a second candidate for the object turns up for a while.
+
+    Args:
+      scored: the network that the report is about. The others are the network in the package, and the same with a
+        smaller input.
+    """
+    clip, (variables, config) = sample_clip(), load_checkpoint(SHIPPED_MODEL)
+    shipped, small = (Segmenter.from_config(config, variables, size=size) for size in (None, (97, 97)))
+    networks = {"this network": scored, "the network in the package": shipped, "the same, input of 97x97": small}
+    shown, rows, pictures = np.flatnonzero(clip.visited)[[1, -2]], [], []
+    for name, segmenter in networks.items():
+        ways = [dataclasses.replace(segmenter.options, num_references=n) for n in (0, 5)]
+        masks = np.array([segmented.probabilities for segmented in segmenter.segment(clip.frames, ways)]) > 0.5
+        scores = np.array(
+            [[jaccard(mask, truth) for mask in pair] for pair, truth in zip(masks, clip.masks, strict=True)]
+        )
+        means = [*scores[~clip.visited].mean(axis=0), *scores[clip.visited].mean(axis=0)]
+        rows.append((name, *map(percent, means)))
+        pictures += [
+            Image(overlay(clip.frames[k], masks[k, way]), f"{name}, N = {n}: J {percent(scores[k, way])}")
+            for k in shown
+            for way, n in enumerate((0, 5))
+        ]
+    table = Table(("mean J", "alone, N = 0", "alone, N = 5", "with the cup, N = 0", "with the cup, N = 5"), rows)
+    names, k = [f"frame {number}" for number in range(len(clip.frames))], shown[0]
+    suit = np.argwhere(clip.masks[k]).mean(axis=0).astype(int)
+    model, video = build_model(config.model), ArrayVideo(clip.frames)
+    picture = explanation(video, names, k, shipped, model, variables, suit, counts=(0, 5))
+    texts = (
+        "An astronaut is in every frame of this clip, a cup of coffee in a quarter of them. One frame cannot tell "
+        "which of the two is the object; its references can. J is measured against the exact mask of the astronaut.",
+        "The network in the package takes the cup too, with references or without: it knows above all what a salient "
+        "object looks like. Where a frame alone is less clear, as at a smaller input, references complete the object.",
+        "Where the network in the package finds the astronaut's suit (the cross) in the references, and how far it "
+        "lets them in (the gates).",
+    )
+    return Section("A clip with two candidates", [*texts[:2], table, pictures, texts[2], Image(decode_image(picture))])
 
 
 def print_scores(results: dict, workdir: Path) -> None:

@@ -129,6 +129,8 @@ def get_config() -> ConfigDict:
     config.inference.num_references = 5  # N
     config.inference.sampling = "uniform"  # uniform | random | consecutive
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
+    # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
+    config.inference.temporal_smoothing = 0.0
     config.inference.crf = ConfigDict()  # of evaluate.py; the defaults are the release's
     config.inference.crf.enabled = False  # sharpen the probabilities by a fully connected CRF
     config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
@@ -142,7 +144,9 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"
-    config.evaluation.sample = False  # show in the report what the shipped model makes of a photograph
+    config.evaluation.sample = (
+        False  # show in the report what a checkpoint and the shipped model make of the sample clip
+    )
 
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never

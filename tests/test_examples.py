@@ -23,4 +23,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     texts = [output.data["text/plain"] for output in outputs if output.output_type == "execute_result"]
     assert len(pictures) == 4
-    assert texts[:2] == ["(6, 400, 480, 3)", "(6, 400, 480)"]
+    assert texts[:2] == ["(12, 270, 480, 3)", "(12, 270, 480)"]

@@ -109,9 +109,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     files = (ROOT / "cosnet_jax").rglob("*")
     expected = {str(path.relative_to(ROOT)) for path in files if path.is_file() and path.parent.name != "__pycache__"}
     assert package == expected
-    assert {"py.typed", "report/page.html", "report/base.html", "assets/davis16_lite.npz"} <= {
-        name[11:] for name in package
-    }
+    data = {"py.typed", "report/page.html", "report/base.html", "assets/davis16_lite.npz", "assets/sample_cup.webp"}
+    assert data <= {name[11:] for name in package}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

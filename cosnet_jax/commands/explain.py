@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,9 @@ from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import match_orientation
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
+from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.video.reader import open_video
+from cosnet_jax.video.video import Video
 from cosnet_jax.visualization.explanation import draw_explanation
 
 EXAMPLE = "cosnet explain clip.mp4 --frame 10 --output explain.png"
@@ -90,19 +94,49 @@ def explain(
     crf.check_installed(params)
     writable_folder(Path(output).expanduser().parent)
 
-    options = segmenter.options
-    masks = {}
-    for count in COUNTS:
+    model = build_model(config.model)
+    picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
+    with atomic_write(Path(output).expanduser()) as temporary:
+        temporary.write_bytes(picture)
+
+
+def explanation(
+    video: Video,
+    names: Sequence[str],
+    frame: int,
+    segmenter: Segmenter,
+    model: COSNet,
+    variables: dict[str, Any],
+    pixel: tuple[int, int] | None = None,
+    params: crf.CRFParams | None = None,
+    counts: Sequence[int] = COUNTS,
+) -> bytes:
+    """Draws a frame's masks, and where one of its pixels finds its answer in the references.
+
+    Args:
+      video: the video.
+      names: of its frames.
+      frame: number of the frame.
+      segmenter: says how frames are compared.
+      model, variables: the segmenter's network.
+      pixel: as in `explain`.
+      params: of the CRF; None leaves its mask out.
+      counts: the numbers of references, each of which gives a mask; the last one's references are shown.
+
+    Returns:
+      The content of a PNG file.
+    """
+    options, masks = segmenter.options, {}
+    for count in counts:
         references = choose_references(len(video), count, options.sampling, options.seed)[frame]
         clip = np.stack(list(video.read([frame, *references.tolist()])))
         probability = next(segmenter.stream(clip, range(1, len(clip))))
         masks[f"N = {len(references)}"] = probability > 0.5
-    masks["CRF"] = crf.refine(clip[0], probability, params) > 0.5
+    if params:
+        masks["CRF"] = crf.refine(clip[0], probability, params) > 0.5
     if pixel is None:
         pixel = np.unravel_index(probability.argmax(), probability.shape)
     input_size = match_orientation(segmenter.size, video.size)
-    attention, gates = attention_maps(build_model(config.model), variables, clip, input_size, pixel)
-    names = [video.frame_names[index] for index in (frame, *references)]
-    picture = draw_explanation(clip, names, masks, pixel, attention, gates)
-    with atomic_write(Path(output).expanduser()) as temporary:
-        temporary.write_bytes(picture)
+    attention, gates = attention_maps(model, variables, clip, input_size, pixel)
+    shown = [names[index] for index in (frame, *references)]
+    return draw_explanation(clip, shown, masks, pixel, attention, gates)

@@ -52,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fusion", help="fusion of the references: summary, prediction or group (the checkpoint's)")
     parser.add_argument("--seed", type=int, help="seed of random sampling (the checkpoint's)")
+    parser.add_argument(
+        "--smooth", type=float, metavar="FRAMES",
+        help="average the maps over so many frames, so that masks flicker less (the checkpoint's)",
+    )  # fmt: skip
     parser.add_argument("--crf", action="store_true", help="sharpen the outlines by a fully connected CRF")
     parser.add_argument("--crf-backend", help="implementation of the CRF: jax or pydensecrf (the checkpoint's)")
     parser.add_argument("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
@@ -86,10 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
     folders = segment(
         arguments.inputs, arguments.output, arguments.checkpoint, ray=arguments.ray, num_workers=arguments.ray_workers,
         size=tuple(arguments.size) if arguments.size else None, num_references=arguments.num_references,
-        sampling=arguments.sampling, fusion=arguments.fusion, seed=arguments.seed, refine=arguments.crf,
-        crf_backend=arguments.crf_backend, threshold=arguments.threshold, save_overlay=arguments.overlay,
-        save_probabilities=arguments.save_probabilities, cutout=arguments.cutout, background=arguments.background,
-        feather=arguments.feather, save_coco=arguments.coco,
+        sampling=arguments.sampling, fusion=arguments.fusion, seed=arguments.seed,
+        temporal_smoothing=arguments.smooth, refine=arguments.crf, crf_backend=arguments.crf_backend,
+        threshold=arguments.threshold, save_overlay=arguments.overlay, save_probabilities=arguments.save_probabilities,
+        cutout=arguments.cutout, background=arguments.background, feather=arguments.feather, save_coco=arguments.coco,
     )  # fmt: skip
     for folder in folders:
         print(folder)

@@ -32,7 +32,7 @@ class SegmentSettings:
 
     Attributes:
       checkpoint: see `Segmenter.from_pretrained`.
-      size, num_references, sampling, fusion, seed: as there.
+      size, num_references, sampling, fusion, seed, temporal_smoothing: as there.
       refine: whether a CRF sharpens the probabilities, with the parameters of the checkpoint's configuration.
       crf_backend: see `CRFParams`; None takes the configuration's.
       threshold: a pixel is foreground where its probability is above this, in [0, 1).
@@ -52,6 +52,7 @@ class SegmentSettings:
     sampling: str | None = None
     fusion: str | None = None
     seed: int | None = None
+    temporal_smoothing: float | None = None
     refine: bool = False
     crf_backend: str | None = None
     threshold: float = 0.5
@@ -90,7 +91,7 @@ class VideoSegmenter:
         variables, config = load_checkpoint(settings.checkpoint)
         self._segmenter = Segmenter.from_config(
             config, variables, size=settings.size, num_references=settings.num_references, sampling=settings.sampling,
-            fusion=settings.fusion, seed=settings.seed,
+            fusion=settings.fusion, seed=settings.seed, temporal_smoothing=settings.temporal_smoothing,
         )  # fmt: skip
         params = crf.params_from_config(config.inference.get("crf")) if settings.refine else None
         if params and settings.crf_backend:

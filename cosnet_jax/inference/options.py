@@ -1,4 +1,4 @@
-"""How a video is segmented: number, choice and fusion of the references."""
+"""How a video is segmented: number, choice and fusion of the references, smoothing along the video."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.models import cosnet
 
 FUSIONS = ("prediction", *cosnet.FUSIONS)
+MOST_SMOOTHING = 10.0  # frames; the maps of 41 frames are in memory then
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +25,17 @@ class InferenceOptions:
         "summary" averages the attention summaries (Eq. 13), "group" and "group_released" attend to all references at
         once.
       seed: seed of random sampling.
+      temporal_smoothing: standard deviation in frames of the average over neighbouring maps, see `smooth`; 0 for none.
 
     Raises:
-      InputError: for an unknown sampling or fusion, or a negative N.
+      InputError: for an unknown sampling or fusion, a negative N, or a smoothing out of range.
     """
 
     num_references: int = 5
     sampling: str = "uniform"
     fusion: str = "summary"
     seed: int = 0
+    temporal_smoothing: float = 0.0
 
     def __post_init__(self):
         if self.num_references < 0:
@@ -41,6 +44,9 @@ class InferenceOptions:
             raise InputError(f"inference.sampling is {self.sampling!r}; expected one of {', '.join(SAMPLINGS)}")
         if self.fusion not in FUSIONS:
             raise InputError(f"inference.fusion is {self.fusion!r}; expected one of {', '.join(FUSIONS)}")
+        if not 0 <= self.temporal_smoothing <= MOST_SMOOTHING:
+            given = self.temporal_smoothing
+            raise InputError(f"inference.temporal_smoothing is {given}; expected 0 to {MOST_SMOOTHING:g} frames")
 
     @classmethod
     def from_config(
@@ -51,12 +57,14 @@ class InferenceOptions:
         sampling: str | None = None,
         fusion: str | None = None,
         seed: int | None = None,
+        temporal_smoothing: float | None = None,
     ) -> InferenceOptions:
         """Reads the options from a configuration, as every program does.
 
         Args:
           config: the whole configuration, e.g. a checkpoint's own; `inference` and `seed` are read.
-          num_references, sampling, fusion, seed: replace what the configuration says; None keeps it.
+          num_references, sampling, fusion, seed, temporal_smoothing: replace what the configuration says; None keeps
+            it. A stored configuration that knows no smoothing stands for none.
 
         Returns:
           The options.
@@ -66,4 +74,7 @@ class InferenceOptions:
             sampling=config.inference.sampling if sampling is None else sampling,
             fusion=config.inference.fusion if fusion is None else fusion,
             seed=config.seed if seed is None else seed,
+            temporal_smoothing=(
+                config.inference.get("temporal_smoothing", 0.0) if temporal_smoothing is None else temporal_smoothing
+            ),
         )

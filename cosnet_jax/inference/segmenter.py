@@ -20,6 +20,7 @@ from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.references import choose_references, plan_references
 from cosnet_jax.inference.resize import match_orientation, resize_output
+from cosnet_jax.inference.smoothing import Maps, smooth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.video.video import Video, as_video
@@ -89,6 +90,7 @@ class Segmenter:
         sampling: str | None = None,
         fusion: str | None = None,
         seed: int | None = None,
+        temporal_smoothing: float | None = None,
         batch_size: int | None = None,
     ) -> Segmenter:
         """Builds a segmenter from a trained network.
@@ -97,8 +99,8 @@ class Segmenter:
           name_or_path: "davis16_lite", the model in the package; or a checkpoint, the working directory of a training,
             the output of `convert`, or a weights file (.npz).
           size: (height, width) of the network's input.
-          num_references, sampling, fusion, seed: see `InferenceOptions`. Of these and `size`, None takes what the
-            checkpoint's own configuration says.
+          num_references, sampling, fusion, seed, temporal_smoothing: see `InferenceOptions`. Of these and `size`, None
+            takes what the checkpoint's own configuration says.
           batch_size: see `Segmenter`.
 
         Returns:
@@ -110,7 +112,7 @@ class Segmenter:
         variables, config = load_checkpoint(name_or_path)
         return cls.from_config(
             config, variables, size=size, num_references=num_references, sampling=sampling, fusion=fusion, seed=seed,
-            batch_size=batch_size,
+            temporal_smoothing=temporal_smoothing, batch_size=batch_size,
         )  # fmt: skip
 
     from_checkpoint = pretrained = from_pretrained  # earlier names
@@ -166,7 +168,8 @@ class Segmenter:
         Args:
           video: as in `__call__`.
           ways: how frames are compared; None for `self.options` alone.
-          queries: numbers of the frames to segment, ascending; None for all. References come from all frames.
+          queries: numbers of the frames to segment, ascending; None for all. References come from all frames, while
+            smoothing along time averages the maps of these alone.
           references: as in `__call__`; they replace the choice of every way.
           variables: parameters and statistics to use instead of the segmenter's own, e.g. during a training.
 
@@ -184,7 +187,9 @@ class Segmenter:
             chosen = [np.tile(np.asarray(references, int), (len(queries), 1))] * len(ways)
         else:
             raise InputError(f"references are {list(references)}; expected frame numbers from 0 to {len(video) - 1}")
-        return self._run(video, ways, queries, chosen, self._variables if variables is None else variables)
+        maps = self._run(video, ways, queries, chosen, self._variables if variables is None else variables)
+        deviations = [way.temporal_smoothing for way in ways]
+        return _resize(smooth(maps, deviations) if any(deviations) else maps)
 
     def references(self, num_frames: int, options: InferenceOptions | None = None) -> np.ndarray:
         """Returns the references of every frame of a video, (T, n) int, see `choose_references`."""
@@ -199,7 +204,8 @@ class Segmenter:
         queries: Sequence[int],
         reference_indices: list[np.ndarray],
         variables: dict[str, Any],
-    ) -> Generator[Segmented]:
+    ) -> Generator[Maps]:
+        """Yields the number, the frame and the maps of each query, the maps of the network's size."""
         network = get_network(self._model, match_orientation(self.size, video.size), self._batch_size)
         plan = plan_references(len(video), queries, reference_indices, network.batch_size)
         variables = network.replicate(variables)
@@ -221,8 +227,15 @@ class Segmenter:
             yield from _finish(*pending.popleft())
 
 
-def _finish(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[Segmented]:
-    """Waits for the maps of a batch (one array for each way) and resizes them to their frames."""
+def _finish(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[Maps]:
+    """Waits for the maps of a batch (one array for each way)."""
     arrived = [np.asarray(batch) for batch in maps]
     for position, (index, frame) in enumerate(zip(indices, frames, strict=True)):
-        yield Segmented(index, frame, [resize_output(batch[position], frame.shape[:2]) for batch in arrived])
+        yield index, frame, [batch[position] for batch in arrived]
+
+
+def _resize(segmented: Generator[Maps]) -> Generator[Segmented]:
+    """Resizes the maps to their frames."""
+    with contextlib.closing(segmented):
+        for number, frame, maps in segmented:
+            yield Segmented(number, frame, [resize_output(map_, frame.shape[:2]) for map_ in maps])

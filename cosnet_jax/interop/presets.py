@@ -71,6 +71,7 @@ PAPER_INFERENCE = {
     "num_references": 5,
     "sampling": "uniform",
     "fusion": "summary",
+    "temporal_smoothing": 0.0,
     "crf": PAPER_CRF,
 }
 LITE_CRF = {"bilateral_sxy": 30.0, "bilateral_srgb": 5.0, "bilateral_compat": 14.0, "gaussian_compat": 2.0}

@@ -76,7 +76,8 @@ def validate(
       {"J": with the segmenter's references, "J_single_frame": with N = 0}. Each is the mean over the annotated frames
       of a sequence, then over sequences.
     """
-    ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
+    plain = dataclasses.replace(segmenter.options, temporal_smoothing=0.0)  # chosen frames are no neighbours in time
+    ways = [plain, dataclasses.replace(plain, num_references=0)]
     per_sequence = []
     for sequence in job.share_of(sequences):
         frames = evenly_spaced(sequence, frames_per_sequence)

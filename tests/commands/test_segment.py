@@ -64,11 +64,11 @@ def test_masks_are_the_segmenters_and_all_is_written(checkpoint, folder, frames,
 
 def test_settings_reach_the_engine_and_the_overlay_can_be_left_out(checkpoint, folder, frames, tmp_path):
     given = ["--size", "40", "32", "--num-references", "3", "--sampling", "consecutive", "--fusion", "prediction"]
-    arguments = ["--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint), *given]
+    arguments = ["--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint), *given, "--smooth", "1.5"]
     cli.main(["segment", str(folder), *arguments, "--no-overlay", "--save-probabilities"])
     assert not (tmp_path / "out" / "overlay.mp4").exists()
     expected = Segmenter.from_checkpoint(
-        checkpoint, size=(40, 32), num_references=3, sampling="consecutive", fusion="prediction"
+        checkpoint, size=(40, 32), num_references=3, sampling="consecutive", fusion="prediction", temporal_smoothing=1.5
     )(frames)
     found = [read(tmp_path / "out" / "probabilities" / f"frame{number}.png") / 65535 for number in range(8, 14)]
     np.testing.assert_allclose(found, expected, atol=1e-5)

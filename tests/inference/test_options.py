@@ -12,15 +12,24 @@ from cosnet_jax.inference.options import InferenceOptions
 def test_options_left_out_are_the_configurations():
     config = davis16_released.get_config()
     config.seed = 7
-    assert InferenceOptions.from_config(config) == InferenceOptions(5, "random", "prediction", 7)
-    changed = InferenceOptions.from_config(config, num_references=0, fusion="group")
+    config.inference.temporal_smoothing = 0.5
+    assert InferenceOptions.from_config(config) == InferenceOptions(5, "random", "prediction", 7, 0.5)
+    changed = InferenceOptions.from_config(config, num_references=0, fusion="group", temporal_smoothing=0.0)
     assert changed == InferenceOptions(0, "random", "group", 7)
+
+
+def test_a_configuration_from_before_there_was_smoothing_has_none():
+    config = davis16_released.get_config().unlock()
+    del config.inference.temporal_smoothing
+    assert InferenceOptions.from_config(config).temporal_smoothing == 0
 
 
 def test_wrong_options_are_named():
     for options, message in (
         ({"sampling": "global"}, "sampling is 'global'; expected one of uniform"),
         ({"num_references": -1}, "num_references is -1; expected 0 or more"),
+        ({"temporal_smoothing": -1.0}, "inference.temporal_smoothing is -1.0; expected 0 to 10 frames"),
+        ({"temporal_smoothing": float("nan")}, "inference.temporal_smoothing is nan"),
         ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,0 +1,109 @@
+"""The smoothing of maps along the video against loops over frames and pixels, and in the engine."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+
+from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.inference.smoothing import COLOUR_DEVIATION, REACH, smooth
+from cosnet_jax.models.build import init_variables
+from cosnet_jax.models.cosnet import COSNet
+
+HEIGHT, WIDTH = 3, 4
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def items(numbers, frames, maps):
+    return ((number, frame, list(ways)) for number, frame, ways in zip(numbers, frames, maps, strict=True))
+
+
+def smoothed(numbers, frames, maps, deviations):
+    result = list(smooth(items(numbers, frames, maps), deviations))
+    assert [number for number, *_ in result] == numbers
+    np.testing.assert_array_equal([frame for _, frame, _ in result], frames)
+    return np.array([ways for *_, ways in result])
+
+
+def test_it_is_the_weighted_mean_over_near_frames_of_near_colours(rng):
+    numbers = [0, 1, 2, 3, 5, 9, 10]  # chosen frames need not follow each other
+    frames = rng.integers(100, 160, (7, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    maps = rng.uniform(size=(7, 2, HEIGHT, WIDTH)).astype(np.float32)
+    given = smoothed(numbers, frames, maps, [0.8, 1.7])
+    for way, deviation in enumerate([0.8, 1.7]):
+        for t, number in enumerate(numbers):
+            for y in range(HEIGHT):
+                for x in range(WIDTH):
+                    total = weights = 0.0
+                    for u, other in enumerate(numbers):
+                        if abs(number - other) > math.ceil(REACH * deviation):
+                            continue
+                        colour = np.sum((frames[t, y, x].astype(float) - frames[u, y, x]) ** 2) / COLOUR_DEVIATION**2
+                        weight = math.exp(-0.5 * (((number - other) / deviation) ** 2 + colour))
+                        total, weights = total + weight * maps[u, way, y, x], weights + weight
+                    assert given[t, way, y, x] == pytest.approx(total / weights, abs=1e-6)
+
+
+def test_a_flash_of_the_map_goes_and_a_thing_that_moves_stays(rng):
+    frames = np.full((9, 20, 20, 3), 120, np.uint8)
+    maps = np.zeros((9, 1, 20, 20), np.float32)
+    maps[4, 0, :, :4] = 0.9  # the picture there does not change
+    for t in range(9):
+        frames[t, 8:12, 2 * t : 2 * t + 2] = 250
+        maps[t, 0, 8:12, 2 * t : 2 * t + 2] = 1
+    given = smoothed(list(range(9)), frames, maps, [2.0])
+    assert (maps[4, 0, :8, :4] > 0.5).all() and not (given[4, 0, :8, :4] > 0.5).any()
+    for t in range(9):
+        assert (given[t, 0, 8:12, 2 * t : 2 * t + 2] > 0.99).all()
+
+
+def test_without_a_deviation_the_maps_are_the_same_objects(rng):
+    maps = rng.uniform(size=(5, 2, HEIGHT, WIDTH)).astype(np.float32)
+    given = list(smooth(items(range(5), np.zeros((5, 6, 8, 3), np.uint8), maps), [0.0, 1.0]))
+    assert all(np.shares_memory(ways[0], row[0]) for (*_, ways), row in zip(given, maps, strict=True))
+    assert np.abs([ways[1] - row[1] for (*_, ways), row in zip(given, maps, strict=True)]).max() > 0.01
+
+
+def test_few_frames_are_held_back(rng):
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number, np.zeros((6, 8, 3), np.uint8), [np.zeros((HEIGHT, WIDTH), np.float32)]
+
+    for number, *_ in smooth(source(), [1.5]):
+        assert taken <= number + 3 + 2  # those within reach, and the one that shows that no more will come
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = COSNet(
+        backbone="mobilenet_v2", blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
+        input_scaling="unit",
+    )  # fmt: skip
+    return model, init_variables(model, seed=0)
+
+
+def test_the_engine_smooths_each_way_by_itself_and_leaves_no_thread(network):
+    video = np.random.default_rng(0).integers(0, 256, (6, 32, 40, 3)).astype(np.uint8)
+    alone, plain = (Segmenter(*network, (32, 40), InferenceOptions(2, temporal_smoothing=s)) for s in (1.0, 0.0))
+    maps = [[map_] for map_ in plain(video)]
+    expected = [ways[0] for *_, ways in smooth(items(range(6), video, maps), [1.0])]
+    np.testing.assert_allclose(alone(video), expected, atol=1e-6)
+    both = [ways for *_, ways in plain.segment(video, [alone.options, plain.options])]
+    np.testing.assert_allclose(both, list(zip(expected, plain(video), strict=True)), atol=1e-6)
+    before = threading.active_count()
+    stream = alone.segment(video)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
