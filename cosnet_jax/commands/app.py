@@ -39,17 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C or SIGTERM; then all files of visitors are removed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     limits = Limits(arguments.max_seconds, arguments.max_side)
     if not 0 < arguments.port < 2**16:
         raise InputError(f"--port is {arguments.port}; expected 1 to {2**16 - 1}")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        from cosnet_jax.commands.app_page import build_page, serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"`cosnet app` needs {error.name}: pip install 'cosnet_jax[app]'") from None
     model = Model.load(arguments.checkpoint)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with temporary_folder() as folder, Visitors(folder, limits) as visitors:
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(visitors.uploads)}
-        try:
-            from cosnet_jax.commands.app_page import build_page, serve
-        except ModuleNotFoundError as error:
-            raise InputError(f"`cosnet app` needs {error.name}: pip install 'cosnet_jax[app]'") from None
+        os.environ["GRADIO_TEMP_DIR"] = str(visitors.uploads)
         page = build_page(visitors, model, limits)
         serve(page, visitors, arguments.host, arguments.port)
         print(f"http://{arguments.host}:{arguments.port}", flush=True)

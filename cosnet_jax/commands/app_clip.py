@@ -69,7 +69,7 @@ class Limits:
         name, (height, width) = video.path.name, video.size
         seconds, most = duration(video), int(self.seconds * MAX_RATE)
         if seconds > self.seconds:
-            raise InputError(f"{name} is {seconds:.1f} s long; this page takes {self.seconds:g} s. Upload a part of it.")
+            raise InputError(f"{name} is {seconds:.1f} s long; this page takes {self.seconds:g}. Upload a part of it.")
         if len(video) > most:
             raise InputError(f"{name} has {len(video)} frames; this page takes {most}. Upload a part of it.")
         if max(height, width) > self.side:
@@ -223,7 +223,7 @@ class Clip:
         maps = model.attention(self._segmenter, clip, (y, x))
         pictures = [mark_pixel(clip[0], (y, x))]
         pictures += [lay_map_over(image, heat, heat.max()) for image, heat in zip(clip[1:], maps, strict=True)]
-        captions = [f"frame {frame}, asks", *(f"frame {number}" for number in references)]
+        captions = [f"frame {frame}, clicked", *(f"frame {number}" for number in references)]
         paths = [folder / f"{frame:05d}-{x}-{y}-{number}.jpg" for number in range(len(pictures))]
         for path, picture in zip(paths, pictures, strict=True):
             write_bytes(path, self._encode(picture))
