@@ -8,13 +8,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
 from cosnet_jax.commands.app_clip import Limits, Model
 from cosnet_jax.commands.app_visitors import Visitors
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import report_write_errors
 
 EXAMPLE = "cosnet app --port 7860"
 
@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"`cosnet app` needs {error.name}: pip install 'cosnet_jax[app]'") from None
     model = Model.load(arguments.checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    with temporary_folder() as folder, Visitors(folder, limits) as visitors:
+    with report_write_errors("TMPDIR"):
+        temporary = tempfile.TemporaryDirectory(prefix="cosnet-app-", ignore_cleanup_errors=True)
+    with temporary as folder, Visitors(Path(folder).resolve(), limits) as visitors:
         os.environ["GRADIO_TEMP_DIR"] = str(visitors.uploads)
         page = build_page(visitors, model, limits)
         serve(page, visitors, arguments.host, arguments.port)
@@ -58,14 +60,3 @@ def run(arguments: argparse.Namespace) -> int:
             threading.Event().wait()
         page.close(verbose=False)
     return 0
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Makes a folder that only this user can read, and removes it in the end."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="cosnet-app-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InputError(f"{tempfile.gettempdir()}: cannot be written to ({error.strerror}); set TMPDIR") from error
-    with folder as path:
-        yield Path(path).resolve()

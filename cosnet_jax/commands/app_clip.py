@@ -137,8 +137,9 @@ class Clip:
         except BaseException:
             self.remove()
             raise
-        scale = min(1.0, LONGEST_SIDE / max(self.video.size))
-        self._size = tuple(max(1, round(length * scale)) for length in self.video.size)
+        height, width = self.video.size
+        scale = min(1.0, LONGEST_SIDE / max(height, width))
+        self._size = max(1, round(height * scale)), max(1, round(width * scale))
 
     def describe(self) -> str:
         """Returns what the video is, in one line."""

@@ -70,20 +70,20 @@ class Actions:
     def __init__(self, visitors: Visitors, model: Model):
         self._visitors, self._model = visitors, model
 
-    def receive(self, path: str | None, request: gr.Request) -> list[Any]:
+    def receive(self, path: str, request: gr.Request) -> list[Any]:
         """Takes an upload. Updates upload, about, start, status and the results."""
         hidden = [gr.update(visible=False)] * len(Results._fields)
         try:
             about, is_taken = self._visitors.receive(request.session_hash, Path(path)).describe(), True
         except InputError as error:
-            about, is_taken = f"**{error}**", False
+            about, is_taken = f"**{self._visitors.message(error)}**", False
         return [None, about, gr.update(interactive=is_taken), "", *hidden]
 
     def segment(
         self, count: int, sampling: str, view: str, request: gr.Request, progress: gr.Progress = gr.Progress()  # noqa: B008
     ) -> list[Any]:  # fmt: skip
         """Segments the visitor's clip. Updates status and the results, which begin at the frame in the middle."""
-        with errors_on_page():
+        with self._errors_shown():
             clip = self._visitors.clip(request.session_hash)
             length = len(clip.video)
             progress(0, desc="The network gets ready")
@@ -98,12 +98,12 @@ class Actions:
 
     def show(self, frame: int, view: str, request: gr.Request) -> Path:
         """Shows a frame. Updates the picture."""
-        with errors_on_page():
+        with self._errors_shown():
             return self._visitors.clip(request.session_hash).picture(frame, view)
 
     def answer(self, frame: int, click: gr.SelectData, request: gr.Request) -> Any:
         """Shows what answered a clicked place. Updates the answers."""
-        with errors_on_page():
+        with self._errors_shown():
             x, y = map(int, click.index)
             return gr.update(
                 value=self._visitors.clip(request.session_hash).answers(self._model, frame, (x, y)), visible=True
@@ -113,14 +113,13 @@ class Actions:
         """Notes that the page was closed."""
         self._visitors.leave(request.session_hash)
 
-
-@contextlib.contextmanager
-def errors_on_page() -> Iterator[None]:
-    """Shows an `InputError` to the visitor."""
-    try:
-        yield
-    except InputError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+    @contextlib.contextmanager
+    def _errors_shown(self) -> Iterator[None]:
+        """Shows an `InputError` to the visitor."""
+        try:
+            yield
+        except InputError as error:
+            raise gr.Error(self._visitors.message(error), print_exception=False) from None
 
 
 def build_page(visitors: Visitors, model: Model, limits: Limits) -> gr.Blocks:

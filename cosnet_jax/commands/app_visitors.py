@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import threading
 import time
@@ -54,14 +55,11 @@ class Visitors:
         """Takes over an upload, in place of the visitor's clip before.
 
         Raises:
-          InputError: see `Clip`. Messages name no folder of this machine.
+          InputError: see `Clip`.
         """
         self._remove(visitor)
         name = secrets.token_hex(16)
-        try:
-            clip = Clip(upload, self._private / name, self.public / name, self._limits)
-        except InputError as error:
-            raise InputError(str(error).replace(f"{self._private / name}/", "")) from None
+        clip = Clip(upload, self._private / name, self.public / name, self._limits)
         with self._lock:
             self._clips[visitor] = clip
         return clip
@@ -79,6 +77,10 @@ class Visitors:
             clip = self._clips[visitor]
             clip.used, clip.left = time.monotonic(), False
         return clip
+
+    def message(self, error: InputError) -> str:
+        """Returns what an error says, without the folders of this machine."""
+        return re.sub(rf"{re.escape(str(self._private))}/\w+/", "", str(error))
 
     def leave(self, visitor: str) -> None:
         """Notes that a visitor's page was closed, or lost its connection."""

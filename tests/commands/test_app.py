@@ -26,7 +26,7 @@ from cosnet_jax import cli
 from cosnet_jax.video.writer import VideoWriter
 
 SECONDS = 120  # that a loaded machine may take for a step
-# Runs the command with short times, and prints each connection that the server opens to another machine.
+# Runs the command with short times and small uploads, and prints each connection that the server opens to another machine.
 PROGRAM = """
 import functools, sys
 def watch(event, arguments):
@@ -36,7 +36,8 @@ def watch(event, arguments):
         print("looks up", arguments[0], flush=True)
 sys.addaudithook(watch)
 from cosnet_jax import cli
-from cosnet_jax.commands import app
+from cosnet_jax.commands import app, app_page
+app_page.MAX_UPLOAD = 100_000
 app.Visitors = functools.partial(app.Visitors, left_seconds=1.0, period=0.2)
 cli.main(sys.argv[1:])
 """
@@ -183,6 +184,9 @@ def test_what_is_refused_is_said_and_not_kept(browser, server, frames, tmp_path)
         upload(page, tmp_path / "text.mp4", "text.mp4: not a readable video")
         assert page.is_disabled("#start")
         assert not {"long.mp4", "text.mp4"} & {*server.files("uploads"), *server.files("private")}
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="big.mp4"\r\n\r\n'
+    body, kind = head + bytes(100_001) + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+    assert status_of(urllib.request.Request(f"{server.address}/gradio_api/upload", body, kind)) == 413
 
 
 def test_two_visitors_queue_and_a_closed_page_leaves_nothing(browser, server, clip):

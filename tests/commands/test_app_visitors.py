@@ -82,12 +82,12 @@ def test_the_sweeping_needs_no_visitor(tmp_path, source):
             time.sleep(0.05)
 
 
-def test_what_is_no_video_is_refused_without_a_word_about_folders(tmp_path):
+def test_what_is_no_video_is_refused_without_naming_folders(tmp_path):
     with Visitors(tmp_path / "app", Limits()) as visitors:
         (visitors.uploads / "a.mp4").write_text("no video")
         with pytest.raises(InputError) as refused:
             visitors.receive("ann", visitors.uploads / "a.mp4")
-        assert str(refused.value).startswith("a.mp4: not a readable video (")
+        assert visitors.message(refused.value).startswith("a.mp4: not a readable video (")
         assert files_of(tmp_path / "app") == []
         with pytest.raises(InputError, match=r"^a.mp4: cannot be "):  # the same file was uploaded twice at once
             visitors.receive("ann", visitors.uploads / "a.mp4")
