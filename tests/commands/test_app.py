@@ -26,7 +26,7 @@ from cosnet_jax import cli
 from cosnet_jax.video.writer import VideoWriter
 
 SECONDS = 120  # that a loaded machine may take for a step
-# Runs the command with short times and small uploads, and prints each connection that the server opens to another machine.
+# Runs the command with short times and small uploads, and prints each connection that it opens to another machine.
 PROGRAM = """
 import functools, sys
 def watch(event, arguments):
