@@ -34,7 +34,7 @@ def attention_maps(
     batches = [images[start : start + network.batch_size] for start in range(0, len(images), network.batch_size)]
     encoded = [frame for batch in batches for frame in network.encode(replicated, batch)]
     features = np.stack([frame.features for frame in encoded])
-    count, height, width = len(clip) - 1, *features.shape[1:3]
+    count, (height, width) = len(clip) - 1, features.shape[1:3]
     queries: Any = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
     keys = np.stack([frame.keys for frame in encoded[1:]])
     row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
