@@ -25,7 +25,7 @@ from compilation import compilation_flags
 from cosnet_jax import cli
 from cosnet_jax.video.writer import VideoWriter
 
-SECONDS = 120  # that a loaded machine may take for a step
+SECONDS = 300  # that a loaded machine may take for a step
 # Runs the command with short times and small uploads, and prints each connection that it opens to another machine.
 PROGRAM = """
 import functools, sys
