@@ -1,7 +1,8 @@
 # make demo         trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
 # make test         the tests
 # make lint         ruff, the direction of the imports, types
-# make soak         damaged inputs and injected faults, for hours: INPUTS=100000 INJECTIONS=1000 SEED=0
+# make soak         damaged inputs, injected faults and leaks, for hours; INPUTS, INJECTIONS, STEPS, CLIPS and SEED below
+# make test-environments  some tests as another user, with a read-only HOME, in odd paths
 # make test-matrix  the tests on every Python of PYTHONS, and with the lowest versions that requirements/ admits
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13
@@ -13,7 +14,7 @@ CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test lint soak test-matrix clean
+.PHONY: demo test lint soak test-environments test-matrix clean
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
@@ -31,10 +32,15 @@ lint: $(VENV)/installed-dev
 
 INPUTS ?= 100000
 INJECTIONS ?= 1000
+STEPS ?= 3000
+CLIPS ?= 300
 SEED ?= 0
 soak: $(VENV)/installed-dev
 	PYTHONPATH=.:tests:tests/data:tests/interop $(BIN)/python -m faults.soak \
-		--inputs=$(INPUTS) --injections=$(INJECTIONS) --seed=$(SEED)
+		--inputs=$(INPUTS) --injections=$(INJECTIONS) --steps=$(STEPS) --clips=$(CLIPS) --seed=$(SEED)
+
+test-environments: $(VENV)/installed-dev
+	tests/environments.sh $(BIN)/python
 
 test-matrix:
 	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python; done

@@ -3,12 +3,14 @@
     python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
 
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
-`OUT/players/<sequence>.html`, which it links to.
+`OUT/players/<sequence>.html`, which it links to. When it was interrupted, the same command goes on: it segments no
+sequence again that was finished with the same weights, settings and frames.
 With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
 """
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,23 +18,23 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import job
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
-from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import atomic_write, remove_temporaries, writable_folder
 from cosnet_jax.inference import crf
+from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
-from cosnet_jax.report.evaluation_report import evaluation_markdown, write_evaluation_report
+from cosnet_jax.report.evaluation_report import PLAYERS, evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Image, Section
 from cosnet_jax.report.tables import percent, score_table
 from cosnet_jax.training.metric_log import find_metrics
-from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.photograph import photograph_clip
 from cosnet_jax.visualization.overlays import overlay
 
@@ -54,13 +56,16 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    parallel.start(config.distributed)
+    job.start(config.distributed)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
+    job.on_first(functools.partial(remove_leftovers, workdir))
     dataset = config.data.eval_dataset
-    segmenter = None
+    segmenter, settings = None, {}
     if checkpoint:
-        segmenter = Segmenter.from_config(config, load_checkpoint_for(config, checkpoint))
+        variables = load_checkpoint_for(config, checkpoint)
+        segmenter = Segmenter.from_config(config, variables)
+        settings = describe_inference(config, variables, segmenter, params)
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
     check_scoring(sequences, protocol_of(dataset), config.evaluation.metrics.split(","))
 
@@ -68,19 +73,20 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
     metadata = {"configuration": config.name}
     if segmenter:
-        segment_all(segmenter, parallel.share_of(sequences), masks, single_frame, params)
+        outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]
+        segment_all(segmenter, [output for output in outputs if not output.is_finished()], params)
         references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
         metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
     else:
         metadata["masks"] = predictions
 
     # Score and report.
-    parallel.wait_for_others("segmented")
+    job.wait_for_others("segmented")
     results = {}
-    if parallel.is_first():
+    if job.is_first():
         training_records = find_metrics(checkpoint) if checkpoint else []
         results = score_and_report(config, workdir, sequences, masks, single_frame, metadata, training_records)
-    parallel.wait_for_others("scored")
+    job.wait_for_others("scored")
     return results
 
 
@@ -115,36 +121,32 @@ def score_and_report(
     return results
 
 
-def segment_all(
-    segmenter: Segmenter, sequences: Collection[Sequence], masks: Path, single_frame: Path, params: crf.CRFParams | None
-) -> None:
-    """Writes the masks of all sequences, 0 or 255, into `masks`, and those of N = 0 into `single_frame`.
+def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks], params: crf.CRFParams | None) -> None:
+    """Writes two kinds of masks of sequences: those of the segmenter, and those of N = 0.
 
     With `params`, a CRF sharpens both kinds of maps before, in parallel to the network.
     """
     ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
 
-    def all_maps() -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-        for sequence in sequences:
-            for index, frame, maps in segmenter.segment(sequence, ways):
-                for folder, probability in zip((masks, single_frame), maps, strict=True):
-                    yield folder / sequence.name / f"{sequence.frame_names[index]}.png", frame, probability
+    def all_maps() -> Iterator[tuple[tuple[SequenceMasks, int, int], np.ndarray, np.ndarray]]:
+        for output in outputs:
+            output.begin()
+            for index, frame, maps in segmenter.segment(output.sequence, ways):
+                output.add_frame(frame)
+                for kind, probability in enumerate(maps):
+                    yield (output, kind, index), frame, probability
 
-    refined = crf.refine_stream(all_maps(), params) if params else ((path, map_) for path, _, map_ in all_maps())
+    refined = crf.refine_stream(all_maps(), params) if params else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
-        total = 2 * sum(len(sequence) for sequence in sequences)
-        for path, probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
-            write_mask(path, probability > 0.5)
+        total = 2 * sum(len(output.sequence) for output in outputs)
+        for (output, kind, index), probability in track(refined, "segmenting", total, silent=not job.is_first()):
+            output.write(kind, index, probability > 0.5)
 
 
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Writes a mask (H, W) bool as a grey PNG of 0 and 255."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror})") from None
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(encode_mask(mask))
+def remove_leftovers(workdir: Path) -> None:
+    """Removes what a killed evaluation left of the files that are written anew each time."""
+    for name in ("results.json", "results.md", "report.html", f"{PLAYERS}/*.html"):
+        remove_temporaries((workdir / name).parent, Path(name).name)
 
 
 def gain_section(results: dict, alone: dict) -> Section:
@@ -177,7 +179,7 @@ def print_scores(results: dict, workdir: Path) -> None:
 def main(config: ConfigDict) -> None:
     """Evaluates as the flags say."""
     workdir = Path(WORKDIR.value)
-    with parallel.several_processes():
+    with job.several_processes():
         results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
     if results:
         print_scores(results, workdir)

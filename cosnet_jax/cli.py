@@ -50,21 +50,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = parser.parse_args(arguments[:1])
 
-    module = _import_command(chosen.command)
-    command = argparse.ArgumentParser(
-        prog=f"cosnet {chosen.command}",
-        description=COMMANDS[chosen.command],
-        epilog=f"example:\n  {module.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(command)
-    parsed, others = command.parse_known_args(arguments[1:])
-    if others and not getattr(module, "TAKES_OVERRIDES", False):
-        command.error(f"unrecognized arguments: {' '.join(others)}")
-    parsed.overrides = others
+    module, parsed = parse_command(chosen.command, arguments[1:])
     logging.set_verbosity(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         return module.run(parsed)
+
+
+def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Imports a command's module and reads its arguments; `--help` and wrong arguments end the program.
+
+    Args:
+      name: one of `COMMANDS`.
+      arguments: the command line after the command's name.
+
+    Returns:
+      The module, and the arguments with `overrides`.
+    """
+    module = _import_command(name)
+    takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
+    settings = (
+        "`--config.KEY=VALUE` changes a setting; configs/base.py lists all of them.\n\n" if takes_overrides else ""
+    )
+    parser = argparse.ArgumentParser(
+        prog=f"cosnet {name}",
+        description=COMMANDS[name],
+        epilog=f"{settings}example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parsed, overrides = parser.parse_known_args(arguments)
+    parsed.overrides = overrides
+    if parsed.overrides and not takes_overrides:
+        parser.error(f"unrecognized arguments: {' '.join(parsed.overrides)}")
+    return module, parsed
 
 
 def _import_command(name: str) -> ModuleType:

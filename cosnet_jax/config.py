@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from cosnet_jax.errors import InputError, report_input_errors
 
 STEP_KINDS = ("still", "video")  # of training steps
+NEXT_STEP = "see the files of configs/, whose base.py lists all settings"
 MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 MAX_SIZE = 4096
 # Keys of stored configurations that are named otherwise today.
@@ -70,16 +72,20 @@ def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) 
             raise InputError(f"unexpected argument {rest[1]!r}; settings are given as --config.KEY=VALUE")
         holder.value.to_dict()  # a file that failed to load says so only when it is used
     except flags.Error as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(f"{' '.join(str(error).split())}; --help lists the flags; {NEXT_STEP}") from None
     except InputError:
         raise
     except RecursionError:
         raise InputError("--config: a value is nested too deeply") from None
     except (KeyError, AttributeError, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
-        text = str(error.args[-1] if error.args else error).replace("\\n", " ").replace("\\'", "'").strip("'\"")
+        told = error if isinstance(error, SyntaxError) or not error.args else error.args[-1]
+        text = " ".join(str(told).replace("\\n", " ").replace("\\'", "'").split())
+        text = text.strip("'\"") if text.startswith(("'", '"')) else text  # a KeyError quotes its argument
+        text = re.sub(r".*(failure to load|Attempted \[[^]]*\]): ", "", text)  # what config_flags puts before the cause
+        text = re.sub(r"^(\w+)'? Did you mean (.*)", r"there is no setting '\1'. Did you mean \2", text)
         if text.isidentifier():
             text = f"there is no setting {text!r}"
-        raise InputError(f"--config: {' '.join(text.split())}") from None
+        raise InputError(f"--config: {text}; {NEXT_STEP}") from None
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:

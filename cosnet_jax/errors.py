@@ -28,6 +28,13 @@ def printable(text: str) -> str:
     return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}..."
 
 
+def interruption_in(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Finds the KeyboardInterrupt among the causes of an error; libraries that catch everything hide it there."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @contextlib.contextmanager
 def report_input_errors() -> Iterator[None]:
     """Turns an `InputError` into `error: <message>` on stderr and exit status 1, Ctrl-C into a word and status 130."""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,10 +44,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    name = path.name
-    if len(os.fsencode(name)) > LONGEST_NAME:  # its end, which `remove_temporaries` looks for, and a digest
-        name = f"{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}{name[-8:]}"
-    return path.with_name(f".{name}.{os.getpid()}.part")
+    return path.with_name(f".{bounded_name(path.name)}.{os.getpid()}.part")  # its end is for `remove_temporaries`
+
+
+def bounded_name(name: str) -> str:
+    """Returns a name itself, or where it is longer than `LONGEST_NAME`, a digest of it with its last 8 characters."""
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    return f"{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}{name[-8:]}"
 
 
 def is_plain_name(name: str) -> bool:
@@ -81,13 +86,12 @@ def writable_folder(path: str | Path) -> Path:
       InputError: it is a file, or cannot be made or written to.
     """
     path = Path(path).expanduser()
-    probe = path / f".{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):  # it has no name, so that a killed process leaves nothing
+            pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written to ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written to ({error.strerror}); name another folder") from error
     return path
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import tempfile
 from collections.abc import Iterator
 
 # Half of the time of a test is compilation. Programs that are not optimised give other last bits, which no test minds.
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # a third of the time; later versions lack the flag
+    FAST += " --xla_cpu_use_fusion_emitters=false"
 
 
 def compilation_flags(devices: int = 1) -> str:

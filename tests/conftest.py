@@ -13,6 +13,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
+from browser import open_browser
 from PIL import Image
 from tiny_network import make_tiny, write_checkpoint
 
@@ -44,6 +45,13 @@ def folder(tmp_path, frames):
     for number, image in enumerate(frames, 8):
         Image.fromarray(image).save(path / f"frame{number}.png")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium. It ends with its module: while playwright runs, the thread can start no other event loop."""
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

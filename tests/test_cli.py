@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cosnet_jax import cli
+from cosnet_jax.config import read_config
 from cosnet_jax.interop.convert import Conversion
 from cosnet_jax.interop.parity import StageDifference
 from cosnet_jax.interop.presets import PRESETS
@@ -52,6 +57,67 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
         output = capsys.readouterr()
         assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1, arguments
         assert output.out == ""
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_help_explains_every_argument_and_its_example_parses(command, capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])  # the examples name files of configs/
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert cli.COMMANDS[command] in " ".join(shown.split())
+    (example,) = re.findall(r"^example:\n  (.+)\n", shown, re.M)
+    program, name, *arguments = shlex.split(example)
+    assert (program, name) == ("cosnet", command)
+    module, parsed = cli.parse_command(command, arguments)
+    if parsed.overrides:
+        read_config(parsed.config, parsed.overrides)
+        assert "configs/base.py lists all" in shown
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    assert [action.dest for action in parser._actions if not action.help] == []
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_what_a_newcomer_gets_wrong_first_names_the_next_step(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "frames"):
+        (tmp_path / name).mkdir()
+    for name in ("file", "nothing.mp4", "frames/1.png", "config.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "text.mp4").write_text("text\n" * 100)
+    config = f"--config={Path(__file__).parents[1]}/configs/synthetic.py"
+    ablate = ["ablate", "--workdir=out", "--checkpoint=none"]
+    for arguments, next_step in (
+        (["segment", "none.mp4", "--output", "out"], "none.mp4: .*; check its path"),
+        (["segment", "empty", "--output", "out"], "empty: .*; expected files such as 00000.jpg or clip.mp4"),
+        (["segment", "*.avi", "--output", "out"], r"\*.avi: .*; expected one such as 'clips/\*.mp4', in quotes"),
+        (["segment", "nothing.mp4", "--output", "out"], "nothing.mp4: .*; copy or download it again"),
+        (["segment", "text.mp4", "--output", "out"], "text.mp4: .*; expected one that a player shows"),
+        (["segment", "frames", "--output", "out"], "1.png: .*; convert it to jpg or png, or remove it"),
+        (["explain", "none.mp4", "--frame", "0"], "none.mp4: .*; check its path"),
+        (["export", "none", "--output", "x.pth"], r"none .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
+        (["export", "empty", "--output", "x.pth"], r"empty .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
+        (["convert", "none.pth", "--output", "out"], "none.pth: .*; expected a .pth file of PyTorch weights"),
+        (["convert", "file", "--output", "out"], r"file: .*; download it again"),
+        (["prepare", "davis16", "--data-dir", "out"], "davis16 .*, or run `cosnet prepare davis16 --source RAW"),
+        (["prepare", "davis16", "--source", "none"], "none .*; docs/datasets.md says where to get it"),
+        ([*ablate, config, "--workdir=file"], "file: .*; name another folder"),
+        ([*ablate, "--config=none.py"], "none.py.*; see the files of configs/, whose base.py lists all settings"),
+        (
+            [*ablate, config, "--config.batch_siz=2"],
+            "no setting 'batch_siz'. Did you mean \"batch_size\".*; see .* base.py",
+        ),
+        ([*ablate, config, "--config.batch_size=many"], "batch_size=many: .*; --help lists the flags; see .* base.py"),
+        ([*ablate, config], "none does not exist; expected .* train.py"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 1
+        message = capsys.readouterr().err
+        assert re.fullmatch(f"error: .*{next_step}.*\n", message), message
 
 
 @pytest.mark.parametrize(("worst", "status"), [(0.9e-4, 0), (1.1e-4, 1), (float("nan"), 1)])

@@ -16,6 +16,9 @@ import evaluate
 from configs import davis16, fbms, youtube_objects
 from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation import score
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.inference.sequence_masks import SequenceMasks
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))  # for raw_datasets
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_davis, save
@@ -136,6 +139,40 @@ def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp
     assert json.loads((tmp_path / "out/results.json").read_text())["per_sequence"] == results["per_sequence"]
 
 
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpoint, tmp_path, monkeypatch):
+    config, out, segmented, written = tiny(fbms, fbms_source), tmp_path / "out", [], []
+    segment, write = Segmenter.segment, SequenceMasks.write
+    monkeypatch.setattr(score, "usable_cores", lambda: 1)  # processes for two sequences take longer than these
+    whole = evaluate.evaluate(config, tmp_path / "whole", checkpoint, None)
+
+    def note(segmenter, sequence, *arguments):
+        segmented.append(sequence.name)
+        return segment(segmenter, sequence, *arguments)
+
+    def interrupt(*arguments):
+        written.append(arguments)
+        if len(written) == 15:  # the second of two sequences has begun, each of 12 masks
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(Segmenter, "segment", note)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SequenceMasks, "write", interrupt)
+        evaluate.evaluate(config, out, checkpoint, None)
+    assert segmented == ["cars1", "people1"]
+    (out / "players").mkdir()
+    for name in (".results.json.7.part", "masks/people1/.people1_01.png.7.part", "players/.cars1.html.7.part"):
+        (out / name).touch()  # of a process that was killed
+    assert evaluate.evaluate(config, out, checkpoint, None) == whole
+    assert segmented == ["cars1", "people1", "people1"]
+    assert not list(out.glob("**/*.part"))
+    assert evaluate.evaluate(config, out, checkpoint, None) == whole
+    assert len(segmented) == 3
+    config.inference.sampling = "random"
+    evaluate.evaluate(config, out, checkpoint, None)
+    assert segmented[3:] == ["cars1", "people1"]
+
+
 def test_davis_has_all_three_scores(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
@@ -216,4 +253,5 @@ def test_the_program_prints_one_line_and_exits_with_1(tmp_path):
     flags = [f"--workdir={tmp_path}", f"--predictions={tmp_path}/nowhere", "--config.data.synthetic.num_val_videos=1"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=root)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path}/nowhere: no such folder of predicted masks\n"
+    expected = "no such folder of predicted masks; expected <sequence>/<frame>.png in it"
+    assert done.stderr == f"error: {tmp_path}/nowhere: {expected}\n"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, natural_key, writable_folder
+from cosnet_jax.files import atomic_write, bounded_name, natural_key, writable_folder
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -39,6 +39,14 @@ def test_a_read_only_folder_is_an_error(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(InputError, match="cannot be written to"):
         writable_folder(tmp_path / "locked")
+
+
+def test_a_name_that_is_too_long_becomes_a_digest(tmp_path):
+    names = ["a.html", f"{'n' * 195}.html", f"{'n' * 196}.html", f"{'m' * 300}.html", f"{'é' * 150}.html"]
+    short = [bounded_name(name) for name in names]
+    assert short[:2] == names[:2] and len(set(short)) == 5
+    for name in short:
+        assert name.endswith(".html") and len(os.fsencode(name)) <= 200
 
 
 def test_natural_key_orders_numbers_by_value(tmp_path):

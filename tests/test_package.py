@@ -13,16 +13,16 @@ import zipfile
 from pathlib import Path
 
 import cv2
-import jax
 import numpy as np
 import pytest
 from compilation import compilation_flags
 from PIL import Image
+from tiny_network import random_variables
 
 from configs import davis16_released
 from cosnet_jax.interop.names import FORMATS, to_torch
 from cosnet_jax.interop.pth import read_state_dict, write_pth
-from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.build import build_model
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "requirements", "cosnet_jax", "configs", "tests", "train.py")
@@ -94,16 +94,8 @@ def clip(tmp_path_factory) -> Path:
 def released(tmp_path_factory) -> Path:
     """A .pth file of the released architecture at its true size, with random weights."""
     model = build_model(davis16_released.get_config().model)
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if leaf.ndim > 1:
-            return rng.standard_normal(leaf.shape, np.float32) / np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
-        return np.full(leaf.shape, 1.0 if {"scale", "var"} & {key.key for key in path} else 0.1, np.float32)
-
-    variables = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init_variables(model, 0)))
     file = tmp_path_factory.mktemp("released") / "released.pth"
-    write_pth(file, {"epoch": 0, "model": to_torch(variables, FORMATS["released"])})
+    write_pth(file, {"epoch": 0, "model": to_torch(random_variables(model), FORMATS["released"])})
     return file
 
 
@@ -118,7 +110,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     files = (ROOT / "cosnet_jax").rglob("*")
     expected = {str(path.relative_to(ROOT)) for path in files if path.is_file() and path.parent.name != "__pycache__"}
     assert package == expected
-    assert {"py.typed", "report/page.html", "assets/davis16_lite.npz"} <= {name[11:] for name in package}
+    assert {"py.typed", "report/page.html", "report/base.html", "assets/davis16_lite.npz"} <= {
+        name[11:] for name in package
+    }
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

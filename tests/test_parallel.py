@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base
-from cosnet_jax import parallel
 from cosnet_jax.parallel import Devices
 
 
@@ -35,24 +33,3 @@ def test_a_result_can_be_shared_in_the_next_call():
 
 def test_one_example_for_each_cpu_keeps_them_busy():
     assert Devices.default_batch_size(per_accelerator=8) == 4
-
-
-def test_under_slurm_one_process_a_node_keeps_all_of_its_gpus(monkeypatch):
-    """JAX would give it the first one alone."""
-
-    class NoPartners:
-        watch = staticmethod(lambda lost: None)
-
-    given = []
-    monkeypatch.setattr("jax.distributed.initialize", lambda *arguments, **_: given.append(arguments))
-    monkeypatch.setattr(parallel, "wait_for_all", lambda *_: NoPartners())
-    monkeypatch.setattr(parallel, "_partners", [])
-    for name, value in {
-        "JOB_ID": "5000", "STEP_NODELIST": "node[07-08]", "NTASKS": "2", "STEP_NUM_NODES": "2", "PROCID": "1",
-        "LOCALID": "0",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    settings = base.get_config().distributed
-    settings.enabled = True
-    parallel.start(settings)
-    assert given == [("node07:62344", 2, 1, None, "deactivate")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -31,17 +32,26 @@ def start(address):
             return results
 
     yield start
-    for partners in results:
-        if isinstance(partners, Partners):
-            end(partners)
+    close([partners for partners in results if isinstance(partners, Partners)])
 
 
 def end(partners):
-    """Closes the connections as the end of a process does."""
+    """Ends the connections as the end of a process does; the threads that watch them here may still read them."""
     for connection in partners._connections.values():
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
-        connection.close()
+
+
+def close(all_partners):
+    """Ends all connections, and closes them when nothing watches them any more."""
+    for partners in all_partners:
+        end(partners)
+    for thread in threading.enumerate():
+        if thread.name == "partners":
+            thread.join()
+    for partners in all_partners:
+        for connection in partners._connections.values():
+            connection.close()
 
 
 def test_all_go_on_together_in_any_order(start):
@@ -56,9 +66,9 @@ def test_a_process_that_ends_without_leaving_is_named_to_process_0_and_process_0
     others[1].leave()
     end(others[1])  # as it should
     end(others[2])
-    assert lost.get(timeout=5) == ("first", 3)
+    assert lost.get(timeout=30) == ("first", 3)
     end(first)
-    assert {lost.get(timeout=5), lost.get(timeout=5)} == {("first", 1), ("other", 0)}
+    assert {lost.get(timeout=30), lost.get(timeout=30)} == {("first", 1), ("other", 0)}
     assert lost.empty()
 
 
@@ -80,13 +90,12 @@ def test_strangers_are_ignored(address):
         host, port = address.split(":")
         while True:
             try:
-                with socket.create_connection((host, int(port)), timeout=5) as stranger:
+                with socket.create_connection((host, int(port)), timeout=30) as stranger:
                     stranger.sendall(b"GET / HTTP/1.1\r\n")
                 break
             except OSError:
                 continue
-        for partners in (threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()):
-            end(partners)
+        close([threads.submit(wait_for_all, address, 2, 1, 20).result(), first.result()])
 
 
 @pytest.mark.parametrize(

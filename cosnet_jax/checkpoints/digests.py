@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import future
 
 from cosnet_jax.models.parameters import parameter_name
 
@@ -38,3 +41,36 @@ def digests_of_state(state: Any) -> dict[str, str]:
     """Returns the digests of the parts of a state (a dict, or a dataclass such as `TrainState`), and of its shapes."""
     parts = state if isinstance(state, dict) else vars(state)
     return {SHAPES: digest_of_json(shapes_of(state))} | {name: digest_of(part) for name, part in parts.items()}
+
+
+class DigestHandler(ocp.JsonCheckpointHandler):
+    """Writes digests as JSON. Arrays are read in the thread that writes the files, while the training goes on."""
+
+    async def async_save(self, directory: Any, item: Any = None, args: DigestSave | None = None) -> list[future.Future]:
+        """Returns at once with the futures of what is left to do; see the base class."""
+        return [future.CommitFutureAwaitingContractedSignals(self._save_digests(directory, args), name="digests")]
+
+    async def _save_digests(self, directory: Any, args: DigestSave) -> None:
+        if args.state is not None:
+            await self._save_fn(args.digests | digests_of_state(args.state), directory)
+
+
+@ocp.args.register_with_handler(DigestHandler, for_save=True)
+@dataclasses.dataclass
+class DigestSave(ocp.args.CheckpointArgs):
+    """What `DigestHandler` saves.
+
+    Attributes:
+      digests: of what is no array.
+      state: a copy that nothing changes any more, whose digests are added; None in all processes but the first, which
+        alone writes.
+    """
+
+    digests: dict[str, str]
+    state: Any
+
+
+@ocp.args.register_with_handler(DigestHandler, for_restore=True)
+@dataclasses.dataclass
+class DigestRestore(ocp.args.JsonRestore):
+    """Gives the digests back as a dict."""

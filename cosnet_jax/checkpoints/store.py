@@ -1,4 +1,4 @@
-"""Checkpoints on disk. No other file imports orbax.
+"""Checkpoints on disk. No other folder imports orbax.
 
 A folder of checkpoints holds `<step>/` folders, each with the training state, the configuration it was trained with
 and, if training is to go on from it, the position of the data iterators. A checkpoint appears under its name only when
@@ -19,14 +19,23 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import job, parallel
 from cosnet_jax.checkpoints import weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
-from cosnet_jax.checkpoints.digests import SHAPES, digest_of, digest_of_json, digests_of_state, shapes_of
+from cosnet_jax.checkpoints.digests import (
+    SHAPES,
+    DigestRestore,
+    DigestSave,
+    digest_of,
+    digest_of_json,
+    digests_of_state,
+    shapes_of,
+)
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, interruption_in
 
 LATEST, BEST = "checkpoints", "best"
+WRITTEN = "a folder that train.py (--workdir) or `cosnet convert` (--output) wrote"
 DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / "davis16_lite.npz"}
@@ -52,7 +61,7 @@ class CheckpointFolder:
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
         """Writes a checkpoint, unless there is one of that step.
 
-        It returns as soon as the state is copied; the files are written while the training goes on.
+        It returns as soon as the state is copied; digests are made and files written while the training goes on.
 
         Args:
           step: its name.
@@ -70,7 +79,7 @@ class CheckpointFolder:
             "state": ocp.args.StandardSave(parallel.to_global(state)),
             "config": ocp.args.JsonSave(config.to_dict()),
             "progress": ocp.args.JsonSave(progress),
-            "digests": ocp.args.JsonSave(digests | digests_of_state(state)),
+            "digests": DigestSave(digests, parallel.copy_on_first(state)),
         }
         with self._report_write_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
@@ -92,8 +101,8 @@ class CheckpointFolder:
                 return step, *self._restore(step, like)
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
-                parallel.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
-                parallel.on_first(functools.partial(set_aside, folder))
+                job.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
+                job.on_first(functools.partial(set_aside, folder))
                 self._manager.reload()
         return None
 
@@ -129,6 +138,8 @@ class CheckpointFolder:
         try:
             yield
         except Exception as error:  # orbax and tensorstore have errors of their own for a full disk
+            if interruption := interruption_in(error):
+                raise interruption from None
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise InputError(f"{self._manager.directory}: a checkpoint cannot be written ({reason})") from error
 
@@ -149,6 +160,8 @@ def _naming_damage() -> Iterator[None]:
     except Damaged:
         raise
     except Exception as error:  # the parsers of orbax and tensorstore can raise anything on damaged files
+        if interruption := interruption_in(error):
+            raise interruption from None
         reason = str(error).splitlines()[0][:200] if str(error) else ""
         raise Damaged(f"{type(error).__name__}: {reason}") from error
 
@@ -168,14 +181,14 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"checkpoint: {path} does not exist; expected a checkpoint or a training's working directory")
+        raise InputError(f"checkpoint: {path} does not exist; expected a weights file (.npz), or {WRITTEN}")
     for folder in (path, path / BEST, path / LATEST):
         if (folder / "_CHECKPOINT_METADATA").is_file() and (folder / "state").is_dir():
             return folder.absolute()
         steps = [int(entry.name) for entry in folder.glob("*/") if entry.name.isdigit() and (entry / "state").is_dir()]
         if steps:
             return (folder / str(max(steps))).absolute()
-    raise InputError(f"checkpoint: {path} holds no checkpoint; expected {LATEST}/<step>/ or <step>/ with a state in it")
+    raise InputError(f"checkpoint: {path} holds no checkpoint, {LATEST}/<step>/ or <step>/; expected {WRITTEN}")
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:
@@ -198,7 +211,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
         with _naming_damage():
             return _load(folder)
     except Damaged as damage:
-        raise InputError(f"checkpoint: {folder} cannot be read ({damage})") from None
+        raise InputError(
+            f"checkpoint: {folder} cannot be read ({damage}); copy it again, or name another <step> folder"
+        ) from None
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], ConfigDict]:
@@ -238,7 +253,10 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
     changes = changed_settings(trained.model, config.model)
     if changes:
         described = describe_changes(changes, len(changes))
-        raise InputError(f"checkpoint: {path} is of another model than the configuration's: {described}")
+        raise InputError(
+            f"checkpoint: {path} is of another model than the configuration's: {described}; expected the configuration "
+            "that it was trained with"
+        )
     return variables
 
 
@@ -253,7 +271,7 @@ def stored_digests(folder: Path) -> dict[str, str]:
     if not (folder / "digests").is_dir():
         return {}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler("digests")) as checkpointer:
-        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=ocp.args.JsonRestore()))["digests"])
+        return dict(checkpointer.restore(folder, ocp.args.Composite(digests=DigestRestore()))["digests"])
 
 
 def check_digest(digests: dict[str, str], name: str, found: str) -> None:

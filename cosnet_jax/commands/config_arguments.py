@@ -12,6 +12,11 @@ def add_config_arguments(parser: argparse.ArgumentParser, workdir: str) -> None:
       parser: the command's parser.
       workdir: says what the working directory receives.
     """
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="or the working directory of a training")
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, that of the training")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="DIR",
+        help="a checkpoint, a weights file, or the working directory of a training",
+    )
     parser.add_argument("--workdir", required=True, metavar="OUT", help=f"folder for {workdir}")

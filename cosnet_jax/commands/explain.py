@@ -28,15 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a video file, or a folder of jpg or png frames")
     parser.add_argument("--frame", type=int, required=True, metavar="K", help="number of the frame, from 0")
     parser.add_argument(
-        "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="its co-attention is shown (the likeliest)"
+        "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="place whose co-attention is shown (the likeliest)"
     )
     parser.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
     parser.add_argument(
         "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
         help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
     )  # fmt: skip
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input")
-    parser.add_argument("--sampling", help="choice of the references: uniform, random or consecutive")
+    parser.add_argument(
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input (the checkpoint's)"
+    )
+    parser.add_argument(
+        "--sampling", help="choice of the references: uniform, random or consecutive (the checkpoint's)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,7 +84,7 @@ def explain(
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
     variables, config = load_checkpoint(checkpoint)
     if config.model.coattention == "none":
-        raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain")
+        raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
     segmenter = Segmenter.from_config(config, variables, size=size, sampling=sampling)
     params = crf.params_from_config(config.inference.get("crf"))
     crf.check_installed(params)

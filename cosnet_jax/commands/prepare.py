@@ -12,7 +12,12 @@ EXAMPLE = "cosnet prepare davis16 --source DAVIS"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("dataset", metavar="DATASET", help=f"one of {', '.join(BUILDERS)}")
-    parser.add_argument("--source", default="", metavar="RAW", help="folder of the dataset as downloaded")
+    parser.add_argument(
+        "--source",
+        default="",
+        metavar="RAW",
+        help="folder of the dataset as downloaded; without it, what was prepared before is listed",
+    )
     parser.add_argument(
         "--data-dir", default="", metavar="DIR", help="where prepared sets are kept (~/.cache/cosnet_jax)"
     )

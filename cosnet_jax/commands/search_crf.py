@@ -25,6 +25,7 @@ from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table, percent
+from cosnet_jax.video.video import evenly_spaced_indices
 
 RESULTS_FILE = "crf_search.json"
 SHOWN = 10  # rows of the table; the file has all
@@ -126,8 +127,7 @@ def choose_frames(sequence: GroundTruth, protocol: str, count: int) -> list[int]
       Their indices, ascending.
     """
     _, evaluated = read_ground_truth(sequence, get_protocol(protocol))
-    positions = np.linspace(0, len(evaluated) - 1, min(count or len(evaluated), len(evaluated))).round().astype(int)
-    return [evaluated[position] for position in positions]
+    return [evaluated[position] for position in evenly_spaced_indices(len(evaluated), count)]
 
 
 def segmented(

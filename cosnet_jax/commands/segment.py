@@ -41,15 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
         help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
     )  # fmt: skip
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input")
-    parser.add_argument("--num-references", type=int, metavar="N", help="frames that each frame is compared with")
-    parser.add_argument("--sampling", help="choice of the references: uniform, random or consecutive")
-    parser.add_argument("--fusion", help="fusion of the references: summary, prediction or group")
-    parser.add_argument("--seed", type=int, help="seed of random sampling")
+    parser.add_argument(
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input (the checkpoint's)"
+    )
+    parser.add_argument(
+        "--num-references", type=int, metavar="N", help="frames that each frame is compared with (the checkpoint's)"
+    )
+    parser.add_argument(
+        "--sampling", help="choice of the references: uniform, random or consecutive (the checkpoint's)"
+    )
+    parser.add_argument("--fusion", help="fusion of the references: summary, prediction or group (the checkpoint's)")
+    parser.add_argument("--seed", type=int, help="seed of random sampling (the checkpoint's)")
     parser.add_argument("--crf", action="store_true", help="sharpen the outlines by a fully connected CRF")
-    parser.add_argument("--crf-backend", help="implementation of the CRF: jax or pydensecrf")
+    parser.add_argument("--crf-backend", help="implementation of the CRF: jax or pydensecrf (the checkpoint's)")
     parser.add_argument("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
-    parser.add_argument("--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video")
+    parser.add_argument(
+        "--overlay", action=argparse.BooleanOptionalAction, default=True, help="write an overlay video (yes)"
+    )
     parser.add_argument("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
     parser.add_argument(
         "--cutout", nargs="?", const=AUTO, choices=FORMATS, metavar="FORMAT",
@@ -191,7 +199,9 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
     for video in videos:
         name = video_name(video)
         if name in by_name:
-            raise InputError(f"{by_name[name]} and {video} would both be written to {output / name}")
+            raise InputError(
+                f"{by_name[name]} and {video} would both be written to {output / name}; rename one of them"
+            )
         by_name[name] = video
     folders = [output] if single and len(videos) == 1 else [output / name for name in by_name]
     inputs = {os.path.realpath(video): video for video in videos}

@@ -59,9 +59,9 @@ class Background:
         if not path.exists() and not is_image(path):
             raise InputError(f"--background is {text!r}; expected white, black, '#rrggbb', blur or an image file")
         if not is_image(path):
-            raise InputError(f"--background {text}: not an image file")
+            raise InputError(f"--background {text}: not an image file; expected a jpg or png file")
         if not path.is_file():
-            raise InputError(f"--background {text}: no such file")
+            raise InputError(f"--background {text}: no such file; check its path")
         return cls(picture=next(iter(open_video(path))))
 
     def record(self) -> Any:

@@ -133,7 +133,9 @@ def start_ray(address: str) -> Any:
     try:
         ray.init(address, logging_level="error", log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"--ray {address}: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"--ray {address}: {str(error).splitlines()[0]}; expected the address of a running cluster, or {LOCAL}"
+        ) from None
     return ray
 
 

@@ -7,20 +7,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Generator, Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cosnet_jax.checkpoints.digests import digest_of
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
-from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
+from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmented, Segmenter
 from cosnet_jax.progress import track
@@ -100,13 +98,7 @@ class VideoSegmenter:
         if params:
             crf.check_installed(params)
         self._params = params
-        self._about = {
-            "version": metadata.version("cosnet_jax"),
-            "weights": digest_of(variables),
-            "model": as_stored(config.model),
-            "size": list(self._segmenter.size),
-            "options": dataclasses.asdict(self._segmenter.options),
-            "crf": dataclasses.asdict(params) if params else None,
+        self._about = describe_inference(config, variables, self._segmenter, params) | {
             "threshold": settings.threshold,
             "overlay": settings.save_overlay,
             "probabilities": settings.save_probabilities,

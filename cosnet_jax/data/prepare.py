@@ -103,7 +103,9 @@ def _find_prepared(dataset: str, root: Path) -> list[Path]:
 def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) -> Path:
     name = f"{dataset}/{config}" if config else dataset
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder: expected the raw {dataset} dataset there")
+        raise InputError(
+            f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to get it"
+        )
     scan = BUILDERS[dataset].scan(source)
     if scan.problems:
         _report(name, scan, root)

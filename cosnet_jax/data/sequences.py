@@ -16,7 +16,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.files import is_plain_name
 from cosnet_jax.video import images as image_files
-from cosnet_jax.video.video import FrameByFrame, Video, check_index
+from cosnet_jax.video.video import FrameByFrame, Video, check_index, evenly_spaced_indices
 
 
 class Sequence(Video, GroundTruth, Protocol):
@@ -103,7 +103,7 @@ def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
     total = len(sequence)
     if count == 0 or count >= total:
         return sequence
-    return _Subset(sequence, tuple(np.linspace(0, total - 1, count).round().astype(int).tolist()))
+    return _Subset(sequence, tuple(evenly_spaced_indices(total, count)))
 
 
 @dataclasses.dataclass(frozen=True)

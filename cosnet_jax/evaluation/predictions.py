@@ -36,7 +36,7 @@ def check_predictions(masks_dir: str | Path, sequences: Sequence[GroundTruth], p
     """
     masks_dir = Path(masks_dir)
     if not masks_dir.is_dir():
-        raise InputError(f"{masks_dir}: no such folder of predicted masks")
+        raise InputError(f"{masks_dir}: no such folder of predicted masks; expected <sequence>/<frame>.png in it")
     problems = []
     for sequence in sequences:
         problems += _sequence_problems(masks_dir / sequence.name, sequence, protocol)

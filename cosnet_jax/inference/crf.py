@@ -215,5 +215,7 @@ def _pydensecrf():
     try:
         from pydensecrf import densecrf, utils
     except ImportError as error:
-        raise InputError("crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2") from error
+        raise InputError(
+            "crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2, or take the backend jax"
+        ) from error
     return densecrf, utils

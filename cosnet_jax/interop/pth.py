@@ -50,7 +50,9 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a .pth file of PyTorch weights"
+        ) from error
     with file:
         try:
             return _read(file)
@@ -58,7 +60,7 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
             raise InputError(f"{path}: {error}") from error
         except Exception as error:  # the standard library's parsers can raise anything on a damaged file
             cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            raise InputError(f"{path}: damaged, or not written by torch.save ({cause})") from error
+            raise InputError(f"{path}: damaged, or not written by torch.save ({cause}); download it again") from error
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

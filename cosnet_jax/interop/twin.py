@@ -37,7 +37,7 @@ try:
     from torch import nn
     from torch.nn import functional as F
 except ImportError as error:
-    raise InputError("comparing with PyTorch needs torch: pip install torch") from error
+    raise InputError("comparing with PyTorch needs torch: pip install 'cosnet_jax[torch]'") from error
 
 FUSIONS = ("summary", "prediction", "group", "group_released")
 RESNET101 = (3, 4, 23, 3)  # bottlenecks of layers 1-4

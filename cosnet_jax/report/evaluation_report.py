@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -11,13 +12,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cosnet_jax.evaluation.predictions import read_masks
-from cosnet_jax.files import writable_folder
+from cosnet_jax.files import bounded_name, writable_folder
+from cosnet_jax.progress import track
 from cosnet_jax.report.page import Image, Section, write_page
 from cosnet_jax.report.player import write_player
 from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
 from cosnet_jax.visualization import plots
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
+PLAYERS = "players"  # folder of the players, beside the page
 MAX_BARS = 60
 VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
 
@@ -68,7 +71,9 @@ def write_evaluation_report(
         parts.append(Section("Best, median and worst frames", [legend, examples]))
         links = write_players(Path(path).parent, results, sequences, Path(masks_dir))
         parts.append(
-            Section("All frames", ["A page for each sequence, with prediction and ground truth to switch.", links])
+            Section(
+                "All frames", ["A page for each sequence plays it, with prediction and ground truth to switch.", links]
+            )
         )
     if any("J" in values for values in results.get("per_frame", {}).values()):
         parts.append(Section("J over the frames of a sequence", [frame_figure(results)]))
@@ -88,15 +93,17 @@ def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir
       masks_dir: the folder of scored masks.
 
     Returns:
-      A paragraph of links to them.
+      A list of links to them.
     """
-    players, links = writable_folder(folder / "players"), []
-    for sequence in sequences:
+    players, links = writable_folder(folder / PLAYERS), []
+    for sequence in track(sequences, "writing the players"):
         values = results["per_frame"][sequence.name]
         scores = dict(zip(values["frames"], values["J"], strict=True))
-        write_player(players / f"{sequence.name}.html", sequence, masks_dir / sequence.name, scores)
-        links.append(Markup('<a href="players/{}.html">{}</a>').format(quote(sequence.name), sequence.name))
-    return Markup("<p>{}</p>").format(Markup(" &middot; ").join(links))
+        file = bounded_name(f"{sequence.name}.html")
+        write_player(players / file, sequence, masks_dir / sequence.name, scores)
+        link = '<li><a href="{}/{}">{}</a></li>'
+        links.append(Markup(link).format(PLAYERS, quote(os.fsencode(file)), sequence.name))
+    return Markup('<ul class="links">{}</ul>').format(Markup("").join(links))
 
 
 def evaluation_markdown(results: Mapping, label: str = "this run") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import importlib.resources
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.report.tables import Table
 from cosnet_jax.visualization import plots
@@ -67,10 +67,16 @@ def write_page(path: str | Path, title: str, metadata: Mapping[str, object], sec
 
 
 def render(path: Path, template: str, **values: object) -> None:
-    """Fills a template of this folder and writes the page; values are escaped. The file's folder must exist."""
-    source = (importlib.resources.files("cosnet_jax.report") / template).read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    html = environment.from_string(source).render(values)
+    """Fills a template of this folder and writes the page. The file's folder must exist.
+
+    Values are escaped, and so are characters that do not print: see `cosnet_jax.errors.printable`.
+    """
+    loader = jinja2.PackageLoader("cosnet_jax", "report")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    html = environment.get_template(template).render(values)
+    html = re.sub(r"[^\n -~]", lambda match: printable(match[0]), html)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
@@ -116,7 +122,7 @@ def encoded_uri(kind: str, encoded: np.ndarray) -> str:
 def _image(image: Image) -> Markup:
     caption = Markup("<figcaption>{}</figcaption>").format(image.caption) if image.caption else ""
     height, width = image.pixels.shape[:2]
-    return Markup('<figure><img src="{}" alt="{}" width="{}" height="{}" loading="lazy">{}</figure>').format(
+    return Markup('<figure><img src="{}" alt="{}" width="{}" height="{}" decoding="async">{}</figure>').format(
         data_uri(image.pixels), image.caption, width, height, caption
     )
 
@@ -129,7 +135,9 @@ def _table(table: Table) -> Markup:
         return f'<tr{attributes}><th scope="{scope}">{first}</th>{rest}</tr>'
 
     quoted = ' class="quoted"'
-    head = row(table.columns, "th")
-    body = "".join(row(cells, "td", quoted if i in table.quoted else "") for i, cells in enumerate(table.rows))
+    rows = [row(cells, "td", quoted if i in table.quoted else "") for i, cells in enumerate(table.rows)]
+    split = len(rows) - table.totals
+    parts = {"thead": [row(table.columns, "th")], "tbody": rows[:split], "tfoot": rows[split:]}
+    html = "".join(f"<{tag}>{''.join(lines)}</{tag}>" for tag, lines in parts.items() if lines or tag == "tbody")
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return Markup(f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table></div>')
+    return Markup(f'<div class="scroll"><table>{caption}{html}</table></div>')

@@ -12,6 +12,7 @@ import numpy as np
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.report.page import data_uri, encoded_uri, render
 from cosnet_jax.report.tables import percent
+from cosnet_jax.video.video import evenly_spaced_indices
 from cosnet_jax.visualization.overlays import OPACITY, PREDICTION_COLOUR, TRUTH_COLOUR, draw_contour
 
 MAX_FRAMES = 100  # of a sequence; a longer one is shown at even distances
@@ -34,7 +35,7 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
     files = [(i, file) for i, file in files if file.is_file()]
     predictions = read_masks([file for _, file in files])  # together: their kind is that of the whole sequence
     frames = []
-    for position in np.unique(np.linspace(0, len(files) - 1, min(len(files), MAX_FRAMES)).round().astype(int)):
+    for position in evenly_spaced_indices(len(files), MAX_FRAMES):
         i = files[position][0]
         image, truth = sequence.frame_and_mask(i)
         name = sequence.frame_names[i]
@@ -48,7 +49,15 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
             }
         )
     height, width = sequence.size
-    render(path, "player.html", title=sequence.name, frames=frames, width=min(width, WIDTH), aspect=width / height)
+    render(
+        path,
+        "player.html",
+        title=sequence.name,
+        frames=frames,
+        width=WIDTH,
+        aspect=width / height,
+        colours={"prediction": PREDICTION_COLOUR, "truth": TRUTH_COLOUR},
+    )
 
 
 def layer(mask: np.ndarray, colour: tuple[int, int, int]) -> str:

@@ -21,12 +21,14 @@ class Table:
       rows: one text per column.
       quoted: indices of the rows with scores that others report (shown in a softer colour).
       caption: one sentence, or "".
+      totals: number of rows at the end that sum up the others; they stay there when a reader of the page sorts it.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     quoted: frozenset[int] = frozenset()
     caption: str = ""
+    totals: int = 0
 
     def to_markdown(self) -> str:
         """Returns the table as GitHub-flavoured Markdown with right-aligned numbers."""
@@ -91,7 +93,7 @@ def methods_table(results: Mapping, label: str = "this run") -> Table:
     rows = [[name, *map(percent, scores[name])] for name in names]
     quoted = frozenset(i for i, name in enumerate(names) if name != label)
     caption = "Percent, as the authors report them for all 20 sequences. Most of the later methods need optical flow."
-    return Table(["", "J mean", "F mean"], rows, quoted, caption)
+    return Table(["method", "J mean", "F mean"], rows, quoted, caption)
 
 
 def sequence_table(results: Mapping) -> Table:
@@ -123,7 +125,8 @@ def category_table(results: Mapping) -> Table:
     paper_mean = paper.SCORES["youtube_objects"]["J"]["mean"]
     rows.append(["mean of videos", *(percent(results[metric]["mean"]) for metric in metrics), percent(paper_mean)])
     caption = "Percent. The paper's mean of categories is computed from its table; its mean of videos is printed there."
-    return Table(["category", *(f"{metric} mean" for metric in metrics), "J mean, paper"], rows, caption=caption)
+    columns = ["category", *(f"{metric} mean" for metric in metrics), "J mean, paper"]
+    return Table(columns, rows, caption=caption, totals=2)
 
 
 def references_table(scores: Mapping[int, float], dataset: str) -> Table:

@@ -17,19 +17,23 @@ LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
 class MetricLog:
     """Appends records to `metrics.jsonl` and TensorBoard's event files."""
 
-    def __init__(self, workdir: Path, first_step: int, writes: bool = True):
+    def __init__(self, workdir: Path, first_step: int, writes: bool = True, validation_due: bool = False):
         """Opens the log; records of steps after `first_step`, written by a run that was cut off, are dropped.
 
         Args:
           workdir: the training's working directory.
           first_step: the step training (re)starts from.
           writes: whether this process writes; of several processes one does.
+          validation_due: whether the validation of `first_step` comes now. A record of it, by a run that was cut off
+            before its next checkpoint, is dropped too.
         """
         self._file: TextIO | None = None
         if not writes:
             return
         path = workdir / METRICS_FILE
         kept = [record for record in read_metrics(path) if record["step"] <= first_step] if path.is_file() else []
+        if validation_due:
+            kept = [record for record in kept if (record["step"], record["kind"]) != (first_step, "validation")]
         with atomic_write(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self._file = path.open("a")

@@ -76,7 +76,10 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
         decisive = {key: change for key, change in changes.items() if not is_free(key)}
         if decisive:
             changed = describe_changes(decisive)
-            raise InputError(f"{workdir} holds a training with another configuration ({changed}); expected a new one")
+            raise InputError(
+                f"{workdir} holds a training with another configuration ({changed}); expected the same settings, or a "
+                "new --workdir"
+            )
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
 

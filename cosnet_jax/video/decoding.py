@@ -78,14 +78,16 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             raise InputError(f"{path}: damaged: it declares more frames than it has bytes")
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a readable video ({error.strerror})") from error
+        raise InputError(
+            f"{path}: not a readable video ({error.strerror}); expected one that a player shows"
+        ) from error
     with container:
         if container.format.name in PLAYLISTS:
             raise InputError(f"{path}: a playlist of other files; expected a video file")
         stream = container.streams.best("video")
         is_video = stream is not None and stream.codec_context is not None and stream.codec_context.name not in TEXT_ART
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:
-            raise InputError(f"{path}: there is no video in this file")
+            raise InputError(f"{path}: there is no video in this file; expected one that a player shows")
         stream.codec_context.options = LIMITS
         stream.thread_type = "AUTO"
         yield container, stream
@@ -110,7 +112,7 @@ def scan(path: Path) -> Index:
     with opened(path) as (container, stream):
         found = _read_packets(path, container, stream)
         if found.is_corrupt or found.end < _least_end(container) or _lacks_trailer(path, container):
-            raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames")
+            raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames; copy it again")
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
         timed = container.format.name not in UNTIMED and None not in found.pts and None not in found.keys
     pts = found.decoded_pts if found.decode_all else found.pts
@@ -223,7 +225,7 @@ def decoded(
 
 
 def _damaged(path: Path, count: int, error: Any) -> InputError:
-    return InputError(f"{path}: damaged or truncated after {count} frames ({error.strerror})")
+    return InputError(f"{path}: damaged or truncated after {count} frames ({error.strerror}); copy it again")
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:

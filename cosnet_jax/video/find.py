@@ -31,7 +31,9 @@ def find_videos(path: str | Path) -> list[Path]:
         if not path.exists() and glob.has_magic(str(path)):
             videos = [file for file in map(Path, glob.glob(str(path), recursive=True)) if _is_video(file)]
             if not videos:
-                raise InputError(f"{path}: no video matches this pattern")
+                raise InputError(
+                    f"{path}: no video matches this pattern; expected one such as 'clips/*.mp4', in quotes"
+                )
             return sorted(videos, key=natural_key)
         if not path.is_dir():
             return [path]
@@ -42,7 +44,9 @@ def find_videos(path: str | Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     if not videos:
-        raise InputError(f"{path}: no jpg or png frames in this folder, and no videos")
+        raise InputError(
+            f"{path}: no jpg or png frames in this folder, and no videos; expected files such as 00000.jpg or clip.mp4"
+        )
     return videos
 
 

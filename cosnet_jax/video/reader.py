@@ -115,9 +115,9 @@ def open_video(path: str | Path) -> StoredVideo:
         if path.is_dir():
             return _open_images(path, [file for file in path.iterdir() if is_image(file)])
         if not path.is_file():
-            raise InputError(f"{path}: no such video file or folder of frames")
+            raise InputError(f"{path}: no such video file or folder of frames; check its path")
         if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty")
+            raise InputError(f"{path}: the file is empty; copy or download it again")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return _open_images(path, [path]) if is_image(path) else _open_file(path)
@@ -148,12 +148,14 @@ class ImageFolder(StoredVideo):
 
 def _open_images(path: Path, files: list[Path]) -> StoredVideo:
     if not files:
-        raise InputError(f"{path}: no jpg or png frames in this folder")
+        raise InputError(f"{path}: no jpg or png frames in this folder; expected files such as 00000.jpg")
     files = sorted(files, key=natural_key)
     by_name: dict[str, Path] = {}
     for file in files:
         if file.stem in by_name:
-            raise InputError(f"{path}: {by_name[file.stem].name} and {file.name} would be the same frame")
+            raise InputError(
+                f"{path}: {by_name[file.stem].name} and {file.name} would be the same frame; remove or rename one"
+            )
         by_name[file.stem] = file
     first = _stored_size(files[0])
     for file in files[1:]:
@@ -168,7 +170,7 @@ def _stored_size(file: Path) -> tuple[int, int]:
         header = stream.read(HEADER_BYTES)
         size = image_size(header) or image_size(header + stream.read())
     if size is None:
-        raise InputError(f"{file}: not a readable image")
+        raise InputError(f"{file}: not a readable image; convert it to jpg or png, or remove it")
     height, width = size
     if height * width > MAX_PIXELS:
         raise InputError(f"{file}: {width} x {height} pixels; images of up to {MAX_PIXELS:,} pixels are read")
@@ -179,11 +181,11 @@ def _read_image(file: Path) -> np.ndarray:
     with _reading(file):
         data = file.read_bytes()
     if is_truncated(data):
-        raise InputError(f"{file}: the image is truncated")
+        raise InputError(f"{file}: the image is truncated; copy it again, or remove it")
     # IMREAD_UNCHANGED ignores the EXIF orientation, IMREAD_COLOR applies it. Only JPEG files have one.
     image = decode(data, cv2.IMREAD_COLOR if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise InputError(f"{file}: not a readable image")
+        raise InputError(f"{file}: not a readable image; convert it to jpg or png, or remove it")
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 becomes 255, all others the nearest level
     if image.ndim == 2:
@@ -206,7 +208,10 @@ def _check_size(file: Path | str, size: tuple[int, int], expected: tuple[int, in
     """Raises an InputError unless `size` is `expected`, the size of `reference`."""
     if size != expected:
         (height, width), (first_height, first_width) = size, expected
-        raise InputError(f"{file}: {width} x {height} pixels, but {reference} has {first_width} x {first_height}")
+        raise InputError(
+            f"{file}: {width} x {height} pixels, but {reference} has {first_width} x {first_height}; expected frames "
+            "of one size"
+        )
 
 
 # Video files

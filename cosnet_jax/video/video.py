@@ -67,6 +67,19 @@ def check_index(i: int, length: int) -> None:
         raise IndexError(f"no frame {i} in a video of {length} frames")
 
 
+def evenly_spaced_indices(total: int, count: int) -> list[int]:
+    """Chooses evenly spaced indices in [0, total), the first and the last among them.
+
+    Args:
+      total: number of items to choose from.
+      count: number of indices; 0, or more than there are items: all.
+
+    Returns:
+      The indices, ascending.
+    """
+    return np.linspace(0, total - 1, min(count or total, total)).round().astype(int).tolist()
+
+
 class ArrayVideo(FrameByFrame):
     """A video in memory.
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.video.video import evenly_spaced_indices
 from cosnet_jax.visualization.overlays import overlay
 
 REFERENCE_COLOUR = (32, 112, 224)
@@ -32,7 +33,7 @@ def sheet_frames(num_frames: int, references: Collection[int] = (), count: int =
       Frame indices, ascending.
     """
     references = set(references)
-    chosen = set(np.linspace(0, num_frames - 1, max(min(count, num_frames), 1)).round().astype(int).tolist())
+    chosen = set(evenly_spaced_indices(num_frames, max(count, 1)))
     for reference in sorted(references - chosen):
         others = chosen - references
         if others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -13,9 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cosnet_jax.errors import printable
+
 # Mid-tones that are legible on white and on near-black.
 COLOURS = ("#3b82c4", "#e0823d", "#4ba36b", "#b8628f", "#8a7fd1", "#9a8c4e")
 INK, FAINT = "#010203", "#040506"  # placeholders; `svg` replaces them by the page's colours of text and lines
+LONGEST_LABEL = 40  # characters
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -35,6 +39,7 @@ STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a sequence's name can hold $
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
@@ -62,7 +67,7 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequ
             values = [100 * per_sequence[name][metric] for name in names]
             positions = np.arange(len(names)) + (k - (len(metrics) - 1) / 2) * thickness
             axes.barh(positions, values, height=thickness * 0.92, label=metric)
-        axes.set_yticks(np.arange(len(names)), names)
+        axes.set_yticks(np.arange(len(names)), map(_label, names))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.grid(axis="y", visible=False)
@@ -85,7 +90,8 @@ def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Fi
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         for label, values in curves.items():
-            axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=label)
+            axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=_label(label))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("evaluated frame")
         axes.set_ylabel(f"{metric}, percent")
         axes.set_ylim(0, 102)
@@ -195,22 +201,32 @@ def svg(figure: Figure) -> str:
     Text has the page's `color`; axes and grids have the colour of the CSS variable `--rule`.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser draws the text, with its own fonts
         figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     # The ids of all figures on one page must differ.
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", text)
-    # All figures have the same size of letters: a figure is as wide as drawn, and narrower only on narrow screens.
+    # All figures have letters of one size: a figure is as wide as drawn, and on narrow screens a little narrower.
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg\b[^>]*?) width="([^"]*)"', r'\1 style="max-width:\2"', text, count=1)
+    size = r'\1 style="width:100%;max-width:\2;min-width:calc(.92 * \2)"'
+    text = re.sub(r'(<svg\b[^>]*?) width="([^"]*)"', size, text, count=1)
     return text.replace(INK, "currentColor").replace(FAINT, "var(--rule, #999)")
 
 
 def _figure(width: float = 7.2, height: float = 2.8) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
+
+
+def _label(name: str) -> str:
+    """Makes a name fit for a figure: it prints, is not too long, and does not begin with the _ of hidden labels."""
+    name = printable(name)
+    if len(name) > LONGEST_LABEL:
+        name = f"{name[: LONGEST_LABEL // 2]}…{name[-LONGEST_LABEL // 2 + 1 :]}"
+    return f" {name}" if name.startswith("_") else name
 
 
 def _legend_above(axes: Axes) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny_network import tiny_synthetic
 
+from cosnet_jax import job, parallel
+from cosnet_jax.checkpoints import digests
+from cosnet_jax.checkpoints.digests import digests_of_state
 from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
 from cosnet_jax.errors import InputError
 
@@ -56,6 +62,31 @@ def test_the_newest_whole_checkpoint_is_restored(folder):
     np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
 
 
+def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, monkeypatch):
+    makers = []
+
+    def note(state):
+        makers.append(threading.current_thread())
+        return digests_of_state(state)
+
+    monkeypatch.setattr(digests, "digests_of_state", note)
+    writer, state = CheckpointFolder(tmp_path, keep=3), jax.tree.map(jnp.copy, state_of(1))
+    writer.save(1, state, tiny_synthetic(), {})
+    jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)(state)  # as the next step does
+    writer.close()
+    assert len(makers) == 1
+    assert makers[0] is not threading.main_thread()
+    step, restored, _ = newest(tmp_path)
+    assert step == 1
+    np.testing.assert_array_equal(restored["params"]["a"], state_of(1)["params"]["a"])
+
+
+def test_only_the_first_process_makes_digests(monkeypatch):
+    assert jax.tree.map(np.shape, parallel.copy_on_first(LIKE)) == jax.tree.map(np.shape, LIKE)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert parallel.copy_on_first(LIKE) is None
+
+
 def flip(folder):
     path = arrays_of(folder / "3")
     data = bytearray(path.read_bytes())
@@ -85,6 +116,26 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(folder, capsys, damage):
     writer = CheckpointFolder(folder, keep=3)  # the step is written again
     writer.save(3, state_of(3), tiny_synthetic(), {})
     writer.close()
+    assert newest(folder)[0] == 3
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, job.Preempted])
+def test_a_signal_while_a_checkpoint_is_read_or_written_is_no_damage(folder, interruption, monkeypatch):
+    """Orbax catches everything while it reads an array, and raises an error of its own."""
+
+    def interrupted(*_, **__):
+        raise ValueError("reading an array") from interruption()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "restore", interrupted)
+        with pytest.raises(interruption):
+            newest(folder)
+        patch.setattr(ocp.CheckpointManager, "save", interrupted)
+        writer = CheckpointFolder(folder, keep=3)
+        with pytest.raises(interruption):
+            writer.save(4, state_of(4), tiny_synthetic(), {})
+        writer.close()
+    assert not list(folder.glob("*.damaged"))
     assert newest(folder)[0] == 3
 
 

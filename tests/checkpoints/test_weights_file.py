@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from tiny_network import make_tiny
+from tiny_network import make_tiny, random_variables
 
 from configs import synthetic
 from cosnet_jax.checkpoints.initial import load_initial_weights
@@ -13,7 +13,7 @@ from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.build import build_model
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def variables(config):
-    return jax.device_get(init_variables(build_model(config.model), seed=0))
+    return random_variables(build_model(config.model))
 
 
 def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(variables, config, tmp_path):
@@ -43,7 +43,7 @@ def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(v
 
 def test_training_can_begin_with_a_packed_checkpoint(variables, config, tmp_path):
     export_weights(tmp_path / "small.npz", variables, config)
-    begun = load_initial_weights(init_variables(build_model(config.model), seed=1), str(tmp_path / "small.npz"))
+    begun = load_initial_weights(random_variables(build_model(config.model), seed=1), str(tmp_path / "small.npz"))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), begun, variables)
 
 

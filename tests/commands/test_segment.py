@@ -213,7 +213,8 @@ def test_a_file_system_that_is_read_only_is_one_line_and_status_1(checkpoint, fo
     with pytest.raises(SystemExit) as ended:
         cli.main(["segment", str(folder), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)])
     assert ended.value.code == 1
-    assert capsys.readouterr().err == f"error: {tmp_path / 'out'}: cannot be written to (Read-only file system)\n"
+    message = f"error: {tmp_path / 'out'}: cannot be written to (Read-only file system); name another folder\n"
+    assert capsys.readouterr().err == message
     assert files(tmp_path / "out") == []
 
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from faults.kinds import Kind, damaged
+from faults.resources import status_number
 
 ROOT = Path(__file__).parents[2]
 MAX_SECONDS = 20.0  # for one input, on a busy machine
@@ -121,20 +122,12 @@ def _watch(child: subprocess.Popen, position: Path) -> str | None:
                 seen, since = number, now
             elif now - since > (START_SECONDS if number == STARTING else MAX_SECONDS):
                 return f"still not done after {now - since:.0f} s"
-            elif _status_bytes("VmRSS", child.pid) > 2 * MAX_BYTES:
+            elif 1024 * status_number("VmRSS", child.pid) > 2 * MAX_BYTES:
                 return f"takes more than {2 * MAX_BYTES >> 20} MiB"
         return None
     finally:
         child.kill()
         child.wait()
-
-
-def _status_bytes(field: str, pid: int | str = "self") -> int:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as status:
-        for line in status:
-            if line.startswith(field):
-                return 1024 * int(line.split()[1])
-    return 0
 
 
 # The child
@@ -194,7 +187,7 @@ def attempt(kind: Kind, folder: Path, file: Path, guard: Guard) -> tuple[str, st
         outcome = (REFUSED, str(error)) if "\n" not in str(error) else ("failed", f"two lines: {error!r}")
     except BaseException as error:
         outcome = "failed", _describe(error)
-    peak = _status_bytes("VmHWM")
+    peak = 1024 * status_number("VmHWM")
     if guard.seen:
         return "failed", f"reached outside: {guard.seen[0]}"
     if peak > MAX_BYTES:
@@ -228,7 +221,12 @@ def serve(kind: Kind, job: int, first: int, end: int, max_failures: int, scratch
         def tell() -> None:
             nonlocal max_failures
             max_failures -= len(failures)
-            result = {"job": job, "outcomes": outcomes, "failures": failures, "most_bytes": _status_bytes("VmHWM")}
+            result = {
+                "job": job,
+                "outcomes": outcomes,
+                "failures": failures,
+                "most_bytes": 1024 * status_number("VmHWM"),
+            }
             print(json.dumps(result), file=results, flush=True)
             outcomes.clear()
             failures.clear()

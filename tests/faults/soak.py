@@ -1,8 +1,9 @@
-"""The long run of the fault tests: prints how many damaged inputs and injected faults there were, and what was lost.
+"""The long run of the fault tests: how many damaged inputs and injected faults there were, what was lost, what leaked.
 
-    python -m faults.soak [--inputs 100000] [--injections 1000] [--seed 0]
+    python -m faults.soak [--inputs 100000] [--injections 1000] [--steps 3000] [--clips 300] [--seed 0] [--folder DIR]
 
-`make soak` runs it. Everything that failed is listed under the tables, with the number or seed that brings it back.
+`make soak` runs it. With a folder the same command goes on with the injections of a run that was ended. Everything that
+failed is listed under the tables, with the number or seed that brings it back.
 Exit status 1 if anything was lost.
 """
 
@@ -14,15 +15,14 @@ import tempfile
 from pathlib import Path
 
 from faults.fuzzing import READ, REFUSED, Tally, fuzz
-from faults.signals import inject_faults, send_signals
 from faults.tally import Injected, print_table
+from faults.victims import inject, measure_resources
 
 # Kind of input -> its share of all inputs; kinds that take long to read get less.
 SHARES = {
     "image": 20, "video": 10, "predicted mask": 20, "dataset image": 20, "listing": 10, ".pth": 10, "weights file": 4,
     "override": 4, "records": 1.5, "checkpoint folder": 0.5,
 }  # fmt: skip
-SIGNALS_PER_TRAINING = 3  # roughly; of all injections half are signals
 FIRST_SEED = 10**9  # of the inputs of a seed
 
 
@@ -36,33 +36,54 @@ def soak_inputs(count: int, seed: int) -> list[Tally]:
     return tallies
 
 
-def soak_trainings(count: int, seed: int) -> dict[str, Injected]:
-    """Injects faults into trainings, half of them from within and half of them signals."""
-    with tempfile.TemporaryDirectory(prefix="soak_") as folder:
-        results = inject_faults(Path(folder), count // 2, seed)
-        return results | send_signals(Path(folder), max(count // 2 // SIGNALS_PER_TRAINING, 1), seed)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=100_000)
-    parser.add_argument("--injections", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    tallies = soak_inputs(arguments.inputs, arguments.seed) if arguments.inputs else []
-    injected = soak_trainings(arguments.injections, arguments.seed) if arguments.injections else {}
+def report_inputs(tallies: list[Tally]) -> list[str]:
+    """Prints the table of damaged inputs; returns what failed."""
     rows = [
         (tally.kind, tally.tried, tally.outcomes[READ], tally.outcomes[REFUSED], len(tally.failures),
          tally.most_bytes >> 20) for tally in tallies
     ]  # fmt: skip
     totals = [sum(row[column] for row in rows) for column in range(1, 5)]
     print_table(("input", "tried", "read", "refused", "failed", "most MiB"), [*rows, ("all", *totals, "")])
-    print()
-    faults = [(name, one.injected, one.injected - len(one.losses), len(one.losses)) for name, one in injected.items()]
-    totals = [sum(row[column] for row in faults) for column in range(1, 4)]
-    print_table(("fault", "injected", "survived", "lost"), [*faults, ("all", *totals)])
-    problems = [f"{tally.kind} {number}: {what}" for tally in tallies for number, what in tally.failures]
-    problems += [f"{name}, {loss}" for name, one in injected.items() for loss in one.losses]
+    return [f"{tally.kind} {number}: {what}" for tally in tallies for number, what in tally.failures]
+
+
+def report_faults(injected: dict[str, Injected]) -> list[str]:
+    """Prints the table of injected faults; returns what was lost."""
+    rows = [(name, one.injected, one.injected - len(one.losses), len(one.losses)) for name, one in injected.items()]
+    totals = [sum(row[column] for row in rows) for column in range(1, 4)]
+    print_table(("fault", "injected", "survived", "lost"), [*rows, ("all", *totals)])
+    return [f"{name}, {loss}" for name, one in injected.items() for loss in one.losses]
+
+
+def report_resources(folder: Path, steps: int, clips: int) -> list[str]:
+    """Measures a long training and many clips, and prints what their process held; returns what grew."""
+    problems = []
+    for work, found, problem in measure_resources(folder, steps, clips):
+        shares = [f"{100 * number // (len(found) - 1)} %" for number in range(len(found))]
+        rows = [(share, *held) for share, held in zip(shares, found, strict=True)]
+        print_table((work, "memory MiB", "open files", "threads", "children"), rows)
+        problems += [f"{work}: {problem}"] if problem else []
+    return problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--injections", type=int, default=1_000)
+    parser.add_argument("--steps", type=int, default=3_000, help="of the training whose resources are measured")
+    parser.add_argument("--clips", type=int, default=300, help="that are segmented while resources are measured")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="for the trainings and what happened to them (a temporary one)")
+    arguments = parser.parse_args()
+    problems = []
+    if arguments.inputs:
+        problems += report_inputs(soak_inputs(arguments.inputs, arguments.seed))
+    with tempfile.TemporaryDirectory(prefix="soak_") as temporary:
+        folder = (arguments.folder or Path(temporary)).absolute()
+        if arguments.injections:
+            problems += report_faults(inject(folder, arguments.injections, arguments.seed))
+        if arguments.steps or arguments.clips:
+            problems += report_resources(folder, arguments.steps, arguments.clips)
     print("\n".join(problems))
     return 1 if problems else 0
 

@@ -1,20 +1,15 @@
-"""A hurt training ends as one that nothing happened to: the short form of `make soak`, which sends signals too."""
+"""A hurt training ends as one that nothing happened to: the short form of `make soak`."""
 
 from __future__ import annotations
 
-import pytest
-from faults.signals import inject_faults
+from faults import victims
 
-SHORT = ("checkpoint bit-flipped", "loss not finite")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where the trainings run; what they compiled stays for the next process."""
-    return tmp_path_factory.mktemp("hurt")
+NAMES = ("checkpoint bit-flipped", "loss not finite", "SIGTERM", "metrics torn", "checkpoints deleted", "disk full")
+SHARES = {(victims.TRAINING, ""): 0.7, (victims.INTERRUPTED, "segment"): 0.3}  # SIGKILL: tests/training/test_train.py
 
 
-def test_faults_lose_nothing(folder):
-    results = inject_faults(folder, len(SHORT), faults=SHORT)
-    assert results.keys() == set(SHORT)
+def test_faults_lose_nothing(tmp_path):
+    results = victims.inject(tmp_path, 8, shares=SHARES, names=NAMES, step_pattern="still")
     assert {name: result.losses for name, result in results.items() if result.losses} == {}
+    assert "segment, SIGINT" in results
+    assert len(results.keys() & set(NAMES)) > 2

@@ -1,4 +1,8 @@
-"""Faults of a training that its own process survives. Each trains until something breaks, and mends what it hurt."""
+"""Faults of a training that its own process survives.
+
+Each takes a training a few steps further, breaks something there, and mends what will be needed again: the same
+training can be hurt many times before it is done.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-from faults.training import STEPS, Compiled
+from faults.moments import interrupt_at_any_moment
+from faults.training import Compiled
 from ml_collections import ConfigDict
 
 import train
@@ -23,6 +28,7 @@ from cosnet_jax.data import pipeline, sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import METRICS_FILE
 
+MOST_STEPS = 4  # that a fault lets a training go on
 Fault = Callable[[ConfigDict, Path, random.Random, Compiled], None]
 
 
@@ -56,13 +62,13 @@ def refused() -> Iterator[None]:
         raise AssertionError("the fault was not noticed")
 
 
-def train_to(step: int, config: ConfigDict, workdir: Path) -> None:
-    """Trains up to the beginning of a step, as if the process was killed there."""
+def train_on(steps: int, config: ConfigDict, workdir: Path) -> None:
+    """Trains for some steps, as if the process was killed then."""
 
     def stop() -> None:
         raise Stopped
 
-    with contextlib.suppress(Stopped), at_step(step, stop):
+    with contextlib.suppress(Stopped), at_step(steps + 1, stop):
         train.train(config, workdir)
 
 
@@ -73,13 +79,13 @@ def _newest_files(workdir: Path) -> list[Path]:
 
 
 def truncated_checkpoint(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(3, STEPS + 1), config, workdir)
+    train_on(rng.randint(1, 3), config, workdir)
     file = rng.choice(_newest_files(workdir))
     file.write_bytes(file.read_bytes()[: rng.randrange(file.stat().st_size)])
 
 
 def flipped_checkpoint(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(3, STEPS + 1), config, workdir)
+    train_on(rng.randint(1, 3), config, workdir)
     file = rng.choice(_newest_files(workdir))
     data = bytearray(file.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
@@ -87,19 +93,18 @@ def flipped_checkpoint(config: ConfigDict, workdir: Path, rng: random.Random, _:
 
 
 def deleted_file_of_checkpoint(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(3, STEPS + 1), config, workdir)
+    train_on(rng.randint(1, 3), config, workdir)
     rng.choice(_newest_files(workdir)).unlink()
 
 
 def deleted_checkpoint(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(3, STEPS + 1), config, workdir)
+    train_on(rng.randint(1, 3), config, workdir)
     steps = sorted(path for path in (workdir / LATEST).iterdir() if path.name.isdigit())
     for folder in rng.sample(steps, rng.randrange(1, len(steps) + 1)):
         shutil.rmtree(folder)
 
 
 def full_disk(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(2, STEPS), config, workdir)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (rng.choice((512, 4096, 20_000)), before[1]))
     try:
@@ -111,7 +116,6 @@ def full_disk(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled
 
 def damaged_records(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
     """A record of the dataset becomes unreadable while the training runs, and is whole again afterwards."""
-    train_to(rng.randrange(2, STEPS), config, workdir)
     files = sorted(Path(config.data.data_dir).glob("**/*.array_record*"))
     data = {file: file.read_bytes() for file in files}
     sequences._records.cache_clear()  # a process of its own would have opened them now
@@ -128,8 +132,7 @@ def damaged_records(config: ConfigDict, workdir: Path, rng: random.Random, _: Co
 
 def infinite_loss(config: ConfigDict, workdir: Path, rng: random.Random, compiled: Compiled) -> None:
     """A step gives NaN: the training must stop before that state is saved."""
-    train_to(2, config, workdir)
-    with at_step(rng.randrange(1, STEPS - 1), lambda: setattr(compiled, "poison_next", True)), refused():
+    with at_step(rng.randint(1, MOST_STEPS - 1), lambda: setattr(compiled, "poison_next", True)), refused():
         train.train(config, workdir)
     compiled.poison_next = False
 
@@ -142,7 +145,7 @@ def clock_backwards(config: ConfigDict, workdir: Path, rng: random.Random, _: Co
         return start - calls[0] * 1000.0
 
     with mock.patch("time.time", earlier):
-        train_to(rng.randrange(3, STEPS + 1), config, workdir)
+        train_on(rng.randint(1, 3), config, workdir)
 
 
 def second_training(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
@@ -152,8 +155,8 @@ def second_training(config: ConfigDict, workdir: Path, rng: random.Random, _: Co
         with refused():
             train.train(config, workdir)
 
-    with at_step(rng.randrange(1, STEPS), start_another):
-        train.train(config, workdir)
+    with at_step(rng.randint(1, 2), start_another):
+        train_on(2, config, workdir)
 
 
 def killed_worker(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
@@ -166,16 +169,25 @@ def killed_worker(config: ConfigDict, workdir: Path, rng: random.Random, _: Comp
 
     config.data.workers = 1
     try:
-        with at_step(rng.randrange(2, STEPS), kill), contextlib.suppress(InputError):
-            train.train(config, workdir)
+        with at_step(rng.randint(2, 3), kill), contextlib.suppress(InputError):
+            train_on(3, config, workdir)
     finally:
         config.data.workers = 0
 
 
 def torn_metrics(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
-    train_to(rng.randrange(3, STEPS + 1), config, workdir)
+    train_on(rng.randint(1, 3), config, workdir)
     with open(workdir / METRICS_FILE, "ab") as file:
         file.write(b'{"step": 7, "kind": "vid')
+
+
+def signalled(number: int) -> Fault:
+    """A fault that sends a signal at any moment of a training."""
+
+    def send_signal(config: ConfigDict, workdir: Path, rng: random.Random, _: Compiled) -> None:
+        interrupt_at_any_moment(rng, number, "train", lambda: train.train(config, workdir))
+
+    return send_signal
 
 
 FAULTS: dict[str, Fault] = {
@@ -189,5 +201,10 @@ FAULTS: dict[str, Fault] = {
     "clock backwards": clock_backwards,
     "second training": second_training,
     "metrics torn": torn_metrics,
+    "SIGTERM": signalled(signal.SIGTERM),
+    "SIGINT": signalled(signal.SIGINT),
     "data worker killed": killed_worker,
 }
+DAMAGING = ("checkpoint truncated", "checkpoint bit-flipped", "file of a checkpoint deleted")
+# How often a fault is injected among the others; a worker takes seconds to start.
+WEIGHTS = {name: 0.1 if name == "data worker killed" else 1.0 for name in FAULTS}

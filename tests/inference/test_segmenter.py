@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilation import compilations
+from tiny_network import random_variables
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
@@ -15,7 +16,6 @@ from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.layers import resize_bilinear
 
@@ -33,7 +33,7 @@ def network():
         backbone="mobilenet_v2", blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
         input_scaling="unit",
     )  # fmt: skip
-    variables = init_variables(model, seed=0)
+    variables = random_variables(model)
     weight = 3 * jax.random.normal(jax.random.key(1), (8, 8))
     return model, {**variables, "params": {**variables["params"], "affinity": {"weight": weight}}}
 

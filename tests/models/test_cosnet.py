@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_network import random_variables
 
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.mobilenet import BLOCKS, MobileNet
@@ -76,7 +77,7 @@ def test_any_size_gives_predictions_of_that_size(backbone, size):
 def test_encode_attend_decode_give_the_pairs_prediction(pooling):
     model = COSNet(**TINY, coattention="symmetric", reference_pooling=pooling)
     pair = jax.random.uniform(jax.random.key(1), (2, 2, 33, 40, 3), maxval=255)
-    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    variables = random_variables(model)
     logits, side = jax.jit(model.apply)(variables, pair)
 
     @jax.jit
@@ -95,7 +96,7 @@ def test_encode_attend_decode_give_the_pairs_prediction(pooling):
 def test_a_random_key_hides_channels_of_v_from_the_head_and_none_of_z():
     model = COSNet(**TINY, coattention="symmetric", head_dropout=0.5)
     features, summary = jax.random.normal(jax.random.key(1), (2, 1, 5, 5, 8))
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2, 33, 40, 3)))
+    variables = random_variables(model)
 
     @functools.partial(jax.jit, static_argnums=2)
     def decode(features, summary, seed=None):
@@ -113,7 +114,7 @@ def test_low_level_features_bring_output_stride_16_back_to_8():
     deeper = {**TINY, "blocks": 7}  # the first one at stride 16 is the seventh
     model = COSNet(**deeper, output_stride=16, low_level=4)
     pair = jax.random.uniform(jax.random.key(1), (1, 2, 65, 97, 3), maxval=255)
-    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    variables = random_variables(model)
     for network, size in ((model, (9, 13)), (COSNet(**deeper, output_stride=16), (5, 7))):
         encode = functools.partial(network.apply, method="encode")
         assert jax.eval_shape(encode, variables, pair[:, 0]).shape == (1, *size, 8)
@@ -136,7 +137,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
 def test_without_coattention_the_prediction_is_the_encoders_own():
     model = COSNet(**TINY, coattention="none")
     pair = jax.random.uniform(jax.random.key(1), (1, 2, 33, 33, 3), maxval=255)
-    variables = jax.jit(model.init)(jax.random.key(0), pair)
+    variables = random_variables(model)
     assert set(variables["params"]) == {"encoder"}
     logits, side = jax.jit(model.apply)(variables, pair)
     np.testing.assert_array_equal(logits, side)

@@ -160,6 +160,7 @@ def test_max_pool_is_pytorchs(size, ceil_mode):
     np.testing.assert_array_equal(max_pool(jnp.array(x), ceil_mode), from_torch(expected))
 
 
+@needs_torch
 @pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7)])
 def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)

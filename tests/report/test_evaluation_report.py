@@ -65,7 +65,7 @@ def test_example_images_show_prediction_and_truth(scored):
     assert images[2].caption == f"{kind}: {name}, frame {frame}, J {100 * score:.1f}"
 
 
-def test_whole_report(scored, tmp_path):
+def test_whole_report(scored, tmp_path, capsys):
     results, sequences, masks = scored
     records = [{"step": step, "kind": "video", "loss": 1 / step} for step in (1, 2, 3)]
     records.append({"step": 3, "kind": "validation", "J": 0.5, "J_single_frame": 0.4})
@@ -80,6 +80,7 @@ def test_whole_report(scored, tmp_path):
         sections=[Section("N = 0 and N = 5", ["A text of one's own."])],
         label="co-attention",
     )
+    assert "writing the players: done in" in capsys.readouterr().err
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     headings = [
         "Scores",

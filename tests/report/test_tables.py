@@ -102,6 +102,7 @@ def test_categories_with_both_averages():
         ["mean of categories", "62.5", "70.1"],
         ["mean of videos", "60.0", "70.5"],
     ]
+    assert table.totals == 2
 
 
 def test_references():

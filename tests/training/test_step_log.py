@@ -35,3 +35,16 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means(tmp_path):
     assert [record["step"] for record in records] == [2, 4, 6]
     assert [record.get("skipped") for record in records] == [1, 2, None]
     assert [record.get("loss") for record in records] == [0.5, None, 0.5]
+
+
+def test_a_validation_that_comes_again_is_recorded_once(tmp_path):
+    """SIGTERM came in its way, then it was done, then the training was killed before its next checkpoint."""
+    for due in (False, True, True):
+        with contextlib.closing(MetricLog(tmp_path, 4, validation_due=due)) as log:
+            if not due:
+                log.write(4, "video", WHOLE)
+            log.write(4, "validation", {"J": 0.5})
+    assert [(record["step"], record["kind"]) for record in read_metrics(tmp_path / METRICS_FILE)] == [
+        (4, "video"),
+        (4, "validation"),
+    ]

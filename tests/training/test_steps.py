@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_network import make_tiny
+from tiny_network import make_tiny, random_variables
 
 from configs import base, synthetic
 from cosnet_jax import parallel
@@ -43,7 +43,7 @@ def batches():
 
 @pytest.fixture(scope="module")
 def start(config):
-    variables = init_variables(build_model(config.model), seed=0)
+    variables = random_variables(build_model(config.model))
     optimizer = make_optimizer(config.optimizer, variables["params"], total_steps=10)
     return optimizer, init_state(variables, optimizer)
 

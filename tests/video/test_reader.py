@@ -85,7 +85,9 @@ def test_every_kind_of_image_becomes_rgb_as_pillow_reads_it(tmp_path, kind):
 def test_frames_of_different_sizes_are_an_error_that_names_file_and_sizes(tmp_path):
     folder = save_images(tmp_path / "clip", ["1", "2", "3"], suffix="jpg")
     Image.new("RGB", (20, 10)).save(folder / "3.jpg")
-    with pytest.raises(InputError, match=r"3\.jpg: 20 x 10 pixels, but 1\.jpg has 66 x 48$"):
+    with pytest.raises(
+        InputError, match=r"3\.jpg: 20 x 10 pixels, but 1\.jpg has 66 x 48; expected frames of one size$"
+    ):
         open_video(folder)
 
 

@@ -7,9 +7,26 @@ import pytest
 from PIL import Image
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.video import ArrayVideo, Video, as_video
+from cosnet_jax.video.video import ArrayVideo, Video, as_video, evenly_spaced_indices
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "expected"),
+    [
+        (7, 1, [0]),
+        (7, 3, [0, 3, 6]),
+        (7, 5, [0, 2, 3, 4, 6]),
+        (3, 3, [0, 1, 2]),
+        (3, 9, [0, 1, 2]),
+        (3, 0, [0, 1, 2]),
+        (1, 1, [0]),
+        (0, 5, []),
+    ],
+)
+def test_evenly_spaced_indices(total, count, expected):
+    assert evenly_spaced_indices(total, count) == expected
 
 
 @pytest.mark.parametrize("frames", [FRAMES, list(FRAMES)], ids=["array", "list"])

@@ -102,6 +102,19 @@ def test_svg_takes_the_colours_of_the_page():
     assert "high" in [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+def test_any_name_can_stand_in_a_figure():
+    names = {"_hidden": " _hidden", "$x$ \\frac": "$x$ \\frac", "a\n\x1b": "a\\n\\x1b", "\udcff": "\\udcff", "💩": "💩"}
+    names["0123456789" * 9] = f"{'0123456789' * 2}…{'123456789' + '0123456789'}"
+    bars = plots.sequence_bars({name: {"J": 0.5} for name in names})
+    assert [label.get_text() for label in bars.axes[0].get_yticklabels()] == list(names.values())
+    curves = plots.frame_curves({name: [0.5, 0.6] for name in names})
+    assert legend(curves) == list(names.values())
+    for figure in (bars, curves):
+        root = ElementTree.fromstring(plots.svg(figure))
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert set(names.values()) <= set(texts)
+
+
 def test_ids_of_two_figures_differ_and_every_reference_has_its_target():
     texts = [plots.svg(plots.frame_curves({"a": values})) for values in ([0.1, 0.2], [0.3, 0.4])]
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in texts]

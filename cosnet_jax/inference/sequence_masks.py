@@ -1,0 +1,127 @@
+"""The masks of a dataset's sequence on disk, and the record by which a later run knows that they are finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cosnet_jax.checkpoints.digests import digest_of_json
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import remove_temporaries, write_bytes
+from cosnet_jax.video.images import encode_mask
+from cosnet_jax.video.video import Video
+
+RECORD = "finished.json"  # in the first folder of a sequence's masks
+
+
+class NamedVideo(Video, Protocol):
+    """A video whose frames have names; `cosnet_jax.data.sequences.Sequence` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frame_names(self) -> tuple[str, ...]: ...
+
+
+class SequenceMasks:
+    """Writes the masks of one sequence, of one or several kinds: a folder `<sequence>` of `<frame>.png` for each kind.
+
+    With the last mask comes `finished.json`, with digests of the settings, the frames and the masks. While all three
+    are right, the sequence is finished.
+
+    Attributes:
+      sequence: the sequence.
+    """
+
+    def __init__(self, sequence: NamedVideo, kinds: Sequence[Path], settings: dict[str, Any]):
+        """Writes nothing yet.
+
+        Args:
+          sequence: the sequence.
+          kinds: for each kind of masks the folder of all sequences.
+          settings: JSON-able; what decides the masks, apart from the frames.
+        """
+        self.sequence = sequence
+        self._folders = [kind / sequence.name for kind in kinds]
+        self._settings = digest_of_json(settings)
+        self._frames = _new_digest()
+        self._left = len(sequence) * len(kinds)
+
+    def is_finished(self) -> bool:
+        """Tells whether an earlier run finished the sequence. It reads masks and frames only if the settings are right.
+
+        Raises:
+          InputError: a frame cannot be read.
+        """
+        try:
+            record = json.loads((self._folders[0] / RECORD).read_bytes())
+            if record["settings"] != self._settings or record["masks"] != self._digest_of_masks():
+                return False
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is damaged
+            return False
+        frames = _new_digest()
+        for frame in self.sequence:
+            _add_frame(frames, frame)
+        return record["frames"] == frames.hexdigest()
+
+    def begin(self) -> None:
+        """Makes the folders, and removes what an earlier run left that this one will not write over.
+
+        Raises:
+          InputError: a folder cannot be written to.
+        """
+        wanted = {f"{name}.png" for name in self.sequence.frame_names}
+        for folder in self._folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / RECORD).unlink(missing_ok=True)
+                remove_temporaries(folder, "*")
+                for path in folder.glob("*.png"):
+                    if path.name not in wanted:
+                        path.unlink()
+            except OSError as error:
+                raise InputError(f"{folder} cannot be written ({error.strerror})") from None
+
+    def add_frame(self, frame: np.ndarray) -> None:
+        """Notes the next frame, uint8 (H, W, 3), that is segmented."""
+        _add_frame(self._frames, frame)
+
+    def write(self, kind: int, index: int, mask: np.ndarray) -> None:
+        """Writes a mask as a grey PNG of 0 and 255; after the last one of all kinds the sequence is finished.
+
+        Args:
+          kind: which of the kinds, from 0.
+          index: of the frame.
+          mask: (H, W) bool.
+
+        Raises:
+          InputError: the file cannot be written.
+        """
+        write_bytes(self._folders[kind] / f"{self.sequence.frame_names[index]}.png", encode_mask(mask))
+        self._left -= 1
+        if not self._left:
+            record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": self._digest_of_masks()}
+            write_bytes(self._folders[0] / RECORD, json.dumps(record).encode())
+
+    def _digest_of_masks(self) -> str:
+        digest = _new_digest()
+        for folder in self._folders:
+            for name in self.sequence.frame_names:
+                data = (folder / f"{name}.png").read_bytes()
+                digest.update(f"{len(data)} ".encode() + data)
+        return digest.hexdigest()
+
+
+def _new_digest() -> Any:
+    return hashlib.blake2b(digest_size=16)
+
+
+def _add_frame(digest: Any, frame: np.ndarray) -> None:
+    digest.update(f"{frame.shape} ".encode())
+    digest.update(np.ascontiguousarray(frame).reshape(-1))
