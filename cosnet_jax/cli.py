@@ -15,6 +15,7 @@ from cosnet_jax.errors import InputError, report_input_errors
 COMMANDS = {
     "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet, videos with transparency.",
     "explain": "Show how a frame is segmented: masks by number of references, co-attention, gates.",
+    "app": "Serve a web page on which visitors cut the main object out of their videos.",
     "convert": "Convert PyTorch weights (.pth) to a checkpoint.",
     "compare": "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.",
     "export": "Write a checkpoint of the released architecture as PyTorch weights (.pth).",

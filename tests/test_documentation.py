@@ -39,6 +39,7 @@ ELSEWHERE = {
     "cosnet export": "tests/test_package.py",
     "cosnet compare": "tests/interop/test_full_depth.py",
     "cosnet explain": "tests/commands/test_explain.py",
+    "cosnet app": "tests/commands/test_app.py",
     "cosnet segment FOLDER --output OUT --ray": "tests/commands/test_segment_on_ray.py",
     "python train.py --config=configs/davis16.py --workdir=out/two": "tests/training/test_several_processes.py",
 }

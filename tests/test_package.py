@@ -26,7 +26,8 @@ from cosnet_jax.models.build import build_model
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "requirements", "cosnet_jax", "configs", "tests", "train.py")
-EXTRAS = ("grain", "jinja2", "optax", "pydensecrf", "tensorboardX", "tensorflow_datasets")  # modules of the extras
+# Modules of the extras.
+EXTRAS = ("gradio", "grain", "jinja2", "optax", "pydensecrf", "tensorboardX", "tensorflow_datasets")
 
 
 def pip(*arguments) -> None:
@@ -118,7 +119,7 @@ def test_the_wheels_requirements_are_those_of_requirements_txt(wheel):
     archive = zipfile.ZipFile(wheel)
     metadata = email.message_from_bytes(archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))))
     extras = metadata.get_all("Provides-Extra")
-    assert sorted(extras) == ["crf", "dev", "ray", "torch", "train"]
+    assert sorted(extras) == ["app", "crf", "dev", "ray", "torch", "train"]
 
     def name_and_bounds(line):
         name, bounds = re.match(r"([\w-]+)([^;]*)", line).groups()
@@ -144,10 +145,10 @@ def test_the_program_is_the_wheels_and_finds_no_checkout(run, cosnet, site):
     assert run(sys.executable, "-m", "cosnet_jax", "--help") == usage
 
 
-@pytest.mark.parametrize("command", ["prepare", "ablate"])
-def test_a_command_without_its_extra_is_one_line(cosnet, command):
+@pytest.mark.parametrize(("command", "extra"), [("prepare", "train"), ("ablate", "train"), ("app", "app")])
+def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
     message = cosnet(command, status=1)
-    assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[train\]'\n", message)
+    assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 
 
 def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.network import get_network
 from cosnet_jax.models.cosnet import COSNet, flatten
 
 
@@ -29,14 +29,14 @@ def attention_maps(
       of the frame's summaries over each reference (Eq. 8).
     """
 
-    @jax.jit
-    def encode(frame):
-        return model.apply(variables, resize_antialiased(frame[None], size), method="encode")
-
-    features = jnp.concatenate([encode(frame) for frame in clip])
-    count, height, width = len(clip) - 1, *features.shape[1:3]
+    network = get_network(model, size, None)  # the segmenter's: it is compiled once for both
+    replicated, images = network.replicate(variables), [network.resize_input(frame) for frame in clip]
+    batches = [images[start : start + network.batch_size] for start in range(0, len(images), network.batch_size)]
+    encoded = [frame for batch in batches for frame in network.encode(replicated, batch)]
+    features = np.stack([frame.features for frame in encoded])
+    count, (height, width) = len(clip) - 1, features.shape[1:3]
     queries: Any = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
-    keys: Any = model.apply(variables, features[1:], method="keys")
+    keys = np.stack([frame.keys for frame in encoded[1:]])
     row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
     query = queries[0, row * width + column]
     affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)

@@ -136,6 +136,6 @@ def _name_misfits(function: Callable) -> Callable:
 
 
 @functools.lru_cache(maxsize=4)
-def get_network(model: COSNet, size: tuple[int, int], batch_size: int | None = None) -> Network:
+def get_network(model: COSNet, size: tuple[int, int], batch_size: int | None) -> Network:
     """Returns the same `Network` for the same arguments, so that it is compiled once."""
     return Network(model, size, batch_size)

@@ -22,6 +22,7 @@ ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1",
 # Codecs that draw each frame over the previous one. Decoding must start at the first frame, whatever the packets say.
 INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
+PLAYLISTS = frozenset({"hls", "concat", "dash", "imf"})  # formats that name other files, which FFmpeg would read
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
 LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
 GIF_TRAILER = b";"
@@ -81,6 +82,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             f"{path}: not a readable video ({error.strerror}); expected one that a player shows"
         ) from error
     with container:
+        if container.format.name in PLAYLISTS:
+            raise InputError(f"{path}: a playlist of other files; expected a video file")
         stream = container.streams.best("video")
         is_video = stream is not None and stream.codec_context is not None and stream.codec_context.name not in TEXT_ART
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:

@@ -5,13 +5,50 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosnet_jax.visualization.overlays import overlay
 
 TILE = 3.2  # width of a frame in inches
+OPACITY = 0.65  # of the colours of a map over a frame
+CROSS = ((1 / 80, (255, 255, 255)), (1 / 200, (255, 0, 0)))  # thickness, relative to the longer side, and colour
+
+
+def lay_map_over(frame: np.ndarray, values: np.ndarray, highest: float = 1.0) -> np.ndarray:
+    """Colours a frame by a map of it: dark where the map is 0, bright yellow where it is highest.
+
+    Args:
+      frame: (H, W, 3) uint8 RGB.
+      values: (h, w), 0 or more; it is stretched over the frame.
+      highest: the value of the brightest colour, above 0.
+
+    Returns:
+      (H, W, 3) uint8 RGB.
+    """
+    levels = cv2.resize(np.clip(values / highest, 0, 1), frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    colours = 255 * colormaps["inferno"](levels)[..., :3]
+    return np.rint(frame + OPACITY * (colours - frame)).astype(np.uint8)
+
+
+def mark_pixel(frame: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
+    """Draws a red cross with a white border over a pixel.
+
+    Args:
+      frame: (H, W, 3) uint8 RGB; not changed.
+      pixel: (y, x).
+
+    Returns:
+      (H, W, 3) uint8 RGB.
+    """
+    picture, side = frame.copy(), max(frame.shape)
+    for thickness, colour in CROSS:
+        thick = max(1, round(side * thickness))
+        cv2.drawMarker(picture, pixel[::-1], colour, cv2.MARKER_CROSS, side // 16 + thick, thick)
+    return picture
 
 
 def draw_explanation(
@@ -45,16 +82,11 @@ def draw_explanation(
 
     def show(axes: Axes, title: str, image: np.ndarray, heat: np.ndarray | None = None, vmax: float = 1.0) -> None:
         axes.set_title(title, fontsize=10)
-        axes.imshow(image)
-        if heat is not None:
-            extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # the map has fewer pixels than the frame
-            axes.imshow(heat, extent=extent, cmap="inferno", vmin=0, vmax=vmax, alpha=0.65, interpolation="bilinear")
+        axes.imshow(image if heat is None else lay_map_over(image, heat, vmax))
 
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=False):
         show(axes, title, overlay(clip[0], mask))
-    show(grid[1, 0], f"{names[0]}: pixel ({pixel[0]}, {pixel[1]})", clip[0])
-    grid[1, 0].plot(pixel[1], pixel[0], "+", color="white", markersize=18, markeredgewidth=4)
-    grid[1, 0].plot(pixel[1], pixel[0], "+", color="red", markersize=16, markeredgewidth=2)
+    show(grid[1, 0], f"{names[0]}: pixel ({pixel[0]}, {pixel[1]})", mark_pixel(clip[0], pixel))
     for axes, image, name, heat in zip(grid[1, 1:], clip[1:], names[1:], attention, strict=False):
         show(axes, f"its attention to {name}", image, heat, heat.max())
     for axes, name, gate in zip(grid[2, 1:], names[1:], gates, strict=False):

@@ -168,6 +168,22 @@ def test_a_stream_whose_packets_have_no_time_is_refused():
         open_video(CORPUS / "no_packet.ts")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{other}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile other.ts\n",
+    ],
+)
+def test_a_playlist_does_not_show_other_files(tmp_path, text):
+    """FFmpeg reads the files that it names, by any absolute path."""
+    other = encode(tmp_path / "other.ts", make_frames(3), "mpeg2video", "yuv420p")
+    path = tmp_path / "a.m3u8"
+    path.write_text(text.format(other=other))
+    with pytest.raises(InputError, match=r"a.m3u8: a playlist of other files; expected a video file"):
+        open_video(path)
+
+
 def test_a_file_with_sound_alone_is_no_video(tmp_path):
     write_sound(tmp_path / "a.mp4")
     with pytest.raises(InputError, match="there is no video in this file"):

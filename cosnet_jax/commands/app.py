@@ -1,0 +1,62 @@
+"""`cosnet app`: a web page on which visitors cut the main object out of their videos."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+from pathlib import Path
+
+from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.commands.app_clip import Limits, Model
+from cosnet_jax.commands.app_visitors import Visitors
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import report_write_errors
+
+EXAMPLE = "cosnet app --port 7860"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
+        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets other machines in (127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen at (7860)")
+    parser.add_argument(
+        "--max-seconds", type=float, default=Limits.seconds, metavar="S", help=f"longest video ({Limits.seconds:g})"
+    )
+    parser.add_argument(
+        "--max-side", type=int, default=Limits.side, metavar="PIXELS", help=f"largest height or width ({Limits.side})"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C or SIGTERM; then all files of visitors are removed."""
+    limits = Limits(arguments.max_seconds, arguments.max_side)
+    if not 0 < arguments.port < 2**16:
+        raise InputError(f"--port is {arguments.port}; expected 1 to {2**16 - 1}")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        from cosnet_jax.commands.app_page import build_page, serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"`cosnet app` needs {error.name}: pip install 'cosnet_jax[app]'") from None
+    model = Model.load(arguments.checkpoint)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    with report_write_errors("TMPDIR"):
+        temporary = tempfile.TemporaryDirectory(prefix="cosnet-app-", ignore_cleanup_errors=True)
+    with temporary as folder, Visitors(Path(folder).resolve(), limits) as visitors:
+        os.environ["GRADIO_TEMP_DIR"] = str(visitors.uploads)
+        page = build_page(visitors, model, limits)
+        serve(page, visitors, arguments.host, arguments.port)
+        print(f"http://{arguments.host}:{arguments.port}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        page.close(verbose=False)
+    return 0
