@@ -44,7 +44,10 @@ def digests_of_state(state: Any) -> dict[str, str]:
 
 
 class DigestHandler(ocp.JsonCheckpointHandler):
-    """Writes digests as JSON. Arrays are read in the thread that writes the files, while the training goes on."""
+    """Writes digests as JSON. Arrays are read in the thread that writes the files, while the training goes on.
+
+    `_save_fn`, which writes the file, is no public name of orbax; `requirements/base.txt` bounds its version.
+    """
 
     async def async_save(self, directory: Any, item: Any = None, args: DigestSave | None = None) -> list[future.Future]:
         """Returns at once with the futures of what is left to do; see the base class."""

@@ -81,6 +81,18 @@ def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, mo
     np.testing.assert_array_equal(restored["params"]["a"], state_of(1)["params"]["a"])
 
 
+def test_a_checkpoint_whose_digests_cannot_be_made_is_none(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(digests, "digests_of_state", fail)
+    writer = CheckpointFolder(tmp_path, keep=3)
+    writer.save(1, state_of(1), tiny_synthetic(), {})
+    with pytest.raises(InputError, match=r"a checkpoint cannot be written .*No space left"):
+        writer.close()
+    assert newest(tmp_path) is None
+
+
 def test_only_the_first_process_makes_digests(monkeypatch):
     assert jax.tree.map(np.shape, parallel.copy_on_first(LIKE)) == jax.tree.map(np.shape, LIKE)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
