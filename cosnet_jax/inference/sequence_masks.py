@@ -51,6 +51,7 @@ class SequenceMasks:
         self._folders = [kind / sequence.name for kind in kinds]
         self._settings = digest_of_json(settings)
         self._frames = _new_digest()
+        self._masks = [[""] * len(sequence) for _ in kinds]  # digests of the files that were written
         self._left = len(sequence) * len(kinds)
 
     def is_finished(self) -> bool:
@@ -61,14 +62,15 @@ class SequenceMasks:
         """
         try:
             record = json.loads((self._folders[0] / RECORD).read_bytes())
-            if record["settings"] != self._settings or record["masks"] != self._digest_of_masks():
+            if record["settings"] != self._settings or record["masks"] != digest_of_json(self._digests_on_disk()):
                 return False
+            expected = record["frames"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is damaged
             return False
         frames = _new_digest()
         for frame in self.sequence:
             _add_frame(frames, frame)
-        return record["frames"] == frames.hexdigest()
+        return frames.hexdigest() == expected
 
     def begin(self) -> None:
         """Makes the folders, and removes what an earlier run left that this one will not write over.
@@ -103,23 +105,24 @@ class SequenceMasks:
         Raises:
           InputError: the file cannot be written.
         """
-        write_bytes(self._folders[kind] / f"{self.sequence.frame_names[index]}.png", encode_mask(mask))
+        data = encode_mask(mask)
+        write_bytes(self._folders[kind] / f"{self.sequence.frame_names[index]}.png", data)
+        self._masks[kind][index] = _new_digest(data).hexdigest()
         self._left -= 1
         if not self._left:
-            record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": self._digest_of_masks()}
+            masks = digest_of_json(self._masks)
+            record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": masks}
             write_bytes(self._folders[0] / RECORD, json.dumps(record).encode())
 
-    def _digest_of_masks(self) -> str:
-        digest = _new_digest()
-        for folder in self._folders:
-            for name in self.sequence.frame_names:
-                data = (folder / f"{name}.png").read_bytes()
-                digest.update(f"{len(data)} ".encode() + data)
-        return digest.hexdigest()
+    def _digests_on_disk(self) -> list[list[str]]:
+        return [
+            [_new_digest((folder / f"{name}.png").read_bytes()).hexdigest() for name in self.sequence.frame_names]
+            for folder in self._folders
+        ]
 
 
-def _new_digest() -> Any:
-    return hashlib.blake2b(digest_size=16)
+def _new_digest(data: bytes = b"") -> Any:
+    return hashlib.blake2b(data, digest_size=16)
 
 
 def _add_frame(digest: Any, frame: np.ndarray) -> None:

@@ -42,6 +42,11 @@ def test_the_last_mask_finishes_the_sequence(finished):
     assert len(list(finished.glob("*/cat/*.png"))) == 6
 
 
+def flip_key(record):
+    """Changes a bit of the name of what says the frames."""
+    record.write_bytes(record.read_bytes().replace(b'"frames"', b'"framer"'))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -52,12 +57,26 @@ def test_the_last_mask_finishes_the_sequence(finished):
         lambda masks: (masks / "masks/cat" / RECORD).unlink(),
         lambda masks: (masks / "masks/cat" / RECORD).write_bytes(b'{"settings": '),
         lambda masks: (masks / "masks/cat" / RECORD).write_bytes(b"[1]"),
+        lambda masks: flip_key(masks / "masks/cat" / RECORD),
     ],
-    ids=["settings", "frames", "missing_mask", "other_mask", "no_record", "torn_record", "other_record"],
+    ids=["settings", "frames", "missing_mask", "other_mask", "no_record", "torn_record", "other_record", "other_key"],
 )
 def test_what_changed_is_not_finished(finished, change):
     other = change(finished)
     assert not (other if isinstance(other, SequenceMasks) else output(finished)).is_finished()
+
+
+def test_the_record_is_of_what_was_written_not_of_what_is_there(tmp_path):
+    """Another evaluation in the same folder, or a disk, may change a mask before the last one comes."""
+    written = output(tmp_path)
+    written.begin()
+    for index, frame in enumerate(written.sequence):
+        written.add_frame(frame)
+        for kind in (0, 1):
+            written.write(kind, index, frame[..., 0] > 100 * kind)
+            (tmp_path / "masks/cat/00000.png").write_bytes(b"other")
+    assert (tmp_path / "masks/cat" / RECORD).exists()
+    assert not output(tmp_path).is_finished()
 
 
 def test_the_next_run_removes_what_it_will_not_write_over(finished):
