@@ -41,6 +41,7 @@ SQUARE = 12  # of the chessboard behind a cut-out, in pixels
 GREYS = 200, 235
 MAX_SECONDS = 86_400
 MAX_RATE = 60  # frames per second of the longest clip
+MOST_REFERENCES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +159,11 @@ class Clip:
           How many frames are done.
 
         Raises:
-          InputError: a frame cannot be read, a file cannot be written, or the visitor left.
+          InputError: N is above `MOST_REFERENCES`, a frame cannot be read, a file cannot be written, or the visitor
+            left.
         """
+        if num_references > MOST_REFERENCES:  # `answers` holds so many frames in memory
+            raise InputError(f"N is {num_references}; this page takes at most {MOST_REFERENCES}")
         self._remove_results()
         self._segmenter = model.segmenter(num_references, sampling)
         self._references = self._segmenter.references(len(self.video))
@@ -194,8 +198,10 @@ class Clip:
           view: one of `VIEWS`.
 
         Raises:
-          InputError: the video is not segmented.
+          InputError: the video is not segmented, or there is no such view. A request need not come from the page.
         """
+        if view not in VIEWS:
+            raise InputError(f"there is no view {view!r}; expected one of {', '.join(VIEWS)}")
         return self._results() / picture_name(min(frame, len(self.video) - 1), view)
 
     def answers(self, model: Model, frame: int, place: tuple[int, int]) -> list[tuple[Path, str]]:
@@ -231,11 +237,17 @@ class Clip:
         self.used = time.monotonic()
         return list(zip(paths, captions, strict=True))
 
-    def remove(self) -> None:
-        """Removes the upload and all that was made of it."""
+    def remove(self) -> bool:
+        """Removes the upload and all that was made of it.
+
+        Returns:
+          Whether nothing is left. A segmentation that stops just now may write while its folder is removed.
+        """
         self.left = True
-        for folder in (self._private, self._public):
-            shutil.rmtree(folder, ignore_errors=True)  # a segmentation that stops just now may write in it
+        folders = (self._private, self._public)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return not any(folder.exists() for folder in folders)
 
     def _results(self) -> Path:
         if self._folder is None:

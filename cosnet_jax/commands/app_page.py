@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import gradio as gr
 from ml_collections import ConfigDict
 
-from cosnet_jax.commands.app_clip import VIEWS, Limits, Model
+from cosnet_jax.commands.app_clip import MOST_REFERENCES, VIEWS, Limits, Model
 from cosnet_jax.commands.app_visitors import Visitors
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.references import SAMPLINGS
 
-MOST_REFERENCES = 10
 MAX_UPLOAD = 512 * 2**20  # bytes
 LONGEST_QUEUE = 20  # visitors that wait
 DEVICE = "device"  # what is done one at a time

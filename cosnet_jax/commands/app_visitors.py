@@ -48,6 +48,7 @@ class Visitors:
         self._private, self._limits = writable_folder(folder / PRIVATE), limits
         self._idle_seconds, self._left_seconds = idle_seconds, left_seconds
         self._clips: dict[str, Clip] = {}
+        self._leftovers: list[Clip] = []  # removed ones, of which something is left
         self._lock, self._end = threading.Lock(), threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_until_the_end, args=(period,), daemon=True)
 
@@ -80,7 +81,8 @@ class Visitors:
 
     def message(self, error: InputError) -> str:
         """Returns what an error says, without the folders of this machine."""
-        return re.sub(rf"{re.escape(str(self._private))}/\w+/", "", str(error))
+        clip = rf"({re.escape(str(self._private))}|{re.escape(str(self.public))})/\w+"
+        return re.sub(clip, "the server's folder", re.sub(rf"{clip}/(tmp\w+/)?", "", str(error)))
 
     def leave(self, visitor: str) -> None:
         """Notes that a visitor's page was closed, or lost its connection."""
@@ -93,6 +95,9 @@ class Visitors:
         now, today = time.monotonic(), time.time()
         with self._lock:
             clips = list(self._clips.items())
+            leftovers, self._leftovers = self._leftovers, []
+        for clip in leftovers:
+            self._discard(clip)
         for visitor, clip in clips:
             if now - clip.used > (self._left_seconds if clip.left else self._idle_seconds):
                 self._remove(visitor)
@@ -105,7 +110,12 @@ class Visitors:
         with self._lock:
             clip = self._clips.pop(visitor, None)
         if clip:
-            clip.remove()
+            self._discard(clip)
+
+    def _discard(self, clip: Clip) -> None:
+        if not clip.remove():
+            with self._lock:
+                self._leftovers.append(clip)
 
     def _sweep_until_the_end(self, period: float) -> None:
         while not self._end.wait(period):

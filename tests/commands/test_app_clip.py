@@ -127,6 +127,13 @@ def test_a_second_segmentation_replaces_the_first(clip, model):
         clip.answers(model, 0, (3, 3))
 
 
+def test_requests_that_the_page_does_not_make_are_refused(clip, model):
+    with pytest.raises(InputError, match=r"no view '../x'; expected one of Original, Mask"):
+        clip.picture(0, "../x")
+    with pytest.raises(InputError, match="N is 11; this page takes at most 10"):
+        next(clip.segment(model, 11, "uniform"))
+
+
 def test_a_segmentation_stops_when_the_visitor_leaves(clip, model):
     done = clip.segment(model, 2, "uniform")
     assert next(done) == 1

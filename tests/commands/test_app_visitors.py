@@ -74,12 +74,38 @@ def test_uploads_that_became_no_clip_go(tmp_path, source):
 
 
 def test_the_sweeping_needs_no_visitor(tmp_path, source):
-    with Visitors(tmp_path / "app", Limits(), idle_seconds=0.2, period=0.05) as visitors:
+    with Visitors(tmp_path / "app", Limits(), idle_seconds=2.0, period=0.05) as visitors:
         visitors.receive("ann", upload_to(visitors, source))
         end = time.monotonic() + 60
         while files_of(tmp_path / "app"):
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_what_a_stopping_segmentation_wrote_goes_a_little_later(tmp_path, source, monkeypatch):
+    visitors = Visitors(tmp_path / "app", Limits())
+    visitors.receive("ann", upload_to(visitors, source))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a folder in which a file appears meanwhile stays
+        visitors.receive("ann", upload_to(visitors, source, "b.mkv"))
+        visitors.sweep()
+    assert files_of(tmp_path / "app") == ["a.mkv", "b.mkv"]
+    visitors.sweep()
+    assert files_of(tmp_path / "app") == ["b.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("private/0af3/a.mp4", "a.mp4"),
+        ("public/0af3/tmp1_x/masks/00000.png", "masks/00000.png"),
+        ("public/0af3", "the server's folder"),
+    ],
+)
+def test_messages_name_no_folders(tmp_path, path, shown):
+    visitors = Visitors(tmp_path / "app", Limits())
+    error = InputError(f"{tmp_path / 'app' / path}: cannot be written (No space left on device)")
+    assert visitors.message(error) == f"{shown}: cannot be written (No space left on device)"
 
 
 def test_what_is_no_video_is_refused_without_naming_folders(tmp_path):
