@@ -3,8 +3,10 @@
     python evaluate.py --config=configs/davis16.py --workdir=OUT (--checkpoint=DIR | --predictions=DIR)
 
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
-`OUT/players/<sequence>.html`, which it links to. When it was interrupted, the same command goes on: it segments no
-sequence again that was finished with the same weights, settings and frames.
+`OUT/players/<sequence>.html`, which it links to; of a checkpoint also `OUT/single_frame/`, the masks of N = 0.
+When it was interrupted, the same command goes on: it segments no sequence again that was finished with the same
+weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so). After a change to
+the code take a new OUT.
 With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
 """
 
@@ -49,7 +51,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
     Args:
       config: the whole configuration; its model must be the checkpoint's.
-      workdir: gets `results.json`, `results.md`, `report.html`, `masks/` and, for comparison, `single_frame/` (N = 0).
+      workdir: gets `results.json`, `results.md`, `report.html`, `players/`, and of a checkpoint `masks/` and, for
+        comparison, `single_frame/` (N = 0).
       checkpoint: see `find_checkpoint`; or
       predictions: a folder of masks made elsewhere.
 
@@ -107,7 +110,20 @@ def score_and_report(
     training_records: list[dict],
     segmenter: Segmenter | None,
 ) -> dict:
-    """Scores the masks of all sequences, and those of N = 0 if there are any; writes the tables and the report page."""
+    """Scores the masks of all sequences, and those of N = 0 if there are any; writes the tables and the report.
+
+    Args:
+      config, workdir: as in `evaluate`.
+      sequences: all of them.
+      masks: the folder of their masks.
+      single_frame: the folder of the masks of N = 0, or None.
+      metadata: stands at the top of the report.
+      training_records: from `find_metrics`; the report plots them.
+      segmenter: the network that made the masks, or None; it segments the sample clip.
+
+    Returns:
+      As `evaluate`.
+    """
     dataset, split = config.data.eval_dataset, config.data.eval_split
     protocol, metrics = protocol_of(dataset), config.evaluation.metrics.split(",")
     about, sections = {"dataset": dataset, "split": split, "config": as_stored(config)}, []

@@ -38,8 +38,8 @@ def smooth(segmented: Generator[Maps], deviations: Sequence[float]) -> Generator
     things that move leave no ghosts, and no optical flow is needed.
 
     Args:
-      segmented: (number, frame, maps) of frames in ascending order. A frame is (H, W, 3) uint8. The maps, (h, w) each
-        of any size, are one for each way of segmenting.
+      segmented: (number, frame, maps) of frames in ascending order. A frame is (H, W, 3) uint8. The maps are one for
+        each way of segmenting, (h, w) float32, all of one size, which need not be the frame's.
       deviations: for each way the standard deviation of the weights in frames; 0 leaves its maps as they are.
 
     Yields:

@@ -68,7 +68,7 @@ def check_index(i: int, length: int) -> None:
 
 
 def evenly_spaced_indices(total: int, count: int) -> list[int]:
-    """Chooses evenly spaced indices in [0, total), the first and the last among them.
+    """Chooses evenly spaced indices in [0, total), the first and the last among them; a single one is the first.
 
     Args:
       total: number of items to choose from.
