@@ -25,6 +25,8 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint, load_ch
 from cosnet_jax.commands.explain import explanation
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
+from cosnet_jax.errors import InputError
+from cosnet_jax.evaluation.predictions import other_sequences
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
@@ -77,8 +79,11 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
     check_scoring(sequences, protocol_of(dataset), config.evaluation.metrics.split(","))
 
-    # Segment.
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
+    if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
+        raise InputError(f"{others[0]}; remove it, or name another --workdir")
+
+    # Segment.
     metadata = {"configuration": config.name}
     if segmenter:
         outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]

@@ -173,6 +173,13 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
     assert segmented[3:] == ["cars1", "people1"]
 
 
+def test_masks_of_another_split_are_named_before_long_work(fbms_source, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "segment_all", None)
+    save(tmp_path / "masks/camel/00000.png", EMPTY)
+    with pytest.raises(InputError, match=r"masks/camel: not a sequence of this split; remove it, or name another"):
+        evaluate.evaluate(tiny(fbms, fbms_source), tmp_path, checkpoint, None)
+
+
 def test_davis_has_all_three_scores(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))

@@ -40,13 +40,17 @@ def check_predictions(masks_dir: str | Path, sequences: Sequence[GroundTruth], p
     problems = []
     for sequence in sequences:
         problems += _sequence_problems(masks_dir / sequence.name, sequence, protocol)
-    known = {sequence.name for sequence in sequences}
-    for folder in sorted(path for path in masks_dir.iterdir() if path.is_dir()):
-        if folder.name not in known and any(folder.glob("*.png")):
-            problems.append(f"{folder}: not a sequence of this split")
+    problems += other_sequences(masks_dir, sequences)
     if problems:
         others = len(problems) - 1
         raise InputError(problems[0] + (f" (and {others} more problem{'s' * (others > 1)})" if others else ""))
+
+
+def other_sequences(masks_dir: Path, sequences: Sequence[GroundTruth]) -> list[str]:
+    """Returns what is wrong with the folders of masks that belong to no sequence; [] if there are none."""
+    known = {sequence.name for sequence in sequences}
+    folders = sorted(path for path in masks_dir.glob("*/") if path.name not in known and any(path.glob("*.png")))
+    return [f"{folder}: not a sequence of this split" for folder in folders]
 
 
 def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) -> list[str]:
