@@ -12,7 +12,6 @@ With `--config.distributed.enabled` several processes share the sequences; OUT i
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
-from cosnet_jax.files import atomic_write, remove_temporaries, writable_folder
+from cosnet_jax.files import atomic_write, claimed, remove_temporaries, writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
@@ -46,6 +45,8 @@ from cosnet_jax.video.images import decode_image
 from cosnet_jax.video.sample_clip import sample_clip
 from cosnet_jax.video.video import ArrayVideo
 from cosnet_jax.visualization.overlays import overlay
+
+LOCK_FILE = ".evaluation.lock"
 
 
 def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predictions: str | None) -> dict:
@@ -69,7 +70,6 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     job.start(config.distributed)
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
-    job.on_first(functools.partial(remove_leftovers, workdir))
     dataset = config.data.eval_dataset
     segmenter, settings = None, {}
     if checkpoint:
@@ -83,25 +83,29 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
         raise InputError(f"{others[0]}; remove it, or name another --workdir")
 
-    # Segment.
-    metadata = {"configuration": config.name}
-    if segmenter:
-        outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]
-        segment_all(segmenter, [output for output in outputs if not output.is_finished()], params)
-        references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
-        metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
-    else:
-        metadata["masks"] = predictions
+    with contextlib.ExitStack() as resources:
+        job.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
+        job.on_first(lambda: remove_leftovers(workdir))
 
-    # Score and report.
-    job.wait_for_others("segmented")
-    results = {}
-    if job.is_first():
-        training_records = find_metrics(checkpoint) if checkpoint else []
-        results = score_and_report(
-            config, workdir, sequences, masks, single_frame, metadata, training_records, segmenter
-        )
-    job.wait_for_others("scored")
+        # Segment.
+        metadata = {"configuration": config.name}
+        if segmenter:
+            outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]
+            segment_all(segmenter, [output for output in outputs if not output.is_finished()], params)
+            references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
+            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+        else:
+            metadata["masks"] = predictions
+
+        # Score and report.
+        job.wait_for_others("segmented")
+        results = {}
+        if job.is_first():
+            training_records = find_metrics(checkpoint) if checkpoint else []
+            results = score_and_report(
+                config, workdir, sequences, masks, single_frame, metadata, training_records, segmenter
+            )
+        job.wait_for_others("scored")
     return results
 
 

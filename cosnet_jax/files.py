@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -35,6 +36,33 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, lock: str, doing: str) -> Iterator[None]:
+    """Keeps a folder for one kind of work of this process while the block runs.
+
+    The system gives the lock free when the process ends, however it ends, so a killed process blocks nothing. On a
+    network file system without locks of its own only the processes of one host see each other.
+
+    Args:
+      folder: must exist.
+      lock: name of the lock's file in it, one for each kind of work.
+      doing: the work in the third person, for the message.
+
+    Raises:
+      InputError: another process does this work there, or the file of the lock cannot be written.
+    """
+    with report_write_errors(folder / lock):
+        file = (folder / lock).open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
+        except OSError:  # a network file system without locks
+            pass
+        yield
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -17,6 +17,7 @@ from configs import davis16, fbms, youtube_objects
 from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation import score
+from cosnet_jax.files import claimed
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
 
@@ -224,6 +225,15 @@ def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
     with pytest.raises(InputError, match=message):
         evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
     assert not (tmp_path / "out/results.json").exists()
+
+
+def test_a_second_evaluation_of_one_folder_is_refused(davis_source, tmp_path):
+    masks = davis_predictions(tmp_path / "masks")
+    with (
+        claimed(tmp_path, evaluate.LOCK_FILE, "evaluates"),
+        pytest.raises(InputError, match="another process evaluates"),
+    ):
+        evaluate.evaluate(tiny(davis16, davis_source), tmp_path, None, str(masks))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
 
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
-        segmented, and what the settings of the grid have in common.
+        segmented, all but the smoothing along the video, and what the settings of the grid have in common.
       workdir: gets `crf_search.json`.
       checkpoint: see `find_checkpoint`.
 
@@ -82,7 +82,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
     crf.check_installed(base)
     workdir = writable_folder(workdir)
     variables = load_checkpoint_for(config, checkpoint)
-    segmenter = Segmenter.from_config(config, variables)
+    segmenter = Segmenter.from_config(config, variables, temporal_smoothing=0.0)  # the frames are no neighbours in time
     sequences = open_validation_sequences(config.data)
     dataset = config.data.eval_dataset  # the rules by which held-out sequences are scored too
     protocol = protocol_of(dataset)

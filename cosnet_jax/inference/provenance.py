@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -26,13 +29,24 @@ def describe_inference(
       params: of the CRF, if there is one.
 
     Returns:
-      What JSON can store: the version of this package, a digest of the weights, the network, size, options and CRF.
+      What JSON can store: the version of this package, digests of its code and of the weights, the network, size,
+      options and CRF.
     """
     return {
         "version": metadata.version("cosnet_jax"),
+        "code": digest_of_code(),
         "weights": digest_of(variables),
         "model": as_stored(config.model),
         "size": list(segmenter.size),
         "options": dataclasses.asdict(segmenter.options),
         "crf": dataclasses.asdict(params) if params else None,
     }
+
+
+@functools.cache
+def digest_of_code() -> str:
+    """Returns a digest of the modules of this package, which change between two versions of a checkout."""
+    digest, package = hashlib.blake2b(digest_size=16), Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n{path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from ml_collections import ConfigDict
 
 from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, report_write_errors, writable_folder
+from cosnet_jax.files import atomic_write, claimed, writable_folder
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -28,32 +26,10 @@ FREE_SETTINGS = (
 
 @contextlib.contextmanager
 def claimed_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
-    """Keeps a working directory for this training while the block runs, see `claim_workdir`.
-
-    The system gives the lock free when the process ends, however it ends, so a killed training blocks nothing. On a
-    network file system without locks of its own only the processes of one host see each other.
-
-    Raises:
-      InputError: another process trains there, or as in `claim_workdir`.
-    """
-    with open_lock(writable_folder(workdir) / LOCK_FILE) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{workdir}: another process trains there; expected a folder of its own") from None
-        except OSError:  # a network file system without locks
-            pass
+    """Keeps a working directory for this training while the block runs, see `claimed` and `claim_workdir`."""
+    with claimed(writable_folder(workdir), LOCK_FILE, "trains"):
         claim_workdir(config, workdir)
         yield
-
-
-@contextlib.contextmanager
-def open_lock(path: Path) -> Iterator[TextIO]:
-    """Opens the file of a lock; closing it gives the lock free."""
-    with report_write_errors(path):
-        file = path.open("a")
-    with file:
-        yield file
 
 
 def claim_workdir(config: ConfigDict, workdir: Path) -> None:

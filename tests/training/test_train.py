@@ -97,7 +97,7 @@ def test_a_training_that_was_stopped_and_killed_goes_on_to_the_same_bits(trained
     while training.poll() is None:  # an impatient scheduler; Python heeds no handlers while it ends
         training.send_signal(signal.SIGTERM)
         time.sleep(0.01)
-    training.communicate()
+    training.communicate(timeout=60)
     assert training.returncode == 75
 
     training = start_training(workdir, worker)
