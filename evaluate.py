@@ -5,8 +5,7 @@
 Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
 `OUT/players/<sequence>.html`, which it links to; of a checkpoint also `OUT/single_frame/`, the masks of N = 0.
 When it was interrupted, the same command goes on: it segments no sequence again that was finished with the same
-weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so). After a change to
-the code take a new OUT.
+weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so).
 With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
 """
 
