@@ -9,8 +9,8 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -202,14 +202,14 @@ def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint,
 
 
 def test_a_file_system_that_is_read_only_is_one_line_and_status_1(checkpoint, folder, tmp_path, monkeypatch, capsys):
-    touch = Path.touch
+    temporary_file = tempfile.TemporaryFile
 
-    def refuse(path, *arguments, **options):
-        if tmp_path / "out" in path.parents:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-        touch(path, *arguments, **options)
+    def refuse(*arguments, dir=None, **options):
+        if dir == tmp_path / "out":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return temporary_file(*arguments, dir=dir, **options)
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(SystemExit) as ended:
         cli.main(["segment", str(folder), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)])
     assert ended.value.code == 1

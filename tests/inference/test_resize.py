@@ -1,5 +1,7 @@
 """The antialiased resize against Pillow, to the last bit."""
 
+from importlib import metadata
+
 import jax
 import numpy as np
 import pytest
@@ -34,7 +36,9 @@ def test_it_is_pillows(before, after, content):
     expected = np.asarray(Image.fromarray(image).resize(after[::-1], Image.Resampling.BILINEAR))
     given = np.asarray(jax.jit(resize_antialiased, static_argnums=1)(image[None], after)[0])
     assert given.dtype == np.uint8
-    np.testing.assert_array_equal(given, expected)
+    other_order = int(metadata.version("pillow").split(".")[0]) < 13 and after[1] > before[1] and after[0] < before[0]
+    difference = np.abs(given.astype(int) - expected)
+    assert difference.max() <= (1 if other_order else 0)
 
 
 def test_taps_of_a_hand_worked_row():
