@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, TextIO
-
-from tensorboardX import SummaryWriter
 
 from cosnet_jax.files import atomic_write
 
@@ -37,7 +36,7 @@ class MetricLog:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self._file = path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._board = _open_board(workdir / "tensorboard", first_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """Adds one record.
@@ -60,6 +59,18 @@ class MetricLog:
         if self._file is not None:
             self._file.close()
             self._board.close()
+
+
+def _open_board(folder: Path, purge_step: int) -> Any:
+    """Opens a `SummaryWriter`. Its library would import torch, if there is one, which takes seconds and is not used."""
+    hidden: dict[str, Any] = {} if "torch" in sys.modules else {"torch": None}
+    sys.modules.update(hidden)
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+    return SummaryWriter(str(folder), purge_step=purge_step)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

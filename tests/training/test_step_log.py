@@ -1,8 +1,9 @@
-"""What the record of a training says of steps that are not finite."""
+"""What the record of a training says of steps that are not finite, and what it needs for TensorBoard."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import pytest
 
@@ -48,3 +49,15 @@ def test_a_validation_that_comes_again_is_recorded_once(tmp_path):
         (4, "video"),
         (4, "validation"),
     ]
+
+
+def test_writing_for_tensorboard_imports_no_torch(tmp_path, monkeypatch):
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("torch", "tensorboardX"):
+            monkeypatch.delitem(sys.modules, name)  # put back in the end
+    log = MetricLog(tmp_path, 0)
+    log.write(1, "still", {"loss": 1.0})
+    log.close()
+    assert "tensorboardX" in sys.modules and "torch" not in sys.modules
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert b"still/loss" in file.read_bytes()
