@@ -36,6 +36,11 @@ def tiny_synthetic(**data) -> ConfigDict:
     return make_tiny(config, **data)
 
 
+def tiny_network() -> COSNet:
+    """The tiny network with the defaults of `COSNet` for all else."""
+    return COSNet(backbone="mobilenet_v2", input_scaling="unit", aspp_rates=(2,), **TINY_MODEL)
+
+
 def random_variables(model: COSNet, seed: int = 0) -> dict[str, Any]:
     """Random parameters and statistics of a network, without compiling its initialisers."""
     rng = np.random.default_rng(seed)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.digests import digest_of
+from cosnet_jax.checkpoints.digests import digest_of, digest_of_json
 from cosnet_jax.config import as_stored
 from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
@@ -46,7 +45,7 @@ def describe_inference(
 @functools.cache
 def digest_of_code() -> str:
     """Returns a digest of the modules of this package, which change between two versions of a checkout."""
-    digest, package = hashlib.blake2b(digest_size=16), Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\n{path.stat().st_size}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+    package = Path(__file__).parents[1]
+    return digest_of_json(
+        {str(path.relative_to(package)): path.read_text("utf-8") for path in sorted(package.rglob("*.py"))}
+    )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilation import compilations
-from tiny_network import random_variables
+from tiny_network import random_variables, tiny_network
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
@@ -16,7 +16,6 @@ from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.layers import resize_bilinear
 
 SIZE = (32, 40)
@@ -29,10 +28,7 @@ def maps(segmenter, video, ways, **others):
 
 @pytest.fixture(scope="module")
 def network():
-    model = COSNet(
-        backbone="mobilenet_v2", blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
-        input_scaling="unit",
-    )  # fmt: skip
+    model = tiny_network()
     variables = random_variables(model)
     weight = 3 * jax.random.normal(jax.random.key(1), (8, 8))
     return model, {**variables, "params": {**variables["params"], "affinity": {"weight": weight}}}

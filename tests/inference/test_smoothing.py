@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 import pytest
+from tiny_network import tiny_network
 
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.smoothing import COLOUR_DEVIATION, REACH, smooth
 from cosnet_jax.models.build import init_variables
-from cosnet_jax.models.cosnet import COSNet
 
 HEIGHT, WIDTH = 3, 4
 
@@ -87,10 +87,7 @@ def test_few_frames_are_held_back(rng):
 
 @pytest.fixture(scope="module")
 def network():
-    model = COSNet(
-        backbone="mobilenet_v2", blocks=4, channels=8, head_features=4, aspp_depth=4, aspp_rates=(2,),
-        input_scaling="unit",
-    )  # fmt: skip
+    model = tiny_network()
     return model, init_variables(model, seed=0)
 
 
