@@ -6,15 +6,15 @@
 #     tests/environments.sh PYTHON [ENVIRONMENT ...]
 #
 # PYTHON has the requirements installed, and every user can run it. Environments: user, home, tmpdir, path, all.
+# TESTS=tests runs the whole suite (add PYTEST_OPTIONS="-n 2").
 set -eu
 python=$(realpath --no-symlinks "$1")
 shift
 [ $# -gt 0 ] || set -- user home tmpdir path all
 root=$(cd "$(dirname "$0")/.." && pwd)
-tests=(
+default_tests="
     tests/test_cli.py tests/test_files.py tests/test_evaluate.py tests/commands/test_segment.py
-    tests/training/test_workdir.py tests/training/test_train.py tests/data/test_prepare.py tests/test_package.py
-)
+    tests/training/test_workdir.py tests/training/test_train.py tests/data/test_prepare.py tests/test_package.py"
 NOBODY=65534
 compiled=$(mktemp -d) # programs that the first run compiles and the others find
 chmod 777 "$compiled"
@@ -50,7 +50,7 @@ run_in() {
         # The checkout that is tested, whatever is installed. Nothing of the caller's settings of JAX reaches the tests.
         env -i PATH="$PATH" LANG="${LANG:-C.UTF-8}" HOME="$home" TMPDIR="$tmp" PYTHONPATH="$checkout" \
             PYTHONDONTWRITEBYTECODE=1 JAX_COMPILATION_CACHE_DIR="$compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-            "${user[@]}" "$python" -m pytest -p no:cacheprovider ${PYTEST_OPTIONS:-} "${tests[@]}"
+            "${user[@]}" "$python" -m pytest -p no:cacheprovider ${PYTEST_OPTIONS:-} ${TESTS:-$default_tests}
     )
     chmod -R u+w "$scratch" && rm -rf "$scratch"
 }
