@@ -87,14 +87,14 @@ def explain(
     if pixel is not None and not all(0 <= at < length for at, length in zip(pixel, video.size, strict=True)):
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
     variables, config = load_checkpoint(checkpoint)
-    if config.model.coattention == "none":
-        raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
     segmenter = Segmenter.from_config(config, variables, size=size, sampling=sampling)
+    model = build_model(config.model)
+    if model.coattention == "none":
+        raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
     params = crf.params_from_config(config.inference.get("crf"))
     crf.check_installed(params)
     writable_folder(Path(output).expanduser().parent)
 
-    model = build_model(config.model)
     picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
     with atomic_write(Path(output).expanduser()) as temporary:
         temporary.write_bytes(picture)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from ml_collections import ConfigDict
 
+from cosnet_jax.config import report_setting_errors
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.processes import map_in_processes
@@ -59,6 +60,7 @@ class CRFParams:
                 raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
 
 
+@report_setting_errors()
 def params_from_config(config: ConfigDict | None) -> CRFParams:
     """Reads the parameters from `config.inference.crf`; a key that a stored configuration lacks keeps its default.
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.files import natural_key
+from cosnet_jax.files import is_plain_name, natural_key
 from cosnet_jax.video.images import decode
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
@@ -100,6 +100,9 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
             scan.problems.append(
                 f"{definition} annotates frame {number} ({image_name!r}): expected one of {len(images)} frames"
             )
+            continue
+        if not is_plain_name(truth_name):
+            scan.problems.append(f"{definition} names {truth_name!r}: expected a file beside it")
             continue
         truth = definition.parent / truth_name
         if not os.path.isfile(truth):
