@@ -55,7 +55,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
       config: the whole configuration; its model must be the checkpoint's.
       workdir: gets `results.json`, `results.md`, `report.html`, `players/`, and of a checkpoint `masks/` and, for
         comparison, `single_frame/` (N = 0).
-      checkpoint: see `find_checkpoint`; or
+      checkpoint: see `load_checkpoint`; or
       predictions: a folder of masks made elsewhere.
 
     Returns:

@@ -131,8 +131,8 @@ def get_config() -> ConfigDict:
     config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
     # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
     config.inference.temporal_smoothing = 0.0
-    config.inference.crf = ConfigDict()  # of evaluate.py; the defaults are the release's
-    config.inference.crf.enabled = False  # sharpen the probabilities by a fully connected CRF
+    config.inference.crf = ConfigDict()  # the defaults are the release's
+    config.inference.crf.enabled = False  # in evaluate.py; other commands have --crf
     config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
     config.inference.crf.gaussian_compat = 5.0  # its weight
     config.inference.crf.bilateral_sxy = 15.0  # pixels; of the appearance kernel
@@ -144,9 +144,7 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"
-    config.evaluation.sample = (
-        False  # show in the report what a checkpoint and the shipped model make of the sample clip
-    )
+    config.evaluation.sample = False  # the report shows what checkpoint and shipped model make of the sample clip
 
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never

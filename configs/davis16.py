@@ -3,7 +3,7 @@
     python train.py --config=configs/davis16.py --workdir=out/davis16 --config.data.davis16.source=DAVIS \
         --config.data.msra10k.source=MSRA10K_Imgs_GT --config.data.dut_omron.source=DUT-OMRON
 
-Not run to the end. The paper reports J 80.5 on DAVIS-2016 val after CRF. `configs/davis16.py:smoke` takes two tiny
+Not run to the end. The paper reports J 80.5 on DAVIS-2016 val after CRF. `configs/davis16.py:smoke` takes four tiny
 steps.
 """
 

@@ -94,7 +94,19 @@ def remove_temporaries(folder: Path, pattern: str) -> None:
 
 
 @contextlib.contextmanager
+def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an OSError of the block into an InputError that names the file, or `path` if the error does not."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); check that it is there, and its permissions"
+        ) from error
+
+
+@contextlib.contextmanager
 def report_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an OSError of the block into an InputError that names `path`."""
     try:
         yield
     except OSError as error:

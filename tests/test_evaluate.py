@@ -242,8 +242,11 @@ def test_a_second_evaluation_of_one_folder_is_refused(davis_source, tmp_path):
         ({"data.eval_split": "test"}, "no split 'test'"),
         ({"data.eval_dataset": "davis17"}, "dataset 'davis17' is unknown"),
         ({"data.davis16.source": "nowhere"}, "nowhere"),
-        ({"evaluation.metrics": "J,mae"}, r"metrics \['J', 'mae'\]: protocol davis16 has J, F, T"),
-        ({"evaluation.metrics": ""}, r"metrics \[''\]: protocol davis16 has J, F, T"),
+        (
+            {"evaluation.metrics": "J,mae"},
+            r"evaluation.metrics are \['J', 'mae'\]; expected some of J, F, T for davis16",
+        ),
+        ({"evaluation.metrics": ""}, r"evaluation.metrics are \[''\]; expected some of J, F, T"),
     ],
 )
 def test_wrong_settings_are_named(davis_source, tmp_path, change, message):

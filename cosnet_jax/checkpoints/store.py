@@ -195,7 +195,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
     """Reads what inference needs from a checkpoint.
 
     Args:
-      path: as in `find_checkpoint`, a weights file (.npz), or the name of a model in the package.
+      path: as in `load_checkpoint`, a weights file (.npz), or the name of a model in the package.
 
     Returns:
       ({"params": ..., "batch_stats": ...}, the configuration it was trained with).
@@ -241,7 +241,7 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
 
     Args:
       config: the whole configuration.
-      path: as in `find_checkpoint`.
+      path: as in `load_checkpoint`.
 
     Returns:
       {"params": ..., "batch_stats": ...}.

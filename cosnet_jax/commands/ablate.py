@@ -23,13 +23,13 @@ from cosnet_jax.evaluation.score import average_scores, check_scoring
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.read_ahead import read_ahead
+from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
-FUSIONS = ("summary", "prediction")
-SAMPLINGS = ("uniform", "random", "consecutive")
+COMPARED_FUSIONS = ("summary", "prediction")
 COMPARED_WITH = 5  # references, where fusions and samplings are compared: the paper's N
 
 
@@ -58,7 +58,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     Args:
       config: the whole configuration; its model must be the checkpoint's. `config.inference` is not used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
-      checkpoint: see `find_checkpoint`.
+      checkpoint: see `load_checkpoint`.
 
     Returns:
       The tables, in Markdown.
@@ -81,7 +81,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
 
     tables = {
         "num_references": {str(n): by_n(n) for n in NUM_REFERENCES},
-        "fusion": {fusion: by_n(COMPARED_WITH, fusion=fusion) for fusion in FUSIONS},
+        "fusion": {fusion: by_n(COMPARED_WITH, fusion=fusion) for fusion in COMPARED_FUSIONS},
         "sampling": {sampling: by_n(COMPARED_WITH, sampling=sampling) for sampling in SAMPLINGS},
     }
     ways = list(dict.fromkeys(way for table in tables.values() for way in table.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,12 @@ def explanation(
     Returns:
       The content of a PNG file.
     """
-    options, masks = segmenter.options, {}
+    options, masks = dataclasses.replace(segmenter.options, temporal_smoothing=0.0), {}  # the clip is out of order
     for count in counts:
         references = choose_references(len(video), count, options.sampling, options.seed)[frame]
         clip = np.stack(list(video.read([frame, *references.tolist()])))
-        probability = next(segmenter.stream(clip, range(1, len(clip))))
+        (segmented,) = segmenter.segment(clip, [options], queries=[0], references=range(1, len(clip)))
+        probability = segmented.probabilities[0]
         masks[f"N = {len(references)}"] = probability > 0.5
     if params:
         masks["CRF"] = crf.refine(clip[0], probability, params) > 0.5

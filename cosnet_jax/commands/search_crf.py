@@ -69,7 +69,7 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
       config: the whole configuration; its model must be the checkpoint's. `config.inference` says how frames are
         segmented, all but the smoothing along the video, and what the settings of the grid have in common.
       workdir: gets `crf_search.json`.
-      checkpoint: see `find_checkpoint`.
+      checkpoint: see `load_checkpoint`.
 
     Returns:
       The table of the best settings, in Markdown, and the best one as flags.

@@ -16,7 +16,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import atomic_write, report_read_errors, writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.read_ahead import read_ahead
@@ -142,10 +142,8 @@ class VideoSegmenter:
 
     def _record(self, video: StoredVideo) -> dict[str, Any]:
         """What `result.json` says. Files count as the same while their names, sizes and times of change are."""
-        try:
+        with report_read_errors(video.path):
             states = [(file, file.stat()) for file in video.files]
-        except OSError as error:
-            raise InputError(f"{video.path}: cannot be read ({error.strerror})") from error
         files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
         digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}

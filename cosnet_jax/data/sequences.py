@@ -74,7 +74,9 @@ class RecordSequence(FrameByFrame):
         try:
             return _records(self.folder, self.fingerprint, self.split)[self.start + i]
         except Exception as error:  # array_record and TFDS have many errors for files that are damaged or gone
-            raise InputError(f"{self._place(i)} cannot be read ({type(error).__name__}: {error})"[:400]) from error
+            raise InputError(
+                f"{self._place(i)} cannot be read, prepare the set again ({type(error).__name__}: {error})"[:400]
+            ) from error
 
     def _decode_mask(self, record: dict[str, Any], i: int) -> np.ndarray | None:
         if not record["annotated"]:
@@ -83,7 +85,7 @@ class RecordSequence(FrameByFrame):
 
     def _whole(self, decoded: np.ndarray | None, part: str, i: int) -> np.ndarray:
         if decoded is None:
-            raise InputError(f"{self._place(i)} is damaged: its {part} cannot be decoded")
+            raise InputError(f"{self._place(i)} is damaged: its {part} cannot be decoded; prepare the set again")
         return decoded
 
     def _place(self, i: int) -> str:

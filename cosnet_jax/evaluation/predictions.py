@@ -12,6 +12,7 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.evaluation.protocols import Protocol
+from cosnet_jax.files import report_read_errors
 from cosnet_jax.video.images import decode
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -130,13 +131,11 @@ def read_masks(paths: Sequence[str | Path]) -> list[np.ndarray]:
 
 def _read_png(path: Path) -> np.ndarray:
     """Reads grey levels (h, w) as uint8 or uint16, or (h, w) bool where the colours decide what is foreground."""
-    try:
+    with report_read_errors(path):
         encoded = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     image = decode(encoded, cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise InputError(f"{path}: not a readable PNG image")
+        raise InputError(f"{path}: not a readable PNG image; write it again")
     if image.ndim == 2:
         return image
     colours = image[..., :3]

@@ -58,7 +58,7 @@ def get_protocol(name: str) -> Protocol:
     """Returns the protocol of a benchmark: davis16 (also for the synthetic videos), fbms or youtube_objects; or of
     the user's own videos, whose annotated frames all count."""
     if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+        raise InputError(f"unknown protocol {name!r}; expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

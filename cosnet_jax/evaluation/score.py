@@ -80,9 +80,11 @@ def check_scoring(sequences: Sequence[GroundTruth], protocol: str, metrics: Sequ
     rules = get_protocol(protocol)
     unknown = [metric for metric in metrics if metric not in rules.metrics]
     if unknown or not metrics:
-        raise InputError(f"metrics {list(metrics)}: protocol {protocol} has {', '.join(rules.metrics)}")
+        raise InputError(
+            f"evaluation.metrics are {list(metrics)}; expected some of {', '.join(rules.metrics)} for {protocol}"
+        )
     if not sequences:
-        raise InputError("there are no sequences to score")
+        raise InputError("there are no sequences to score; expected a data.eval_split that has some")
     for sequence in sequences:
         if not sequence.annotated:
             raise InputError(f"sequence {sequence.name!r} has no annotated frame")

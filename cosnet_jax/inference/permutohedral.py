@@ -124,7 +124,10 @@ def _coordinates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     largest = np.ceil((index + 2) * high - index * before_low).astype(int) + margin
     sizes = [int(size) for size in largest - smallest + 1]
     if math.prod(sizes) >= 2**62:
-        raise InputError(f"the kernel is too narrow: the points extend over {math.prod(sizes):.1e} lattice vertices")
+        raise InputError(
+            f"the CRF's kernel is too narrow, {math.prod(sizes):.1e} lattice vertices; expected larger "
+            "inference.crf.gaussian_sxy, bilateral_sxy and bilateral_srgb"
+        )
     strides = np.array([math.prod(sizes[j + 1 :]) for j in range(d)], np.int64)
     steps = np.append(strides, 0) - np.append(0, strides)
     return scale, steps, 1 - int(strides @ smallest)  # keys are positive: 0 marks an empty place of the table

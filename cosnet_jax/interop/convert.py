@@ -146,7 +146,7 @@ def export(checkpoint: str | Path, output: str | Path) -> None:
     """Writes a checkpoint of the released architecture as a `.pth` file that the authors' code loads.
 
     Args:
-      checkpoint: see `find_checkpoint`.
+      checkpoint: see `load_checkpoint`.
       output: the file. It holds {"epoch": 0, "model": state dict}.
 
     Raises:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+
+from cosnet_jax.inference.crf import CRFParams
 
 PAPER_MODEL = {
     "backbone": "resnet101",
@@ -55,27 +58,17 @@ LITE_MODEL = PAPER_MODEL | {
     "reference_pooling": 4,
     "input_scaling": "lite",
 }
-PAPER_CRF = {
-    "enabled": False,
-    "backend": "jax",
-    "gaussian_sxy": 1.0,
-    "gaussian_compat": 5.0,
-    "bilateral_sxy": 15.0,
-    "bilateral_srgb": 7.0,
-    "bilateral_compat": 9.0,
-    "iterations": 5,
-    "normalise": True,
-}
+RELEASED_CRF = {"enabled": False, **dataclasses.asdict(CRFParams())}
 PAPER_INFERENCE = {
     "size": (),
     "num_references": 5,
     "sampling": "uniform",
     "fusion": "summary",
     "temporal_smoothing": 0.0,
-    "crf": PAPER_CRF,
+    "crf": RELEASED_CRF,
 }
 LITE_CRF = {"bilateral_sxy": 30.0, "bilateral_srgb": 5.0, "bilateral_compat": 14.0, "gaussian_compat": 2.0}
-LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449), "crf": PAPER_CRF | LITE_CRF}
+LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449), "crf": RELEASED_CRF | LITE_CRF}
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 

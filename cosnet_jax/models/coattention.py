@@ -32,9 +32,11 @@ class Vanilla(nn.Module):
         self.weight = self.param("weight", scaled_identity, (self.channels, self.channels))
 
     def query(self, a: Array) -> Array:
+        """Maps V_a (n, i, c) to queries (n, i, c)."""
         return a
 
     def key(self, b: Array) -> Array:
+        """Maps V_b (n, j, c) to keys (n, j, c), whose products with the queries are the affinity S."""
         return jnp.einsum("njc,cd->njd", b, self.weight.astype(b.dtype))  # V_b^T W
 
 
@@ -48,9 +50,11 @@ class Symmetric(nn.Module):
         self.diagonal = self.param("diagonal", nn.initializers.constant(self.channels**-0.5), (self.channels,))
 
     def query(self, a: Array) -> Array:
+        """Maps V_a (n, i, c) to queries (n, i, c)."""
         return jnp.einsum("dc,nic->nid", self.projection.astype(a.dtype), a)  # P V_a
 
     def key(self, b: Array) -> Array:
+        """Maps V_b (n, j, c) to keys (n, j, c)."""
         return self.query(b) * self.diagonal.astype(b.dtype)  # D (P V_b)
 
 
@@ -67,10 +71,12 @@ class Channelwise(nn.Module):
         self.dense = nn.Dense(self.channels)
 
     def query(self, a: Array) -> Array:
+        """Maps V_a (n, i, c) to queries (n, i, c)."""
         weights = nn.sigmoid(self.dense(a.mean(axis=1, keepdims=True)))  # (n, 1, c): the diagonal of D_a
         return a * weights.astype(a.dtype)
 
     def key(self, b: Array) -> Array:
+        """Maps V_b (n, j, c) to keys (n, j, c)."""
         return self.query(b)
 
 

@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         self.side = Conv(1, use_bias=True, dtype=self.dtype)
 
     def __call__(self, images: Array, train: bool) -> Array:
-        """Maps scaled images (n, h, w, 3) to features V (n, ~h/8, ~w/8, c)."""
+        """Maps scaled images (n, h, w, 3) to features V (n, ~h/s, ~w/s, c), s = 8, or 16 where nothing refines them."""
         features, low_level = self.body(images, train)
         features = self.aspp(features, train)
         if self.low_level:
@@ -163,7 +163,7 @@ class COSNet(nn.Module):
           train: normalise by the batch's statistics and update the running ones.
 
         Returns:
-          (n, ~h/8, ~w/8, c).
+          V, (n, ~h/s, ~w/s, c) with s = 8; s = 16 at output stride 16 without refinement (`low_level`).
         """
         return self.encoder(scale_input(images, self.input_scaling).astype(self.dtype), train)
 

@@ -75,7 +75,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     """
     try:
         if declares_too_many_samples(path):
-            raise InputError(f"{path}: damaged: it declares more frames than it has bytes")
+            raise InputError(f"{path}: damaged: it declares more frames than it has bytes; copy it again")
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
@@ -122,7 +122,7 @@ def scan(path: Path) -> Index:
         with opened(path) as (container, stream):
             pts = [frame.pts for frame in decoded(path, container, stream)]
     if found.size is None or not pts:
-        raise InputError(f"{path}: no frame can be decoded")
+        raise InputError(f"{path}: no frame can be decoded; expected a video that a player shows")
     order = sorted(set(pts)) if timed and None not in pts else []
     if len(order) != len(pts):  # two frames have the same time
         order = []

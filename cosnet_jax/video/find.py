@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import natural_key
+from cosnet_jax.files import natural_key, report_read_errors
 from cosnet_jax.video.images import is_image
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
@@ -27,7 +27,7 @@ def find_videos(path: str | Path) -> list[Path]:
       InputError: no video matches the pattern, or the folder holds neither frames nor videos.
     """
     path = Path(path).expanduser()
-    try:
+    with report_read_errors(path):
         if not path.exists() and glob.has_magic(str(path)):
             videos = [file for file in map(Path, glob.glob(str(path), recursive=True)) if _is_video(file)]
             if not videos:
@@ -41,8 +41,6 @@ def find_videos(path: str | Path) -> list[Path]:
         if any(map(is_image, entries)):
             return [path]
         videos = sorted(filter(_is_video, entries), key=natural_key)
-    except OSError as error:
-        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     if not videos:
         raise InputError(
             f"{path}: no jpg or png frames in this folder, and no videos; expected files such as 00000.jpg or clip.mp4"

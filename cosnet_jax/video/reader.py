@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import bisect
-import contextlib
 import dataclasses
 import itertools
 import os
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import is_plain_name, natural_key
+from cosnet_jax.files import is_plain_name, natural_key, report_read_errors
 from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode, is_image, is_truncated
@@ -111,15 +110,13 @@ def open_video(path: str | Path) -> StoredVideo:
         differ in size, or two of them have the same name without suffix.
     """
     path = Path(path).expanduser()
-    try:
+    with report_read_errors(path):
         if path.is_dir():
             return _open_images(path, [file for file in path.iterdir() if is_image(file)])
         if not path.is_file():
             raise InputError(f"{path}: no such video file or folder of frames; check its path")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty; copy or download it again")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return _open_images(path, [path]) if is_image(path) else _open_file(path)
 
 
@@ -166,7 +163,7 @@ def _open_images(path: Path, files: list[Path]) -> StoredVideo:
 
 def _stored_size(file: Path) -> tuple[int, int]:
     """Reads (height, width) from the header of an image."""
-    with _reading(file), open(file, "rb") as stream:
+    with report_read_errors(file), open(file, "rb") as stream:
         header = stream.read(HEADER_BYTES)
         size = image_size(header) or image_size(header + stream.read())
     if size is None:
@@ -178,7 +175,7 @@ def _stored_size(file: Path) -> tuple[int, int]:
 
 
 def _read_image(file: Path) -> np.ndarray:
-    with _reading(file):
+    with report_read_errors(file):
         data = file.read_bytes()
     if is_truncated(data):
         raise InputError(f"{file}: the image is truncated; copy it again, or remove it")
@@ -193,15 +190,6 @@ def _read_image(file: Path) -> np.ndarray:
     if image.shape[2] == 4:
         return over_black(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Turns an OSError into an InputError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _check_size(file: Path | str, size: tuple[int, int], expected: tuple[int, int], reference: str) -> None:

@@ -9,11 +9,13 @@ from PIL import Image
 
 from cosnet_jax import cli
 from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.commands.explain import explain
+from cosnet_jax.commands.explain import explain, explanation
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
+from cosnet_jax.video.video import ArrayVideo
 
 
 @pytest.mark.parametrize("pooling", [1, 2])
@@ -47,6 +49,14 @@ def test_a_picture_is_written(checkpoint, folder, tmp_path, capsys):
     assert columns.shape[1] == int(6 * 3.2 * 80)  # the frame and five references
     assert all(part.std() > 10 for part in np.array_split(columns, rows))  # no row is empty
     explain(folder / "frame8.png", 0, output, checkpoint)  # a video of one frame
+
+
+def test_smoothing_along_the_video_does_not_mix_a_frame_with_its_references(checkpoint, frames):
+    variables, config = load_checkpoint(checkpoint)
+    video, names, model = ArrayVideo(frames), [str(number) for number in range(len(frames))], build_model(config.model)
+    plain, smoothing = (Segmenter.from_config(config, variables, temporal_smoothing=frames) for frames in (0.0, 2.0))
+    pictures = [explanation(video, names, 2, each, model, variables, counts=(0, 3)) for each in (plain, smoothing)]
+    assert pictures[0] == pictures[1]
 
 
 def test_wrong_inputs_are_named(checkpoint, folder, tmp_path):

@@ -130,7 +130,7 @@ def test_results_can_be_written(write_masks, tmp_path):
     ("protocol", "metrics", "message"),
     [
         ("fbms", ("J", "T"), "protocol fbms has J, F$"),
-        ("davis16", ("J", "mae"), r"metrics \['J', 'mae'\]: protocol davis16 has J, F, T"),
+        ("davis16", ("J", "mae"), r"evaluation.metrics are \['J', 'mae'\]; expected some of J, F, T for davis16"),
         ("davis16", (), r"metrics \[\]"),
         ("davis", ("J",), "unknown protocol 'davis'"),
         ("youtube_objects", ("J",), "'a' starts with no category"),

@@ -63,7 +63,8 @@ def list_files(image_folder: Path, mask_folder: Path, problems: list[str]) -> tu
     """Lists images and masks by stem.
 
     Args:
-      image_folder, mask_folder: the two folders. If they are the same, the masks are its PNG files.
+      image_folder, mask_folder: the two folders. If they are the same, the masks are its PNG files. One that does not
+        exist counts as empty.
       problems: gets one line for each stem that two files of a folder share.
 
     Returns:
@@ -77,7 +78,7 @@ def list_files(image_folder: Path, mask_folder: Path, problems: list[str]) -> tu
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...], problems: list[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         if path.stem in files:

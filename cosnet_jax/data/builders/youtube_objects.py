@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
+from cosnet_jax.data.builders.image_mask_pairs import list_files
+from cosnet_jax.evaluation.protocols import CATEGORIES
 from cosnet_jax.files import natural_key
-from cosnet_jax.video.images import IMAGE_SUFFIXES
-
-CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 
 
 class YoutubeObjects(FramesBuilder):
@@ -41,17 +40,12 @@ class YoutubeObjects(FramesBuilder):
 
 
 def _scan_shot(name: str, shot: Path, scan: Scan) -> list[Frame]:
-    images, labels = (_by_stem(shot / folder) for folder in ("images", "labels"))
+    images, labels = list_files(shot / "images", shot / "labels", scan.problems)
     if not images or not labels:
         empty = shot / ("labels" if images else "images")
         scan.problems.append(f"{empty} holds no files: expected the {empty.name} of the sequence {name}")
         return []
     for stem in labels.keys() - images.keys():
         scan.problems.append(f"{labels[stem]} belongs to no frame: expected {shot / 'images' / stem}.png")
-    return [Frame(name, stem, images[stem], labels.get(stem)) for stem in images]
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    paths = folder.iterdir() if folder.is_dir() else ()
-    files = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
-    return {path.stem: path for path in sorted(files, key=natural_key)}
+    stems = sorted(images, key=lambda stem: natural_key(images[stem]))
+    return [Frame(name, stem, images[stem], labels.get(stem)) for stem in stems]

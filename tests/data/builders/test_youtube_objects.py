@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from raw_datasets import draw_image, draw_mask, save
 
-from cosnet_jax.data.builders.youtube_objects import CATEGORIES, YoutubeObjects
+from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
+from cosnet_jax.evaluation.protocols import CATEGORIES
 
 
 def make_shot(shot: Path, length: int, annotated: tuple[int, ...]) -> None:
@@ -52,7 +53,9 @@ def test_missing_categories_are_noted(source):
 def test_wrong_folders(source, tmp_path):
     (source / "cat/data/0001/shots/002/labels/1.jpg").unlink()
     save(source / "train/data/0010/shots/001/labels/9.jpg", draw_mask(9).astype(np.uint8))
+    save(source / "train/data/0010/shots/001/images/2.jpg", draw_image(2))
     problems = "\n".join(YoutubeObjects.scan(source).problems)
+    assert "images/2.png has the same stem as 2.jpg" in problems
     assert "shots/002/labels holds no files" in problems
     assert "labels/9.jpg belongs to no frame" in problems
     (problem,) = YoutubeObjects.scan(tmp_path / "cat").problems
