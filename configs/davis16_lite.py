@@ -29,8 +29,41 @@ mask), here with two of them kept for validation:
 from configs import base
 
 
+def saliency(config):
+    """The first training, on still images."""
+    config.step_pattern = "still"
+    config.batch_size = 12
+    config.total_steps = 1500
+    config.optimizer.weight_decay = 1e-4
+    config.data.still_weights = ""
+
+
+def coattention(config):
+    """The third: co-attention and head alone."""
+    config.total_steps = 100
+    config.freeze_batch_norm = True
+    config.head_dropout = 0.9
+    config.loss.video_side = 0.0
+    config.optimizer.groups = (("^encoder/", 0.0, 0.0), ("", 1.0, 1.0))
+
+
+def finetune(config):
+    """A training on one's own videos."""
+    config.total_steps = 300
+    config.validate_every = 100
+    config.optimizer.learning_rate = 2e-4
+    config.freeze_batch_norm = True
+    config.data.train_videos = config.data.eval_dataset = "videos"
+    config.data.eval_split = "train"
+    config.data.still_pairs = 0.0
+    config.evaluation.metrics = "J,F"
+
+
+STAGES = {"saliency": saliency, "coattention": coattention, "finetune": finetune}
+
+
 def get_config(mode: str = ""):
-    base.check_mode(mode, "saliency", "coattention", "finetune", "smoke")
+    base.check_mode(mode, *STAGES, "smoke")
     config = base.get_config()
     config.name = "davis16_lite"
     config.size = (193, 337)
@@ -81,30 +114,9 @@ def get_config(mode: str = ""):
 
     config.validate_every = 500
     config.checkpoint_every = 100
-    if mode == "saliency":
-        config.name = "davis16_lite_saliency"
-        config.step_pattern = "still"
-        config.batch_size = 12
-        config.total_steps = 1500
-        config.optimizer.weight_decay = 1e-4
-        config.data.still_weights = ""
-    if mode == "coattention":
-        config.name = "davis16_lite_coattention"
-        config.total_steps = 100
-        config.freeze_batch_norm = True
-        config.head_dropout = 0.9
-        config.loss.video_side = 0.0
-        config.optimizer.groups = (("^encoder/", 0.0, 0.0), ("", 1.0, 1.0))
-    if mode == "finetune":
-        config.name = "davis16_lite_finetune"
-        config.total_steps = 300
-        config.validate_every = 100
-        config.optimizer.learning_rate = 2e-4
-        config.freeze_batch_norm = True
-        config.data.train_videos = config.data.eval_dataset = "videos"
-        config.data.eval_split = "train"
-        config.data.still_pairs = 0.0
-        config.evaluation.metrics = "J,F"
+    if mode in STAGES:
+        config.name = f"davis16_lite_{mode}"
+        STAGES[mode](config)
     if mode == "smoke":
         base.make_smoke(config)
     return config

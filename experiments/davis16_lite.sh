@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the shipped model and every figure of the README that is measured on DAVIS-2016, from data to tables.
+# Makes a model as the shipped one was made, and the tables of scores on DAVIS-2016 that README.md and the model card have.
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
@@ -32,7 +32,11 @@ weights=$out/davis16_lite.npz
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 
-evaluate lite_crf "$weights" --config.inference.crf.enabled
+crf=--config.inference.crf
+evaluate lite_own_crf "$weights" $crf.enabled
+evaluate lite_released_crf "$weights" $crf.enabled $crf.bilateral_sxy=15 $crf.bilateral_srgb=7 $crf.bilateral_compat=9 \
+    $crf.gaussian_compat=5
+evaluate lite_smooth "$weights" --config.inference.temporal_smoothing=2
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do
