@@ -88,6 +88,8 @@ def test_settings_of_a_strange_weights_file_are_checked(tmp_path, changes):
         Segmenter.from_pretrained(tmp_path / "a.npz")
 
 
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")  # orbax drops coroutines when it meets damage
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_flipped_bit_of_a_checkpoints_arrays_is_noticed(tmp_path):
     """Neither orbax nor the compression has a checksum over all of them: wrong weights were loaded without a word."""
     folder = write_checkpoint(tiny_synthetic(), tmp_path / "checkpoints", step=1)
