@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -18,6 +19,9 @@ from PIL import Image
 from tiny_network import make_tiny, write_checkpoint
 
 from configs import synthetic
+
+# Traced programs are many objects; a tenth of the time went into looking for garbage among them.
+gc.set_threshold(50_000, 50, 50)
 
 
 @pytest.fixture(scope="session")
