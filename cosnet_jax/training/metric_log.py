@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from cosnet_jax.files import atomic_write
+from cosnet_jax.files import atomic_write, report_write_errors
 
 METRICS_FILE = "metrics.jsonl"
 LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
@@ -35,8 +38,11 @@ class MetricLog:
             kept = [record for record in kept if (record["step"], record["kind"]) != (first_step, "validation")]
         with atomic_write(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a")
-        self._board = _open_board(workdir / "tensorboard", first_step + 1)
+        self._path = path
+        with report_write_errors(path):
+            self._file = path.open("a")
+        with report_write_errors(workdir / "tensorboard"):
+            self._events = EventFile(workdir / "tensorboard", first_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """Adds one record.
@@ -45,32 +51,65 @@ class MetricLog:
           step: steps done.
           kind: "still", "video" or "validation".
           values: scalars by name.
+
+        Raises:
+          InputError: it cannot be written (full disk).
         """
         if self._file is None:
             return
         values = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        with report_write_errors(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
+        with report_write_errors(self._path.parent / "tensorboard"):
+            self._events.write(step, {f"{kind}/{name}": value for name, value in values.items()})
 
     def close(self) -> None:
-        """Writes what is buffered."""
+        """Closes the files. Every record is on disk already."""
         if self._file is not None:
-            self._file.close()
-            self._board.close()
+            with contextlib.suppress(OSError):  # what is left of a record that could not be written
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._events.close()
 
 
-def _open_board(folder: Path, purge_step: int) -> Any:
-    """Opens a `SummaryWriter`. Its library would import torch, if there is one, which takes seconds and is not used."""
+class EventFile:
+    """A file of events for TensorBoard.
+
+    `SummaryWriter` would write it in a thread, which a full disk ends: then the training waits for it for ever.
+    """
+
+    def __init__(self, folder: Path, purge_step: int):
+        """Opens a new file in a folder; TensorBoard drops what older ones have from `purge_step` on."""
+        tensorboardx = _import_tensorboardx()
+        self._event, self._scalar = tensorboardx.proto.event_pb2.Event, tensorboardx.summary.scalar
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = tensorboardx.event_file_writer.EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        start = tensorboardx.proto.event_pb2.SessionLog(status=tensorboardx.proto.event_pb2.SessionLog.START)
+        self._writer.write_event(self._event(wall_time=time.time(), step=purge_step, session_log=start))
+        self._writer.flush()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Adds scalars by tag."""
+        for tag, value in scalars.items():
+            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=self._scalar(tag, value)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _import_tensorboardx() -> Any:
+    """Imports the library without torch, which it would import if there is one; that takes seconds and is not used."""
     hidden: dict[str, Any] = {} if "torch" in sys.modules else {"torch": None}
     sys.modules.update(hidden)
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX
+        import tensorboardX.event_file_writer
     finally:
         for name in hidden:
             del sys.modules[name]
-    return SummaryWriter(str(folder), purge_step=purge_step)
+    return tensorboardX
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import resource
 import sys
+from unittest import mock
 
 import pytest
 
@@ -61,3 +64,22 @@ def test_writing_for_tensorboard_imports_no_torch(tmp_path, monkeypatch):
     assert "tensorboardX" in sys.modules and "torch" not in sys.modules
     (file,) = (tmp_path / "tensorboard").iterdir()
     assert b"still/loss" in file.read_bytes()
+
+
+@pytest.mark.parametrize("full", [METRICS_FILE, "tensorboard"])
+def test_a_full_disk_ends_in_one_line(tmp_path, full):
+    with contextlib.closing(MetricLog(tmp_path, 0)) as log:
+        if full == METRICS_FILE:
+            log._events.close()
+            log._events = mock.Mock()
+        else:
+            log._file.close()
+            log._file = io.StringIO()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+        try:
+            with pytest.raises(InputError, match=rf"{full}: cannot be written \(File too large\)"):
+                for step in range(100):
+                    log.write(step, "still", {"loss": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
