@@ -288,3 +288,11 @@ def test_without_coattention_the_papers_groups_fit(config, batches):
         after, metrics = jax.eval_shape(step, state, batches[kind])
         assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
         assert set(metrics) == {"loss", "finite", "side"} | ({"coattention"} if kind == "video" else set())
+
+
+def test_a_step_that_computes_activations_again_is_the_plain_one(config, start, batches, single):
+    optimizer, state = start
+    changed = with_settings(config, model__remat=True)
+    step = make_steps(build_model(changed.model), optimizer, changed)["video"]
+    # The same sums, which XLA fuses in another way.
+    assert_trees_close(jax.jit(step)(state, batches["video"]), single["video"], rtol=1e-5, atol=1e-6)
