@@ -13,9 +13,9 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.evaluation.protocols import Protocol
 from cosnet_jax.files import report_read_errors
+from cosnet_jax.video.image_header import PNG_START
 from cosnet_jax.video.images import decode
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 PALETTE = 3  # value of the colour type in the header of a PNG
 
@@ -89,7 +89,7 @@ def png_problem(path: Path, size: tuple[int, int]) -> str | None:
             end = file.read()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if len(header) < 26 or not header.startswith(PNG_SIGNATURE):
+    if len(header) < 26 or not header.startswith(PNG_START):
         return "not a PNG image"
     if end != PNG_END:
         return "truncated PNG image"
@@ -139,7 +139,7 @@ def _read_png(path: Path) -> np.ndarray:
     if image.ndim == 2:
         return image
     colours = image[..., :3]
-    is_palette = encoded.startswith(PNG_SIGNATURE) and encoded[25] == PALETTE
+    is_palette = encoded.startswith(PNG_START) and encoded[25] == PALETTE
     if not is_palette and (colours == colours[..., :1]).all():
         return np.ascontiguousarray(colours[..., 0])
     return colours.any(axis=-1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from cosnet_jax.evaluation.statistics import STATISTICS
 from cosnet_jax.report import paper
 
 MISSING = "–"
-STATISTICS = ("mean", "recall", "decay")
 PAPER_LABEL = "COSNet, as printed in the paper"
 
 
