@@ -32,17 +32,17 @@ weights=$out/davis16_lite.npz
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 
-crf=--config.inference.crf
+crf=--config.inference.crf plain=--config.inference.temporal_smoothing=0
+evaluate lite_plain "$weights" $plain
 evaluate lite_own_crf "$weights" $crf.enabled
-evaluate lite_released_crf "$weights" $crf.enabled $crf.bilateral_sxy=15 $crf.bilateral_srgb=7 $crf.bilateral_compat=9 \
-    $crf.gaussian_compat=5
-evaluate lite_smooth "$weights" --config.inference.temporal_smoothing=2
+evaluate lite_released_crf "$weights" $plain $crf.enabled $crf.bilateral_sxy=15 $crf.bilateral_srgb=7 \
+    $crf.bilateral_compat=9 $crf.gaussian_compat=5
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do
     for coattention in symmetric vanilla channelwise; do
         name=${coattention}_$seed change=--config.model.coattention=$coattention
         train "$name" $lite:coattention "$out/lite/checkpoints" $change --config.seed=$seed
-        evaluate "${name}_val" "$out/$name/checkpoints" $change
+        evaluate "${name}_val" "$out/$name/checkpoints" $change $plain
     done
 done

@@ -77,7 +77,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     check_scoring(sequences, protocol, ("J",))
 
     def by_n(n: int, **changes: Any) -> InferenceOptions:
-        return dataclasses.replace(InferenceOptions(n, seed=config.seed), **changes)
+        return dataclasses.replace(InferenceOptions(n, seed=config.seed), **changes)  # no smoothing along time
 
     tables = {
         "num_references": {str(n): by_n(n) for n in NUM_REFERENCES},

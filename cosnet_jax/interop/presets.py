@@ -68,7 +68,7 @@ PAPER_INFERENCE = {
     "crf": RELEASED_CRF,
 }
 LITE_CRF = {"bilateral_sxy": 30.0, "bilateral_srgb": 5.0, "bilateral_compat": 14.0, "gaussian_compat": 2.0}
-LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449), "crf": RELEASED_CRF | LITE_CRF}
+LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449), "temporal_smoothing": 2.0, "crf": RELEASED_CRF | LITE_CRF}
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 

@@ -31,7 +31,10 @@ def maps(clip):
 def test_the_file_is_small_and_of_the_committed_configuration():
     assert SHIPPED_FILES[SHIPPED_MODEL].stat().st_size < 12 * MIB
     _, config = load_checkpoint(SHIPPED_MODEL)
-    assert changed_settings(config.model, davis16_lite.get_config().model) == {}
+    committed = davis16_lite.get_config()
+    assert changed_settings(config.model, committed.model) == {}
+    assert changed_settings(config.inference, committed.inference) == {}
+    assert changed_settings(committed.inference, config.inference) == {}
 
 
 def test_the_person_is_found_and_the_background_is_not(clip, maps):
