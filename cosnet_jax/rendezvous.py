@@ -32,6 +32,7 @@ class Partners:
     def __init__(self, connections: dict[int, socket.socket]):
         """Takes open connections by number of the process."""
         self._connections = connections
+        self._abandoned = False
 
     def watch(self, lost: Callable[[int], None]) -> None:
         """Calls `lost` with the number of a process that ends without `leave`, in a thread of its own."""
@@ -44,7 +45,7 @@ class Partners:
                 number, message = numbers.pop(connection), b""
                 with contextlib.suppress(OSError):
                     message = connection.recv(len(FAREWELL))
-                if message != FAREWELL:
+                if message != FAREWELL and not self._abandoned:
                     lost(number)
 
     def leave(self) -> None:
@@ -52,6 +53,13 @@ class Partners:
         for connection in self._connections.values():
             with contextlib.suppress(OSError):
                 connection.sendall(FAREWELL)
+
+    def abandon(self) -> None:
+        """Ends the connections without a farewell, so that the others lose this process now."""
+        self._abandoned = True
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # unlike close, it does not wait for the thread that watches
 
 
 def own_gpus() -> list[int] | None:

@@ -72,6 +72,17 @@ def test_a_process_that_ends_without_leaving_is_named_to_process_0_and_process_0
     assert lost.empty()
 
 
+def test_a_process_that_abandons_its_job_is_lost_to_the_others_though_it_goes_on(start):
+    lost = queue.Queue()
+    first, second = start(2, [0, 1], timeout=20)
+    for partners, name in ((first, "first"), (second, "second")):
+        partners.watch(lambda number, name=name: lost.put((name, number)))
+    second.abandon()
+    assert lost.get(timeout=30) == ("first", 1)
+    close([first, second])
+    assert lost.empty()
+
+
 def test_those_that_are_missing_are_named_to_all(start):
     for error in start(5, [0, 2, 3], timeout=1):
         assert isinstance(error, InputError)
