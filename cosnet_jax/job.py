@@ -220,6 +220,15 @@ class Preemption:
         return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
+def end_at_sigterm() -> None:
+    """SIGTERM ends this process again, for work that keeps what is finished: in a job of several JAX only notes it.
+
+    The other processes end too, see `several_processes`.
+    """
+    if _partners:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def ignore_sigterm() -> None:
     """SIGTERM no longer changes the exit status: the work is done, and Python heeds no handlers while it ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

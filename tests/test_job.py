@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from compilation import compilation_flags
 
-from configs import base
+import evaluate
+from configs import base, synthetic
 from cosnet_jax import job
 from cosnet_jax.errors import InputError
 
 PROGRAM = """
-import sys
+import os
+import signal
+import time
 
 from configs import base
 from cosnet_jax import job
@@ -27,13 +32,11 @@ settings.enabled = True
 with job.several_processes():
     job.start(settings)
     job.agree(True)
-    print("started", flush=True)
-    {work}
 """
 
 
 def start_two(work):
-    """Starts two processes of a job. They do this work, indented by four spaces, where `number` is the process's."""
+    """Starts two processes of a job, which do this work."""
     with socket.create_server(("", 0)) as free:
         address = f"localhost:{free.getsockname()[1]}"
     processes = []
@@ -42,7 +45,7 @@ def start_two(work):
             **os.environ, "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(number),
             "XLA_FLAGS": compilation_flags(devices=1),
         }  # fmt: skip
-        command = [sys.executable, "-c", PROGRAM.format(work=work)]
+        command = [sys.executable, "-c", PROGRAM + textwrap.indent(work, "    ")]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         root = Path(__file__).parents[1]
         processes.append(subprocess.Popen(command, cwd=root, env=environment, **pipes))
@@ -50,28 +53,44 @@ def start_two(work):
 
 
 def finish(processes):
-    """Waits for processes that have little left to do; returns the exit status and the last line of each."""
+    """Waits for processes that have little left to do; returns each one's status and, if any, its error."""
     try:
-        for process in processes:
-            assert any(line == "started\n" for line in process.stdout)
-        outputs = [process.communicate(timeout=30)[1] for process in processes]
+        outputs = [process.communicate(timeout=60)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
-    lines = [output.splitlines()[-1] for output in outputs]
-    assert all(sum("error" in line.lower() for line in output.splitlines()) <= 1 for output in outputs), outputs
-    return [(process.returncode, line) for process, line in zip(processes, lines, strict=True)]
+    lines = [[line for line in output.splitlines() if "error" in line.lower()] for output in outputs]
+    assert all(len(each) <= 1 for each in lines), outputs
+    return [(process.returncode, *each) for process, each in zip(processes, lines, strict=True)]
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_process_that_fails_ends_the_others_which_wait_for_it(number):
-    work = f"if job.process()[0] == {number}:\n        raise InputError('a file is broken')\n    job.agree(True)"
+    work = f"if job.process()[0] == {number}: raise InputError('a file is broken')\njob.agree(True)"
     results = finish(start_two(work))
     assert results[number] == (1, "error: a file is broken")
     other = 1 - number
     lost = f"error: process {other} stops: process {number} was killed or failed, see its output"
     assert results[other] == (1, lost)
+
+
+def test_sigterm_ends_a_process_that_has_nothing_to_save_and_so_the_others():
+    work = "job.end_at_sigterm()\nif not job.is_first(): os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)"
+    (status, line), (killed,) = finish(start_two(work))
+    assert killed == -signal.SIGTERM
+    assert (status, line) == (1, "error: process 0 stops: process 1 was killed or failed, see its output")
+
+
+def test_an_evaluation_is_ended_by_sigterm(tmp_path, monkeypatch):
+    """What `start` and JAX do with it in several processes is the test above."""
+    asked = []
+    monkeypatch.setattr(job, "start", lambda settings: asked.append("start"))
+    monkeypatch.setattr(job, "end_at_sigterm", lambda: asked.append("end at SIGTERM"))
+    config = synthetic.get_config("smoke")
+    with pytest.raises(InputError, match="nowhere"):
+        evaluate.evaluate(config, tmp_path, str(tmp_path / "nowhere"), None)
+    assert asked == ["start", "end at SIGTERM"]
 
 
 @pytest.mark.parametrize(
