@@ -20,7 +20,6 @@ from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.config import check_config, parse_step_pattern, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
-from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
@@ -32,7 +31,7 @@ from cosnet_jax.training.profiler import Profiler
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
-from cosnet_jax.training.validation import Validation
+from cosnet_jax.training.validation import Validation, open_scorable_sequences
 from cosnet_jax.training.workdir import claimed_workdir
 
 
@@ -93,7 +92,7 @@ def take_steps(
     }
     for iterator in batches.values():
         resources.callback(iterator.close)
-    sequences = open_validation_sequences(config.data)
+    sequences = open_scorable_sequences(config)
 
     # Parameters, optimiser, state.
     variables = init_variables(model, config.seed)
