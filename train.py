@@ -116,7 +116,7 @@ def take_steps(
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         job.say(f"continues from step {start}")
-    validation_due = progress.get("validation_due", False)  # SIGTERM came in the way
+    validation_due = progress.get("validation_due", False)  # it came after that checkpoint; the result is the same
     log = MetricLog(workdir, start, job.is_first(), validation_due)
     resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=job.is_first())
@@ -142,18 +142,16 @@ def take_steps(
         last, preempted = done == config.total_steps, preemption.reached(done)
 
         due = validation.is_due(done)
-        if due and not preempted:
-            due = False
-            with step_log.paused():
-                validation.run(done, state)
-
-        if done % config.checkpoint_every == 0 or last or preempted:
+        if done % config.checkpoint_every == 0 or last or preempted or due:
             with step_log.paused():
                 positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
                 progress = {"best_score": validation.best_score, "validation_due": due, "data": positions}
                 latest.save(done, state, config, progress)
         if preempted:
             break
+        if due:  # after the state is saved: a scheduler may kill what takes long
+            with step_log.paused():
+                validation.run(done, state)
     return done, preempted
 
 

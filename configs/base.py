@@ -149,7 +149,7 @@ def get_config() -> ConfigDict:
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never
     config.validate_frames = 8  # evenly spaced frames of each sequence; 0: all
-    config.checkpoint_every = 1000  # steps
+    config.checkpoint_every = 1000  # steps; there is a checkpoint before each validation too
     config.keep_checkpoints = 2  # the newest; the best by validation is kept besides
     # Exit status after SIGTERM. A scheduler that takes 0 for finished, as Kubernetes does, needs another one.
     config.stopped_status = 0
