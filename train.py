@@ -140,6 +140,8 @@ def take_steps(
         profiler.stop_after(done, metrics)
         step_log.add(done, kind, metrics, images=math.prod(batch["mask"].shape[1:-2]))
         last, preempted = done == config.total_steps, preemption.reached(done)
+        if preempted:
+            step_log.end(done)
 
         due = validation.is_due(done)
         if done % config.checkpoint_every == 0 or last or preempted or due:

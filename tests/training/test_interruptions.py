@@ -85,3 +85,9 @@ def test_a_training_that_is_killed_while_it_validates_loses_no_step(run, tmp_pat
         assert steps_in(tmp_path / BEST) == [4]
         assert max(steps_in(tmp_path / LATEST)) == 8
         assert of_kind(records, "still")[-1] == (8,)
+
+
+def test_a_training_that_sigterm_stops_records_every_step_once(run):
+    assert of_kind(run(stop=5), "still", "loss", "skipped") == [(3, 2.0, None), (5, 4.0, 1)]  # step 5 was skipped
+    expected = [(3, 2.0, None), (5, 4.0, 1), (6, 6.0, None), (8, 7.5, None)]
+    assert of_kind(run(), "still", "loss", "skipped") == expected
