@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from cosnet_jax.files import atomic_write
+from cosnet_jax.files import atomic_write, report_write_errors
 
 METRICS_FILE = "metrics.jsonl"
 LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
@@ -29,14 +29,16 @@ class MetricLog:
         self._file: TextIO | None = None
         if not writes:
             return
-        path = workdir / METRICS_FILE
+        self._path = path = workdir / METRICS_FILE
         kept = [record for record in read_metrics(path) if record["step"] <= first_step] if path.is_file() else []
         if validation_due:
             kept = [record for record in kept if (record["step"], record["kind"]) != (first_step, "validation")]
         with atomic_write(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a")
-        self._board = _open_board(workdir / "tensorboard", first_step + 1)
+        with report_write_errors(path):
+            self._file = path.open("a")
+        with report_write_errors(workdir / "tensorboard"):
+            self._board = _open_board(workdir / "tensorboard", first_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """Adds one record.
@@ -45,20 +47,27 @@ class MetricLog:
           step: steps done.
           kind: "still", "video" or "validation".
           values: scalars by name.
+
+        Raises:
+          InputError: it cannot be written, e.g. on a full disk.
         """
         if self._file is None:
             return
         values = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        with report_write_errors(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
+        with report_write_errors(self._board.logdir):
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        """Writes what is buffered."""
+        """Writes what is buffered; raises as `write` does."""
         if self._file is not None:
-            self._file.close()
-            self._board.close()
+            with report_write_errors(self._path):
+                self._file.close()
+            with report_write_errors(self._board.logdir):
+                self._board.close()
 
 
 def _open_board(folder: Path, purge_step: int) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
+import types
 
 import pytest
 
@@ -57,6 +60,23 @@ def test_a_validation_that_comes_again_is_recorded_once(tmp_path):
         (4, "video"),
         (4, "validation"),
     ]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = MetricLog(tmp_path, 0)
+    with monkeypatch.context() as full:
+        full.setattr(log, "_file", types.SimpleNamespace(write=fail, close=fail))
+        for act in (lambda: log.write(1, "video", WHOLE), log.close):
+            with pytest.raises(InputError, match=rf"{METRICS_FILE}: cannot be written \(No space left on device\)"):
+                act()
+    with monkeypatch.context() as full:
+        full.setattr(log._board, "add_scalar", fail)
+        with pytest.raises(InputError, match=r"tensorboard: cannot be written \(No space left on device\)"):
+            log.write(1, "video", WHOLE)
+    log.close()
 
 
 def test_writing_for_tensorboard_imports_no_torch(tmp_path, monkeypatch):
