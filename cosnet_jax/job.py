@@ -26,6 +26,8 @@ T = TypeVar("T")
 HEARTBEAT_SECONDS = 30  # a process that is silent for this long is taken for dead
 LOSS_SECONDS = 5  # between an error in a collective operation and the news which process is lost
 LAST_SECONDS = 1  # that a process which fails outlives the news of it, for JAX aborts the others when process 0 ends
+LOST_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+COMMUNICATION = ("gloo", "nccl", "connection closed", "connection reset", "connection refused", "socket closed")
 LONGEST_WAIT_SECONDS = 30 * 24 * 3600  # for the others; that one is lost is noticed elsewhere
 MESSAGE_BYTES = 2048
 _partners: list[Partners] = []  # of this process, once it has started with others
@@ -124,13 +126,21 @@ def several_processes() -> Iterator[None]:
     except BaseException as error:
         if not _partners:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError):
+        if isinstance(error, jax.errors.JaxRuntimeError) and is_lost_connection(str(error)):
             time.sleep(LOSS_SECONDS)  # for the thread that watches the others, which knows the number
             reason = str(error).splitlines()[0][:200]
             error = InputError(f"process {jax.process_index()} lost the connection to another process ({reason})")
         _fail(error)
     for partners in _partners:
         partners.leave()
+
+
+def is_lost_connection(message: str) -> bool:
+    """Tells by its message whether an error of JAX is that a collective operation or the coordinator had no answer."""
+    status, _, text = message.partition(":")
+    if status == "RESOURCE_EXHAUSTED":
+        return False  # of memory; it lists operations, whose names can be those of a library for communication
+    return status in LOST_STATUSES or any(name in text.lower() for name in COMMUNICATION)
 
 
 def is_first() -> bool:

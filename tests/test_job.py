@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import jax
 import pytest
 from compilation import compilation_flags
 
@@ -113,6 +114,26 @@ def test_the_status_and_what_is_said_are_those_of_a_process_alone(monkeypatch, c
     printed = capsys.readouterr().err
     assert printed.endswith(said)
     assert ("Traceback" in printed) == isinstance(error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("UNAVAILABLE: failed to connect", "error: process 0 lost the connection to another process (UNAVAILABLE: "),
+        ("FAILED_PRECONDITION: Gloo all-reduce failed: Connection closed by peer", "error: process 0 lost the "),
+        ("RESOURCE_EXHAUSTED: Out of memory, nccl-all-reduce.1", "Traceback"),
+        ("INTERNAL: CUBLAS_STATUS_EXECUTION_FAILED", "Traceback"),
+    ],
+)
+def test_an_error_of_the_device_is_not_called_a_lost_connection(monkeypatch, capsys, message, said):
+    monkeypatch.setattr(job, "_partners", ["another"])
+    monkeypatch.setattr(job, "LOSS_SECONDS", 0)
+    monkeypatch.setattr(job, "_end", lambda status: sys.exit())
+    with pytest.raises(SystemExit), job.several_processes():
+        raise jax.errors.JaxRuntimeError(message)
+    printed = capsys.readouterr().err
+    assert printed.startswith(said)
+    assert message in printed
 
 
 def test_a_process_alone_raises_its_errors():
