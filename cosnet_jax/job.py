@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ COMMUNICATION = ("gloo", "nccl", "connection closed", "connection reset", "conne
 LONGEST_WAIT_SECONDS = 30 * 24 * 3600  # for the others; that one is lost is noticed elsewhere
 MESSAGE_BYTES = 2048
 _partners: list[Partners] = []  # of this process, once it has started with others
+_visits = itertools.count()  # to `first_before_others`, for a name of its own each
 _ending = threading.Lock()  # taken for good by the thread that ends this process, so that it says one thing
 
 
@@ -180,6 +182,20 @@ def wait_for_others(point: str) -> None:
     """Waits until all processes have come to this point of the program, which has a name of its own."""
     if jax.process_count() > 1:
         distributed.global_state.client.wait_at_barrier(point, LONGEST_WAIT_SECONDS * 1000)
+
+
+@contextlib.contextmanager
+def first_before_others(point: str) -> Iterator[None]:
+    """Runs a block in process 0, then in the others. All processes come to this point of the program equally often."""
+    if not _partners:
+        yield
+        return
+    point = f"{point} {next(_visits)}"
+    if not is_first():
+        wait_for_others(point)
+    yield
+    if is_first():
+        wait_for_others(point)
 
 
 def agree(decision: bool) -> bool:

@@ -141,6 +141,22 @@ def test_a_process_alone_raises_its_errors():
         raise InputError("a file is broken")
 
 
+@pytest.mark.parametrize(("is_first", "order"), [(True, ["work", "wait"]), (False, ["wait", "work"])])
+def test_the_first_process_does_its_work_before_the_others(monkeypatch, is_first, order):
+    done, points = [], []
+    monkeypatch.setattr(job, "_partners", ["another"])
+    monkeypatch.setattr(job, "is_first", lambda: is_first)
+    monkeypatch.setattr(job, "wait_for_others", lambda point: done.append("wait") or points.append(point))
+    for _ in range(2):
+        with job.first_before_others("here"):
+            done.append("work")
+    assert done == order * 2
+    assert points[0] != points[1]  # JAX refuses a barrier that was passed
+    with pytest.raises(InputError), job.first_before_others("here"):
+        raise InputError("nothing to wait for")
+    assert done.count("wait") == (2 if is_first else 3)
+
+
 def test_under_slurm_one_process_a_node_keeps_all_of_its_gpus(monkeypatch):
     """JAX would give it the first one alone."""
 
