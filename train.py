@@ -116,7 +116,8 @@ def take_steps(
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         job.say(f"continues from step {start}")
-    validation_due = progress.get("validation_due", False)  # it came after that checkpoint; the result is the same
+    # It comes after its checkpoint; the result is the same if it comes again.
+    validation_due = bool(config.validate_every) and progress.get("validation_due", False)
     log = MetricLog(workdir, start, job.is_first(), validation_due)
     resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=job.is_first())

@@ -83,8 +83,10 @@ def _environment_number(name: str) -> int | None:
 def _give_up(number: int, lost: int) -> None:
     """Ends this process. Its other threads may wait for the lost one in a collective operation, which has no end."""
     with _ending:
-        sys.stderr.write(f"error: process {number} stops: process {lost} was killed or failed, see its output\n")
-        _end(1)
+        try:
+            sys.stderr.write(f"error: process {number} stops: process {lost} was killed or failed, see its output\n")
+        finally:
+            _end(1)
 
 
 def _fail(error: BaseException) -> None:
@@ -96,11 +98,12 @@ def _fail(error: BaseException) -> None:
                 raise error
         except SystemExit as ended:
             status = ended.code
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
         except BaseException:
             traceback.print_exc()
-        if isinstance(status, str):
-            print(status, file=sys.stderr)
-        _end(status if isinstance(status, int) else int(status is not None))
+        finally:
+            _end(status if isinstance(status, int) else int(status is not None))
 
 
 def _end(status: int) -> None:
@@ -131,7 +134,8 @@ def several_processes() -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError) and is_lost_connection(str(error)):
             time.sleep(LOSS_SECONDS)  # for the thread that watches the others, which knows the number
             reason = str(error).splitlines()[0][:200]
-            error = InputError(f"process {jax.process_index()} lost the connection to another process ({reason})")
+            number = distributed.global_state.process_id  # JAX may not have connected the processes yet
+            error = InputError(f"process {number} lost the connection to another process ({reason})")
         _fail(error)
     for partners in _partners:
         partners.leave()

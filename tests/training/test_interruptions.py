@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch):
     """Trains until a step after which SIGTERM comes, or until it is killed: in that step, or in its validation."""
     config = tiny_synthetic()
     config.step_pattern, config.batch_size, config.total_steps = "still", 4, 8
-    config.log_every, config.validate_every, config.checkpoint_every = 3, 4, 4
+    config.log_every, config.checkpoint_every = 3, 4
     config.nonfinite_steps = "skip"
     model, killed = build_model(config.model), {}
 
@@ -57,7 +57,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(train.parallel, "parallelise", lambda step: step)
     monkeypatch.setattr(validation, "validate", validate)
 
-    def run(stop=None, **kill):
+    def run(stop=None, validate_every=4, **kill):
+        config.validate_every = validate_every
         killed.clear()
         killed.update(kill)
         with contextlib.suppress(Killed), contextlib.ExitStack() as resources:
@@ -85,6 +86,11 @@ def test_a_training_that_is_killed_while_it_validates_loses_no_step(run, tmp_pat
         assert steps_in(tmp_path / BEST) == [4]
         assert max(steps_in(tmp_path / LATEST)) == 8
         assert of_kind(records, "still")[-1] == (8,)
+
+
+def test_a_training_may_go_on_without_the_validation_that_was_due(run):
+    run(validation=4)
+    assert of_kind(run(validate_every=0), "validation") == []
 
 
 def test_a_training_that_sigterm_stops_records_every_step_once(run):
