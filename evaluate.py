@@ -6,7 +6,8 @@ Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>
 `OUT/players/<sequence>.html`, which it links to; of a checkpoint also `OUT/single_frame/`, the masks of N = 0.
 When it was interrupted, the same command goes on: it segments no sequence again that was finished with the same
 weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so).
-With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see.
+With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see. SIGTERM
+to one of them ends all.
 """
 
 import contextlib
@@ -67,6 +68,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     # Everything is checked before long work starts.
     check_config(config)
     job.start(config.distributed)
+    job.end_at_sigterm()
     params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset

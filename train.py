@@ -20,7 +20,6 @@ from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.config import check_config, parse_step_pattern, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
-from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
@@ -32,7 +31,7 @@ from cosnet_jax.training.profiler import Profiler
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.step_log import StepLog
 from cosnet_jax.training.steps import make_steps
-from cosnet_jax.training.validation import Validation
+from cosnet_jax.training.validation import Validation, open_scorable_sequences
 from cosnet_jax.training.workdir import claimed_workdir
 
 
@@ -93,7 +92,7 @@ def take_steps(
     }
     for iterator in batches.values():
         resources.callback(iterator.close)
-    sequences = open_validation_sequences(config.data)
+    sequences = open_scorable_sequences(config)
 
     # Parameters, optimiser, state.
     variables = init_variables(model, config.seed)
@@ -117,7 +116,8 @@ def take_steps(
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         job.say(f"continues from step {start}")
-    validation_due = progress.get("validation_due", False)  # SIGTERM came in the way
+    # It comes after its checkpoint; the result is the same if it comes again.
+    validation_due = bool(config.validate_every) and progress.get("validation_due", False)
     log = MetricLog(workdir, start, job.is_first(), validation_due)
     resources.callback(log.close)
     profiler = Profiler(config.profile_steps, workdir, writes=job.is_first())
@@ -141,20 +141,20 @@ def take_steps(
         profiler.stop_after(done, metrics)
         step_log.add(done, kind, metrics, images=math.prod(batch["mask"].shape[1:-2]))
         last, preempted = done == config.total_steps, preemption.reached(done)
+        if preempted:
+            step_log.end(done)
 
         due = validation.is_due(done)
-        if due and not preempted:
-            due = False
-            with step_log.paused():
-                validation.run(done, state)
-
-        if done % config.checkpoint_every == 0 or last or preempted:
+        if done % config.checkpoint_every == 0 or last or preempted or due:
             with step_log.paused():
                 positions = {kind: iterator.get_state() for kind, iterator in batches.items()}
                 progress = {"best_score": validation.best_score, "validation_due": due, "data": positions}
                 latest.save(done, state, config, progress)
         if preempted:
             break
+        if due:  # after the state is saved: a scheduler may kill what takes long
+            with step_log.paused():
+                validation.run(done, state)
     return done, preempted
 
 

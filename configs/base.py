@@ -30,7 +30,8 @@ def get_config() -> ConfigDict:
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
     config.head_dropout = 0.0  # share of the channels of V that training hides from the head, below 1
     # Parts that a device takes its share of a batch in, one after the other, to save memory. Losses and gradients are
-    # averaged; batch normalisation has the statistics of one part, and moves the running ones with each.
+    # averaged; batch normalisation has the statistics of one part, and moves the running ones with each. In the recipe
+    # released the loss of each part is weighted by its own share of foreground, so the loss is another one.
     config.accumulate_steps = 1
     # A step whose loss or gradients are not finite: stop the training (the last checkpoint is from before), or skip its
     # update and count it in metrics.jsonl as "skipped".
@@ -149,7 +150,7 @@ def get_config() -> ConfigDict:
     config.log_every = 20  # steps
     config.validate_every = 2000  # steps; 0: never
     config.validate_frames = 8  # evenly spaced frames of each sequence; 0: all
-    config.checkpoint_every = 1000  # steps
+    config.checkpoint_every = 1000  # steps; there is a checkpoint before each validation too
     config.keep_checkpoints = 2  # the newest; the best by validation is kept besides
     # Exit status after SIGTERM. A scheduler that takes 0 for finished, as Kubernetes does, needs another one.
     config.stopped_status = 0

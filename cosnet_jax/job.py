@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,15 +20,20 @@ from jax._src import clusters, distributed  # no public names for the detection 
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.rendezvous import Partners, own_gpus, wait_for_all
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 30  # a process that is silent for this long is taken for dead
 LOSS_SECONDS = 5  # between an error in a collective operation and the news which process is lost
+LAST_SECONDS = 1  # that a process which fails outlives the news of it, for JAX aborts the others when process 0 ends
+LOST_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+COMMUNICATION = ("gloo", "nccl", "connection closed", "connection reset", "connection refused", "socket closed")
 LONGEST_WAIT_SECONDS = 30 * 24 * 3600  # for the others; that one is lost is noticed elsewhere
 MESSAGE_BYTES = 2048
 _partners: list[Partners] = []  # of this process, once it has started with others
+_visits = itertools.count()  # to `first_before_others`, for a name of its own each
+_ending = threading.Lock()  # taken for good by the thread that ends this process, so that it says one thing
 
 
 def start(settings: ConfigDict) -> None:
@@ -58,7 +65,8 @@ def start(settings: ConfigDict) -> None:
         )
     partners = wait_for_all(address, count, number, settings.timeout)
     partners.watch(lambda lost: _give_up(number, lost))
-    _partners.append(partners)
+    if count > 1:
+        _partners.append(partners)
     jax.distributed.initialize(
         address, count, number, own_gpus(), "deactivate",  # nothing is left for JAX to detect
         initialization_timeout=settings.timeout, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
@@ -74,29 +82,71 @@ def _environment_number(name: str) -> int | None:
 
 def _give_up(number: int, lost: int) -> None:
     """Ends this process. Its other threads may wait for the lost one in a collective operation, which has no end."""
-    sys.stdout.flush()
-    print(f"error: process {number} stops: process {lost} was killed or failed, see its output", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(1)
+    with _ending:
+        try:
+            sys.stderr.write(f"error: process {number} stops: process {lost} was killed or failed, see its output\n")
+        finally:
+            _end(1)
+
+
+def _fail(error: BaseException) -> None:
+    """Ends this process by an error, and so the others, which may wait for it in a collective operation."""
+    with _ending:
+        status: object = 1
+        try:
+            with report_input_errors():
+                raise error
+        except SystemExit as ended:
+            status = ended.code
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _end(status if isinstance(status, int) else int(status is not None))
+
+
+def _end(status: int) -> None:
+    """Ends this process and the others. If Python ended it, JAX would wait for the others for minutes, then abort."""
+    try:
+        for partners in _partners:
+            partners.abandon()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        time.sleep(LAST_SECONDS)
+    finally:
+        os._exit(status)
 
 
 @contextlib.contextmanager
 def several_processes() -> Iterator[None]:
-    """Surrounds the work of a program that calls `start`: if a process is lost, the others end with one line each.
+    """Surrounds the work of a program that calls `start`: if a process fails or is lost, all end, with one line each.
 
-    Raises:
-      InputError: in place of JAX's error, where the connection to another process broke and nobody knows why.
+    An exception that leaves the block in one of several processes does not go on from here: this process prints it, as
+    `report_input_errors` does or with its traceback, and ends. The others say which process they lost.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except BaseException as error:
+        if not _partners:
             raise
-        time.sleep(LOSS_SECONDS)  # for the thread that watches the others, which knows the number
-        reason = str(error).splitlines()[0][:200]
-        raise InputError(f"process {jax.process_index()} lost the connection to another process ({reason})") from None
+        if isinstance(error, jax.errors.JaxRuntimeError) and is_lost_connection(str(error)):
+            time.sleep(LOSS_SECONDS)  # for the thread that watches the others, which knows the number
+            reason = str(error).splitlines()[0][:200]
+            number = distributed.global_state.process_id  # JAX may not have connected the processes yet
+            error = InputError(f"process {number} lost the connection to another process ({reason})")
+        _fail(error)
     for partners in _partners:
         partners.leave()
+
+
+def is_lost_connection(message: str) -> bool:
+    """Tells by its message whether an error of JAX is that a collective operation or the coordinator had no answer."""
+    status, _, text = message.partition(":")
+    if status == "RESOURCE_EXHAUSTED":
+        return False  # of memory; it lists operations, whose names can be those of a library for communication
+    return status in LOST_STATUSES or any(name in text.lower() for name in COMMUNICATION)
 
 
 def is_first() -> bool:
@@ -136,6 +186,20 @@ def wait_for_others(point: str) -> None:
     """Waits until all processes have come to this point of the program, which has a name of its own."""
     if jax.process_count() > 1:
         distributed.global_state.client.wait_at_barrier(point, LONGEST_WAIT_SECONDS * 1000)
+
+
+@contextlib.contextmanager
+def first_before_others(point: str) -> Iterator[None]:
+    """Runs a block in process 0, then in the others. All processes come to this point of the program equally often."""
+    if not _partners:
+        yield
+        return
+    point = f"{point} {next(_visits)}"
+    if not is_first():
+        wait_for_others(point)
+    yield
+    if is_first():
+        wait_for_others(point)
 
 
 def agree(decision: bool) -> bool:
@@ -184,6 +248,15 @@ class Preemption:
     def reached(self, step: int) -> bool:
         """Returns whether to stop after this step; every process calls it after every step."""
         return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
+
+def end_at_sigterm() -> None:
+    """SIGTERM ends this process again, for work that keeps what is finished: in a job of several JAX only notes it.
+
+    The other processes end too, see `several_processes`.
+    """
+    if _partners:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def ignore_sigterm() -> None:

@@ -5,7 +5,8 @@ coordinator's address, the others connect and send their number, and process 0 a
 port is free again for JAX.
 
 The connections stay. When a process ends, however it ends, the system closes its connection, so the others know at once
-and by name; JAX would notice after its heartbeats and abort.
+and by name; JAX would notice after its heartbeats and abort. A host that loses power closes nothing; it is noticed
+because the connections are probed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from cosnet_jax.errors import InputError
 RETRY_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # how much longer the others wait for the answer than process 0 waits for them
 FAREWELL = b"done"
+# A host is lost if nothing came for 10 s, nor an answer to 3 probes, one every 5 s.
+PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class Partners:
@@ -32,6 +35,12 @@ class Partners:
     def __init__(self, connections: dict[int, socket.socket]):
         """Takes open connections by number of the process."""
         self._connections = connections
+        self._abandoned = False
+        for connection in connections.values():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in PROBES.items():
+                if option := getattr(socket, name, None):  # macOS has no TCP_KEEPIDLE
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def watch(self, lost: Callable[[int], None]) -> None:
         """Calls `lost` with the number of a process that ends without `leave`, in a thread of its own."""
@@ -44,7 +53,7 @@ class Partners:
                 number, message = numbers.pop(connection), b""
                 with contextlib.suppress(OSError):
                     message = connection.recv(len(FAREWELL))
-                if message != FAREWELL:
+                if message != FAREWELL and not self._abandoned:
                     lost(number)
 
     def leave(self) -> None:
@@ -52,6 +61,13 @@ class Partners:
         for connection in self._connections.values():
             with contextlib.suppress(OSError):
                 connection.sendall(FAREWELL)
+
+    def abandon(self) -> None:
+        """Ends the connections without a farewell, so that the others lose this process now."""
+        self._abandoned = True
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # unlike close, it does not wait for the thread that watches
 
 
 def own_gpus() -> list[int] | None:

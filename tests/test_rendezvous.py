@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -70,6 +71,27 @@ def test_a_process_that_ends_without_leaving_is_named_to_process_0_and_process_0
     end(first)
     assert {lost.get(timeout=30), lost.get(timeout=30)} == {("first", 1), ("other", 0)}
     assert lost.empty()
+
+
+def test_a_process_that_abandons_its_job_is_lost_to_the_others_though_it_goes_on(start):
+    lost = queue.Queue()
+    first, second = start(2, [0, 1], timeout=20)
+    for partners, name in ((first, "first"), (second, "second")):
+        partners.watch(lambda number, name=name: lost.put((name, number)))
+    second.abandon()
+    assert lost.get(timeout=30) == ("first", 1)
+    close([first, second])
+    assert lost.empty()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems lack some of the options")
+def test_a_host_without_power_would_be_noticed_within_half_a_minute(start):
+    for partners in start(2, [0, 1], timeout=20):
+        for connection in partners._connections.values():
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            idle, interval, count = (connection.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert (idle, interval, count) == (10, 5, 3)
 
 
 def test_those_that_are_missing_are_named_to_all(start):

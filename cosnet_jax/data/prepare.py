@@ -13,6 +13,7 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
+from cosnet_jax import job
 from cosnet_jax.data.builders.base import MAX_THREADS, FramesBuilder, Scan
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
@@ -46,7 +47,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
 
     With a source, the dataset is prepared unless it was prepared before from the same files (equal relative paths,
     sizes and modification times). Without a source, the prepared dataset is used as it is. An interrupted preparation
-    leaves nothing that looks prepared.
+    leaves nothing that looks prepared. In a job of several processes the first one prepares while the others wait.
 
     Args:
       dataset: one of `BUILDERS`.
@@ -65,10 +66,11 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     root = Path(data_dir or DEFAULT_DATA_DIR).expanduser().absolute()
     if not source:
         return _find_prepared(dataset, root)
-    if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
-        sets = SET_FINDERS[dataset](source)
-        return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
-    return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
+    with job.first_before_others("prepared"):
+        if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
+            sets = SET_FINDERS[dataset](source)
+            return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
+        return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
 
 
 def describe_prepared(folder: Path) -> list[str]:
@@ -180,7 +182,7 @@ def _report(name: str, scan: Scan, root: Path) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
-    """Makes other processes that prepare the same dataset wait."""
+    """Makes other processes that prepare the same dataset wait, as `files.claimed` keeps them away."""
     lock = root / f".{dataset}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,8 @@ def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
     with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a network file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 

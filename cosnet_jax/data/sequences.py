@@ -93,7 +93,9 @@ class RecordSequence(FrameByFrame):
 
 
 def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
-    """Chooses evenly spaced frames of a sequence, the first and the last among them.
+    """Chooses evenly spaced annotated frames of a sequence, the first and the last of them among these.
+
+    Where fewer frames are annotated, evenly spaced ones of the others are chosen too, as references.
 
     Args:
       sequence: the whole sequence.
@@ -102,10 +104,15 @@ def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
     Returns:
       A sequence of the chosen frames.
     """
-    total = len(sequence)
-    if count == 0 or count >= total:
+    if count == 0 or count >= len(sequence):
         return sequence
-    return _Subset(sequence, tuple(evenly_spaced_indices(total, count)))
+    chosen = _evenly_spaced_items(sequence.annotated, count)
+    others = sorted(set(range(len(sequence))) - set(sequence.annotated))
+    return _Subset(sequence, tuple(sorted([*chosen, *_evenly_spaced_items(others, count - len(chosen))])))
+
+
+def _evenly_spaced_items(items: PySequence[int], count: int) -> list[int]:
+    return [items[i] for i in evenly_spaced_indices(len(items), count)] if items and count else []
 
 
 @dataclasses.dataclass(frozen=True)

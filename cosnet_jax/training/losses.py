@@ -62,6 +62,8 @@ ENTROPIES = {"balanced": balanced_cross_entropy, "plain": cross_entropy}
 def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str | None = None) -> Array:
     """Computes the authors' loss: mean cross-entropy, times pixels / foreground pixels of the batch, plus L1 distance.
 
+    So the mean over parts of a batch (`accumulate_steps`) is not the loss of the whole: each part has its own weight.
+
     Args:
       logits: (n, h, w).
       masks: (n, h, w) ground truth in {0, 1}, any type.

@@ -76,6 +76,11 @@ class StepLog:
         if running:
             self._finish(*running)
 
+    def end(self, step: int) -> None:
+        """Ends the last record with this step, the one under way: a training that goes on begins a record after it."""
+        self._last_step = step
+        self.finish()
+
     def _finish(self, step: int, kind: str, metrics: Any, images: int) -> None:
         values = parallel.gather(metrics)
         self._finished.append((kind, values))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from ml_collections import ConfigDict
 
+from cosnet_jax.config import parse_step_pattern
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.losses import ENTROPIES, soft_iou_loss
@@ -83,7 +84,7 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
 
     With `accumulate_steps` k above 1 a step takes its batch in k parts, one after the other, and averages their losses
     and gradients. So activations take the memory of one part. Batch normalisation has the statistics of one part and
-    moves the running ones with each.
+    moves the running ones with each; the released loss is weighted by the foreground of one part.
 
     With `nonfinite_steps` "skip" a step whose loss, parts or gradients are not finite changes nothing but the number of
     steps.
@@ -92,7 +93,7 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
       model: the network. If it has an `axis_name` the steps run inside a map over that axis and average over it.
       optimizer: from `make_optimizer`.
       config: the whole configuration; `recipe`, `seed`, `accumulate_steps`, `matmul_precision`,
-        `nonfinite_steps`, `loss`, `freeze_batch_norm` and `head_dropout` are read.
+        `nonfinite_steps`, `loss`, `freeze_batch_norm`, `head_dropout`, `batch_size` and `step_pattern` are read.
 
     Returns:
       {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
@@ -109,8 +110,24 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
             raise InputError(f"{key} is {config[key]!r}; expected {' or '.join(known)}")
     if config.accumulate_steps < 1:
         raise InputError(f"accumulate_steps is {config.accumulate_steps}; expected at least 1")
+    check_batch_norm(config)
     losses = RECIPES[config.recipe](model, config)
     return {kind: _make_step(kind, loss, model.axis_name, optimizer, config) for kind, loss in losses.items()}
+
+
+def check_batch_norm(config: ConfigDict) -> None:
+    """Raises an InputError if batch normalisation would have a single image, over all devices, to normalise.
+
+    The pooled branch of the ASPP has one value of each channel for an image; normalised by itself it says nothing. A
+    pair is two images, but the released recipe takes its frames one after the other.
+    """
+    images = config.batch_size // config.accumulate_steps
+    alone = config.recipe == "released" or "still" in parse_step_pattern(config.step_pattern)
+    if images == 1 and alone and not config.freeze_batch_norm:
+        raise InputError(
+            f"batch_size is {config.batch_size} and accumulate_steps {config.accumulate_steps}: batch normalisation "
+            "would see one image at a time; expected a batch_size of twice accumulate_steps, or freeze_batch_norm=true"
+        )
 
 
 def _make_step(

@@ -11,11 +11,27 @@ from ml_collections import ConfigDict
 
 from cosnet_jax import job, parallel
 from cosnet_jax.checkpoints.store import CheckpointFolder
-from cosnet_jax.data.sequences import evenly_spaced
+from cosnet_jax.data.sequences import evenly_spaced, open_validation_sequences
+from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.training.metric_log import MetricLog
 from cosnet_jax.training.state import TrainState
+
+
+def open_scorable_sequences(config: ConfigDict) -> list[Any]:
+    """Opens those of the sequences to validate on, see `open_validation_sequences`, that have an annotated frame.
+
+    Raises:
+      InputError: as there; also if there are none, unless nothing is to be validated.
+    """
+    scorable = [sequence for sequence in open_validation_sequences(config.data) if sequence.annotated]
+    if config.validate_every and not scorable:
+        raise InputError(
+            "no sequence to validate on has an annotated frame; expected some in "
+            f"{'data.hold_out' if config.data.hold_out else 'data.eval_dataset'}, or validate_every=0"
+        )
+    return scorable
 
 
 class Validation:
@@ -38,7 +54,7 @@ class Validation:
         Args:
           config: the whole configuration.
           segmenter: of the network.
-          sequences: to validate on.
+          sequences: to validate on, from `open_scorable_sequences`.
           best: gets the best state.
           log: gets the scores.
         """
@@ -69,7 +85,7 @@ def validate(
     Args:
       segmenter: of the network.
       variables: the network's present parameters and statistics.
-      sequences: see `data.sequences.Sequence`.
+      sequences: see `data.sequences.Sequence`; each has an annotated frame.
       frames_per_sequence: how many evenly spaced frames; references come from among them; 0 for all.
 
     Returns:

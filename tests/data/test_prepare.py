@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -23,6 +24,15 @@ from cosnet_jax.errors import InputError
 def prepared_files(root: Path) -> set[str]:
     """Lists the files of prepared sets in a data_dir."""
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def test_a_file_system_without_locks_does_not_keep_from_preparing(davis, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(prepare_module.fcntl, "flock", flock)
+    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert folder.is_dir()
 
 
 def test_tfds_alone_reads_the_frames_in_order(davis, tmp_path):

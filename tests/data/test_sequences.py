@@ -102,14 +102,19 @@ def test_every_sequence_is_a_video(davis, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "chosen"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (4, [0, 2, 4, 6]), (5, [0, 2, 3, 4, 6])]
-)
-def test_evenly_spaced_frames_are_a_sequence(tmp_path, count, chosen):
-    whole = make_sparse(tmp_path, 7, (0, 2, 5, 6))
+    ("annotated", "count", "chosen"),
+    [
+        (range(7), 1, [0]), (range(7), 2, [0, 6]), (range(7), 3, [0, 3, 6]), (range(7), 4, [0, 2, 4, 6]),
+        (range(7), 5, [0, 2, 3, 4, 6]),
+        ([0, 2, 5, 6], 3, [0, 5, 6]), ([0, 2, 5, 6], 6, [0, 1, 2, 4, 5, 6]), ([3], 1, [3]), ([3], 3, [0, 3, 6]),
+    ],
+)  # fmt: skip
+def test_evenly_spaced_frames_are_a_sequence(tmp_path, annotated, count, chosen):
+    whole = make_sparse(tmp_path, 7, tuple(annotated))
     part = evenly_spaced(whole, count)
     assert (part.name, part.size, len(part)) == (whole.name, whole.size, count)
     assert part.frame_names == tuple(f"{i + 1:03d}" for i in chosen)
-    assert part.annotated == tuple(position for position, i in enumerate(chosen) if i in (0, 2, 5, 6))
+    assert part.annotated == tuple(position for position, i in enumerate(chosen) if i in annotated)
     for position, i in enumerate(chosen):
         image, mask = part.frame_and_mask(position)
         np.testing.assert_array_equal(image, draw_image(i))

@@ -11,7 +11,8 @@ from cosnet_jax.interop.names import FORMATS, counterparts
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.training.losses import released_loss
 from cosnet_jax.training.optimizer import group_factors, make_optimizer, update_counts
-from cosnet_jax.training.steps import make_steps
+from cosnet_jax.training.state import TrainState
+from cosnet_jax.training.steps import make_steps, mean_gradients
 
 try:
     import torch
@@ -45,6 +46,19 @@ def test_devices_share_the_loss_of_the_whole_batch():
     masks[2:, 0] = 1
     split = jax.vmap(lambda y, o: released_loss(y, o, 0.8, "batch"), axis_name="batch")
     np.testing.assert_allclose(split(logits[:, None], masks[:, None]).mean(), torch_loss(logits, masks), rtol=1e-5)
+
+
+def test_parts_of_a_batch_are_weighted_by_their_own_foreground():
+    logits, masks = example()
+    masks[:2, 1:] = 0
+    state = TrainState(jnp.int32(0), jnp.float32(0.0), {}, ())
+    _, metrics, _ = mean_gradients(
+        lambda bias, stats, batch, key: (released_loss(batch["image"] + bias, batch["mask"], 0.8), ({}, {})),
+        state, {"image": jnp.array(logits), "mask": jnp.array(masks)}, jax.random.key(0), 2,
+    )  # fmt: skip
+    parts = [released_loss(logits[part], masks[part], 0.8) for part in (slice(2), slice(2, 4))]
+    np.testing.assert_allclose(metrics["loss"], np.mean(parts), rtol=1e-5)
+    assert metrics["loss"] > 1.1 * released_loss(logits, masks, 0.8)
 
 
 def test_a_batch_without_foreground_has_a_finite_loss_and_gradient():

@@ -19,12 +19,14 @@ NAN = {"loss": float("nan"), "side": 0.25, "finite": 0.0}
 GRADIENTS = {"loss": 4.0, "side": 0.25, "finite": 0.0}
 
 
-def records_of(folder, steps, skips):
-    """Records after every second of some steps."""
+def records_of(folder, steps, skips, left=0):
+    """Records after every second of some steps; so many more were planned when the training was stopped."""
     with contextlib.closing(MetricLog(folder, 0)) as log:
-        step_log = StepLog(log, 2, len(steps), lambda step: 0.1, skips)
+        step_log = StepLog(log, 2, len(steps) + left, lambda step: 0.1, skips)
         for number, metrics in enumerate(steps, 1):
             step_log.add(number, "video", metrics, images=1)
+        if left:
+            step_log.end(len(steps))
     return read_metrics(folder / METRICS_FILE)
 
 
@@ -39,6 +41,12 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means(tmp_path):
     assert [record["step"] for record in records] == [2, 4, 6]
     assert [record.get("skipped") for record in records] == [1, 2, None]
     assert [record.get("loss") for record in records] == [0.5, None, 0.5]
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_training_that_is_stopped_records_its_last_steps(tmp_path, steps):
+    records = records_of(tmp_path, [WHOLE, WHOLE, NAN, WHOLE][:steps], skips=True, left=5)
+    assert [(record["step"], record.get("skipped")) for record in records] == [(2, None), (steps, 1)]
 
 
 def test_a_validation_that_comes_again_is_recorded_once(tmp_path):

@@ -173,6 +173,26 @@ def test_parts_are_taken_one_after_the_other_with_a_key_each():
         mean_gradients(loss_function, state, batch, key, 3)
 
 
+def test_batch_normalisation_over_a_single_image_is_refused(config, start):
+    optimizer = start[0]
+
+    def make(**settings):
+        changed = with_settings(config, **settings)
+        return make_steps(build_model(changed.model), optimizer, changed)
+
+    released = {"recipe": "released", "model__coattention": "vanilla", "step_pattern": "video"}
+    for settings in (
+        {"batch_size": 1}, {"batch_size": 8, "accumulate_steps": 8}, {"batch_size": 1, **released},
+        {"batch_size": 4, "accumulate_steps": 4, **released},
+    ):  # fmt: skip
+        parts = settings.get("accumulate_steps", 1)
+        with pytest.raises(InputError, match=f"batch_size is {settings['batch_size']} and accumulate_steps {parts}: "):
+            make(**settings)
+        assert make(**settings, freeze_batch_norm=True)
+    assert make(batch_size=1, step_pattern="video")  # a pair is two images
+    assert make(batch_size=8, accumulate_steps=4)
+
+
 def test_a_step_tells_whether_everything_is_finite_and_skips_what_is_not(config, start, batches, single):
     assert single["video"][1]["finite"] == single["still"][1]["finite"] == 1
     optimizer, state = start

@@ -1,13 +1,18 @@
-"""How a training is validated: in two ways, without what would mix frames that are far apart."""
+"""How a training is validated: in two ways, without what would mix frames that are far apart, on annotated frames."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax.data.synthetic import open_videos
+from cosnet_jax.data.synthetic import SyntheticVideo, open_videos
+from cosnet_jax.errors import InputError
 from cosnet_jax.inference.segmenter import Segmented, Segmenter
-from cosnet_jax.training.validation import validate
+from cosnet_jax.training import validation
+from cosnet_jax.training.validation import open_scorable_sequences, validate
 
 
 def test_frames_chosen_from_all_over_a_video_are_not_smoothed(monkeypatch):
@@ -25,3 +30,44 @@ def test_frames_chosen_from_all_over_a_video_are_not_smoothed(monkeypatch):
     scores = validate(segmenter, {}, open_videos("val", config.data.synthetic), 3)
     assert given == [[(1, 0.0), (0, 0.0)]] * 2
     assert scores == {"J": 0.0, "J_single_frame": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparse(SyntheticVideo):
+    """A video of which some frames are annotated."""
+
+    known: tuple[int, ...] = ()
+
+    @property
+    def annotated(self):
+        return self.known
+
+    def mask(self, i):
+        return super().mask(i) if i in self.known else None
+
+
+def sparse(video, *known):
+    return Sparse(*(getattr(video, field.name) for field in dataclasses.fields(video)), known)
+
+
+def test_frames_and_sequences_without_a_mask_are_not_scored(monkeypatch):
+    config = tiny_synthetic()
+    first, second = open_videos("val", config.data.synthetic)
+    videos = [sparse(first, 4), sparse(second)]
+    monkeypatch.setattr(validation, "open_validation_sequences", lambda data: videos)
+    scorable = open_scorable_sequences(config)
+    assert scorable == videos[:1]
+
+    def segment(video, ways, **others):
+        truths = [first.mask(index) for index in video.indices]
+        return (Segmented(i, frame, [truths[i], ~truths[i]]) for i, frame in enumerate(video))
+
+    segmenter = Segmenter.from_config(config, {})
+    monkeypatch.setattr(segmenter, "segment", segment)
+    assert validate(segmenter, {}, scorable, 2) == {"J": 1.0, "J_single_frame": 0.0}
+
+    videos.pop(0)
+    with pytest.raises(InputError, match=r"no sequence to validate on has an annotated frame; expected some in data\."):
+        open_scorable_sequences(config)
+    config.validate_every = 0
+    assert open_scorable_sequences(config) == []
