@@ -16,7 +16,7 @@ from cosnet_jax.video.reader import open_video
 
 LOCAL = "local"
 STATUSES = ("done", "found", "failed")
-ATTEMPTS = 3  # a video is given up when its workers died so often
+ATTEMPTS = 3  # a video is given up when its workers were lost so often
 CORES_PER_WORKER = 4  # of machines without accelerators
 
 
@@ -30,7 +30,7 @@ class Outcome:
       status: one of `STATUSES`; "found" was done before.
       frames: their number; 0 where the video could not be opened.
       seconds: of work.
-      attempts: how often a worker took the video; more than once where a worker died.
+      attempts: how often a worker took the video; more than once where a worker was lost.
       error: why it failed, else "".
     """
 
@@ -70,8 +70,8 @@ def segment_on_ray(
 ) -> Generator[Outcome]:
     """Segments videos on a Ray cluster.
 
-    Each worker has a GPU, or some cores where there is none. A worker that dies (killed, out of memory, its machine
-    lost) is replaced, and its video is given to another one.
+    Each worker has a GPU, or some cores where there is none. A worker that is lost (killed, out of memory, its machine
+    gone) is replaced, and its video is given to another one.
 
     Args:
       jobs: (video, folder of its results), on a file system that all machines share.
@@ -102,15 +102,15 @@ def segment_on_ray(
                 job, worker = running.pop(finished)
                 try:
                     outcome = ray.get(finished)
-                except ray.exceptions.RayActorError as error:
+                except ray.exceptions.RayTaskError as error:  # not foreseen; the other videos go on
+                    outcome = _failed(job, repr(error.cause))
+                except ray.exceptions.RayError as error:  # the worker's process or machine is lost
+                    ray.kill(worker, no_restart=True)  # should it be alive, it must not write on
                     worker = make_worker()
-                    reason = str(error).strip().splitlines()[-1]
-                    outcome = _failed(job, f"its worker died {ATTEMPTS} times ({reason})")
+                    outcome = _failed(job, f"its worker was lost {ATTEMPTS} times ({_reason(error)})")
                     if attempts[job] < ATTEMPTS:
                         todo.append(job)
                         outcome = None
-                except ray.exceptions.RayTaskError as error:  # not foreseen; the other videos go on
-                    outcome = _failed(job, repr(error.cause))
                 workers.append(worker)
                 if outcome:
                     yield dataclasses.replace(outcome, attempts=attempts[job])
@@ -120,6 +120,11 @@ def segment_on_ray(
 
 def _failed(job: tuple[Path, Path], reason: str) -> Outcome:
     return Outcome(str(job[0]), str(job[1]), "failed", error=reason)
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error of Ray with the last line of its text, which names the cause."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
 
 
 def start_ray(address: str) -> Any:

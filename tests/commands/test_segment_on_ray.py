@@ -19,13 +19,17 @@ import pytest
 from PIL import Image
 
 from cosnet_jax import cli
+from cosnet_jax.commands import segment_on_ray
 from cosnet_jax.commands.segment import segment
-from cosnet_jax.commands.segment_on_ray import plan_workers
+from cosnet_jax.commands.segment_on_ray import ATTEMPTS, Outcome, plan_workers
 from cosnet_jax.commands.segment_video import SegmentSettings
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.writer import VideoWriter
 
 pytest.importorskip("ray")
+from ray import exceptions
+from ray_stand_in import RayStandIn, task_error
+
 ROOT = Path(__file__).parents[2]
 CLIPS = 40
 
@@ -159,3 +163,62 @@ def test_workers_fit_the_machines(machines, num_workers, count, resources):
     ray = SimpleNamespace(nodes=lambda: nodes, remote=lambda **given: asked.update(given) or (lambda _: None))
     found, _ = plan_workers(ray, SegmentSettings(), num_workers)
     assert (found, asked) == (min(count, num_workers or count), resources)
+
+
+def run_on(monkeypatch, ray: RayStandIn, videos: int, num_workers: int = 2) -> dict[str, Outcome]:
+    """Segments videos "0", "1", ... on a stand-in for Ray; returns the outcomes by video."""
+    monkeypatch.setattr(segment_on_ray, "start_ray", lambda _: ray)
+    jobs = [(Path(str(number)), Path("out", str(number))) for number in range(videos)]
+    outcomes = list(segment_on_ray.segment_on_ray(jobs, SegmentSettings(), "local", num_workers))
+    assert ray.is_shut_down and len(outcomes) == len({outcome.input for outcome in outcomes}) == videos
+    return {outcome.input: outcome for outcome in outcomes}
+
+
+def done(path: Path, folder: Path) -> Outcome:
+    return Outcome(str(path), str(folder), "done", frames=4)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.OutOfMemoryError("killed by the memory monitor"),
+        exceptions.ActorDiedError(),
+        exceptions.ActorUnavailableError("no answer", b"1" * 16),
+        exceptions.NodeDiedError("gone"),
+        exceptions.ObjectLostError("00", None, ""),
+        exceptions.ActorUnschedulableError("no room"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_lost_worker_is_killed_and_replaced_and_its_video_done_by_another(error, monkeypatch):
+    def behave(number, method, *job):
+        return error if (number, method) == (0, "work") else done(*job) if method == "work" else None
+
+    ray = RayStandIn(behave)
+    outcomes = run_on(monkeypatch, ray, videos=5)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    assert sorted(outcome.attempts for outcome in outcomes.values()) == [1, 1, 1, 1, 2]
+    assert ray.killed == [0]
+    assert {number for number, method, _ in ray.calls if method == "work"} == {0, 1, 2}
+
+
+def test_an_error_of_a_video_is_its_own_and_its_worker_goes_on(monkeypatch):
+    def behave(_, method, *job):
+        return (task_error(OSError("disk full")) if job[0].name == "1" else done(*job)) if method == "work" else None
+
+    ray = RayStandIn(behave)
+    outcomes = run_on(monkeypatch, ray, videos=3, num_workers=1)
+    assert [outcomes[name].status for name in "012"] == ["done", "failed", "done"]
+    assert (outcomes["1"].attempts, outcomes["1"].error) == (1, "OSError('disk full')")
+    assert not ray.killed
+
+
+def test_a_video_that_kills_every_worker_is_given_up_and_the_others_are_done(monkeypatch):
+    def behave(_, method, *job):
+        return (exceptions.ActorDiedError() if job[0].name == "1" else done(*job)) if method == "work" else None
+
+    ray = RayStandIn(behave)
+    outcomes = run_on(monkeypatch, ray, videos=4)
+    assert [outcomes[name].status for name in "0123"] == ["done", "failed", "done", "done"]
+    assert outcomes["1"].attempts == len(ray.killed) == ATTEMPTS == 3
+    assert outcomes["1"].error.startswith("its worker was lost 3 times (ActorDiedError: The actor died unexpectedly")
