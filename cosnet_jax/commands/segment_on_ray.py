@@ -18,6 +18,9 @@ LOCAL = "local"
 STATUSES = ("done", "found", "failed")
 ATTEMPTS = 3  # a video is given up when its workers were lost so often
 CORES_PER_WORKER = 4  # of machines without accelerators
+START_SECONDS = 600  # a run ends when nothing is under way and no worker started for so long
+
+Job = tuple[Path, Path]  # a video, and the folder of its results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Outcome:
 class Worker:
     """A process with an accelerator, or some cores, of its own. It keeps its compiled network from video to video."""
 
-    def __init__(self, settings: SegmentSettings, cores: int):
+    def start(self, settings: SegmentSettings, cores: int) -> None:
+        """Loads the network; comes before `work`."""
         os.environ["NPROC"] = str(cores)  # threads of XLA on a CPU, which starts with the first array
         self._segmenter = VideoSegmenter(settings)
 
@@ -66,7 +70,7 @@ class Worker:
 
 
 def segment_on_ray(
-    jobs: Sequence[tuple[Path, Path]], settings: SegmentSettings, address: str, num_workers: int = 0
+    jobs: Sequence[Job], settings: SegmentSettings, address: str, num_workers: int = 0
 ) -> Generator[Outcome]:
     """Segments videos on a Ray cluster.
 
@@ -85,40 +89,97 @@ def segment_on_ray(
       The outcome of each video, as they end.
 
     Raises:
-      InputError: Ray is not installed or not to be reached.
+      InputError: Ray is not installed or not to be reached, or no worker starts.
     """
     ray = start_ray(address)
     try:
-        count, make_worker = plan_workers(ray, settings, num_workers)
-        workers = deque(make_worker() for _ in range(min(count, len(jobs))))
+        crew = Crew(ray, *plan_workers(ray, settings, num_workers))
         todo, attempts = deque(jobs), dict.fromkeys(jobs, 0)
-        running: dict[Any, tuple[tuple[Path, Path], Any]] = {}  # by the result to come
-        while todo or running:
-            while todo and workers:
-                job, worker = todo.popleft(), workers.popleft()
-                attempts[job] += 1
-                running[worker.work.remote(*job)] = job, worker
-            for finished in ray.wait(list(running))[0]:
-                job, worker = running.pop(finished)
-                try:
-                    outcome = ray.get(finished)
-                except ray.exceptions.RayTaskError as error:  # not foreseen; the other videos go on
-                    outcome = _failed(job, repr(error.cause))
-                except ray.exceptions.RayError as error:  # the worker's process or machine is lost
-                    ray.kill(worker, no_restart=True)  # should it be alive, it must not write on
-                    worker = make_worker()
-                    outcome = _failed(job, f"its worker was lost {ATTEMPTS} times ({_reason(error)})")
-                    if attempts[job] < ATTEMPTS:
-                        todo.append(job)
-                        outcome = None
-                workers.append(worker)
-                if outcome:
-                    yield dataclasses.replace(outcome, attempts=attempts[job])
+        while todo or crew.running:
+            crew.hand_out(todo)
+            if (ended := crew.wait()) is None:
+                continue
+            job, outcome, reason = ended
+            attempts[job] += 1
+            if outcome is None and attempts[job] < ATTEMPTS:
+                todo.append(job)
+                continue
+            outcome = outcome or _failed(job, f"its worker was lost {ATTEMPTS} times ({reason})")
+            yield dataclasses.replace(outcome, attempts=attempts[job])
     finally:
         ray.shutdown()
 
 
-def _failed(job: tuple[Path, Path], reason: str) -> Outcome:
+class Crew:
+    """The workers of a cluster. Only one that has started gets videos; one that is lost is replaced.
+
+    A worker starts when the cluster has room for it. It may never have: others use it too, or a machine is lost.
+
+    Attributes:
+      running: the videos that workers are at, each with its worker, by the result to come.
+    """
+
+    def __init__(self, ray: Any, count: int, make_worker: Callable[[], tuple[Any, Any]]):
+        """Starts no worker yet.
+
+        Args:
+          ray: the package, connected to a cluster.
+          count: the most workers.
+          make_worker: makes a worker and has it start; returns it and the answer to come.
+        """
+        self._ray, self._count, self._make_worker = ray, count, make_worker
+        self._starting: dict[Any, Any] = {}  # workers by the answer to come
+        self._idle: list[Any] = []
+        self.running: dict[Any, tuple[Job, Any]] = {}
+
+    def hand_out(self, todo: deque[Job]) -> None:
+        """Gives videos, which leave `todo`, to the workers without one, and starts more workers for the rest."""
+        while todo and self._idle:
+            job, worker = todo.popleft(), self._idle.pop()
+            self.running[worker.work.remote(*job)] = job, worker
+        while len(self._starting) < min(self._count - len(self.running), len(todo)):
+            worker, answer = self._make_worker()
+            self._starting[answer] = worker
+
+    def wait(self) -> tuple[Job, Outcome | None, str] | None:
+        """Waits until a worker is done with a video, has started, or is lost.
+
+        Returns:
+          The video that a worker is done with, its outcome, and ""; if its worker was lost, None and why. None if it
+          was about no video.
+
+        Raises:
+          InputError: no worker is at work, and none started within `START_SECONDS`.
+        """
+        waiting = [*self._starting, *self.running]
+        ended, _ = self._ray.wait(waiting, timeout=None if self.running else START_SECONDS)
+        if not ended:
+            raise InputError(
+                f"--ray: no worker started within {START_SECONDS / 60:g} minutes; expected room for one in the cluster "
+                f"(`ray status` tells which machines are there and what others use)"
+            )
+        result = ended[0]
+        if result in self._starting:
+            worker = self._starting.pop(result)
+            try:
+                self._ray.get(result)
+                self._idle.append(worker)
+            except self._ray.exceptions.RayError:
+                self._ray.kill(worker, no_restart=True)
+            return None
+        job, worker = self.running.pop(result)
+        try:
+            outcome = self._ray.get(result)
+        except self._ray.exceptions.RayTaskError as error:  # not foreseen; the other videos go on
+            outcome = _failed(job, repr(error.cause))
+        except self._ray.exceptions.RayError as error:  # the worker's process or machine is lost
+            self._ray.kill(worker, no_restart=True)  # should it be alive, it must not write on
+            return job, None, _reason(error)
+        self._idle.append(worker)
+        return job, outcome, ""
+
+
+def _failed(job: Job, reason: str) -> Outcome:
     return Outcome(str(job[0]), str(job[1]), "failed", error=reason)
 
 
@@ -144,8 +205,8 @@ def start_ray(address: str) -> Any:
     return ray
 
 
-def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], Any]]:
-    """Returns the number of workers that the machines of a cluster have room for, and what makes one."""
+def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], tuple[Any, Any]]]:
+    """Returns the number of workers that the machines of a cluster have room for, and what makes one (see `Crew`)."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     machines = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in resources]
     gpus = sum(number for _, number in machines)
@@ -157,5 +218,10 @@ def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple
         while cores > 1 and sum(number // cores for number, _ in machines) < num_workers:
             cores -= 1
         room = sum(number // cores for number, _ in machines)
-    worker = ray.remote(num_cpus=cores, num_gpus=1 if gpus else 0)(Worker)
-    return min(num_workers or room, room), lambda: worker.remote(settings, max(cores, 1))
+    remote_worker = ray.remote(num_cpus=cores, num_gpus=1 if gpus else 0)(Worker)
+
+    def make_worker() -> tuple[Any, Any]:
+        worker = remote_worker.remote()
+        return worker, worker.start.remote(settings, max(cores, 1))
+
+    return min(num_workers or room, room), make_worker

@@ -28,7 +28,7 @@ from cosnet_jax.video.writer import VideoWriter
 
 pytest.importorskip("ray")
 from ray import exceptions
-from ray_stand_in import RayStandIn, task_error
+from ray_stand_in import NEVER, RayStandIn, task_error
 
 ROOT = Path(__file__).parents[2]
 CLIPS = 40
@@ -222,3 +222,27 @@ def test_a_video_that_kills_every_worker_is_given_up_and_the_others_are_done(mon
     assert [outcomes[name].status for name in "0123"] == ["done", "failed", "done", "done"]
     assert outcomes["1"].attempts == len(ray.killed) == ATTEMPTS == 3
     assert outcomes["1"].error.startswith("its worker was lost 3 times (ActorDiedError: The actor died unexpectedly")
+
+
+def test_a_worker_that_the_cluster_has_no_room_for_gets_no_video(monkeypatch):
+    """The machine of the first worker is lost with it; the one in its place stays pending."""
+
+    def behave(number, method, *job):
+        if method == "start":
+            return NEVER if number == 2 else None
+        return exceptions.NodeDiedError("gone") if number == 0 else done(*job)
+
+    ray = RayStandIn(behave)
+    outcomes = run_on(monkeypatch, ray, videos=4)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    assert [call for call in ray.calls if call[0] == 2][1:] == []  # it was asked to start, and nothing else
+
+
+def test_a_run_ends_when_no_worker_starts(monkeypatch):
+    ray = RayStandIn(lambda *_: NEVER)
+    with pytest.raises(InputError, match=r"no worker started within 10 minutes; expected room for one in the cluster"):
+        run_on(monkeypatch, ray, videos=3)
+    assert ray.is_shut_down
+    ray = RayStandIn(lambda number, method, *job: None if method == "start" and number < 1 else NEVER)
+    with pytest.raises(AssertionError, match="it would wait for ever"):  # while a worker is at work there is no limit
+        run_on(monkeypatch, ray, videos=3)
