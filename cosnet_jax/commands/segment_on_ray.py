@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -12,12 +13,14 @@ from typing import Any
 
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.provenance import digest_of_code
 from cosnet_jax.video.reader import open_video
 
 LOCAL = "local"
 STATUSES = ("done", "found", "failed")
 ATTEMPTS = 3  # a video is given up when its workers were lost so often
 CORES_PER_WORKER = 4  # of machines without accelerators
+START_ATTEMPTS = 3  # no worker is started any more when so many in a row failed to, and no video was finished meanwhile
 START_SECONDS = 600  # a run ends when nothing is under way and no worker started for so long
 
 Job = tuple[Path, Path]  # a video, and the folder of its results
@@ -49,8 +52,19 @@ class Outcome:
 class Worker:
     """A process with an accelerator, or some cores, of its own. It keeps its compiled network from video to video."""
 
-    def start(self, settings: SegmentSettings, cores: int) -> None:
-        """Loads the network; comes before `work`."""
+    def start(self, settings: SegmentSettings, cores: int, code: str) -> None:
+        """Loads the network; comes before `work`.
+
+        Args:
+          settings: what to make of each video.
+          cores: of the CPU that the worker may use.
+          code: digest of the code that the run was started with, see `digest_of_code`.
+
+        Raises:
+          InputError: the code of this machine is another one, or the network cannot be loaded here.
+        """
+        if digest_of_code() != code:
+            raise InputError(f"{socket.gethostname()} has another cosnet_jax; expected the same code on all machines")
         os.environ["NPROC"] = str(cores)  # threads of XLA on a CPU, which starts with the first array
         self._segmenter = VideoSegmenter(settings)
 
@@ -89,7 +103,8 @@ def segment_on_ray(
       The outcome of each video, as they end.
 
     Raises:
-      InputError: Ray is not installed or not to be reached, or no worker starts.
+      InputError: Ray is not installed or not to be reached, or no worker starts, e.g. because the machines have
+        another code.
     """
     ray = start_ray(address)
     try:
@@ -130,6 +145,7 @@ class Crew:
         self._ray, self._count, self._make_worker = ray, count, make_worker
         self._starting: dict[Any, Any] = {}  # workers by the answer to come
         self._idle: list[Any] = []
+        self._failed_starts, self._reason = 0, ""  # since a video was finished
         self.running: dict[Any, tuple[Job, Any]] = {}
 
     def hand_out(self, todo: deque[Job]) -> None:
@@ -137,7 +153,8 @@ class Crew:
         while todo and self._idle:
             job, worker = todo.popleft(), self._idle.pop()
             self.running[worker.work.remote(*job)] = job, worker
-        while len(self._starting) < min(self._count - len(self.running), len(todo)):
+        missing = min(self._count - len(self.running), len(todo)) - len(self._starting)
+        for _ in range(missing if self._failed_starts < START_ATTEMPTS else 0):
             worker, answer = self._make_worker()
             self._starting[answer] = worker
 
@@ -149,9 +166,11 @@ class Crew:
           was about no video.
 
         Raises:
-          InputError: no worker is at work, and none started within `START_SECONDS`.
+          InputError: no worker is at work, and none started within `START_SECONDS`, or all failed to start.
         """
         waiting = [*self._starting, *self.running]
+        if not waiting:
+            raise InputError(f"--ray: {self._failed_starts} workers in a row failed to start: {self._reason}")
         ended, _ = self._ray.wait(waiting, timeout=None if self.running else START_SECONDS)
         if not ended:
             raise InputError(
@@ -164,8 +183,9 @@ class Crew:
             try:
                 self._ray.get(result)
                 self._idle.append(worker)
-            except self._ray.exceptions.RayError:
+            except self._ray.exceptions.RayError as error:
                 self._ray.kill(worker, no_restart=True)
+                self._failed_starts, self._reason = self._failed_starts + 1, _reason(error)
             return None
         job, worker = self.running.pop(result)
         try:
@@ -176,6 +196,7 @@ class Crew:
             self._ray.kill(worker, no_restart=True)  # should it be alive, it must not write on
             return job, None, _reason(error)
         self._idle.append(worker)
+        self._failed_starts = 0
         return job, outcome, ""
 
 
@@ -184,7 +205,10 @@ def _failed(job: Job, reason: str) -> Outcome:
 
 
 def _reason(error: Exception) -> str:
-    """The kind of an error of Ray with the last line of its text, which names the cause."""
+    """The kind of an error of Ray with the last line of its text, which has the cause; or what an `InputError` says."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, InputError):
+        return str(cause)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
 
 
@@ -222,6 +246,6 @@ def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple
 
     def make_worker() -> tuple[Any, Any]:
         worker = remote_worker.remote()
-        return worker, worker.start.remote(settings, max(cores, 1))
+        return worker, worker.start.remote(settings, max(cores, 1), digest_of_code())
 
     return min(num_workers or room, room), make_worker

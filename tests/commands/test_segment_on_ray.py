@@ -21,7 +21,7 @@ from PIL import Image
 from cosnet_jax import cli
 from cosnet_jax.commands import segment_on_ray
 from cosnet_jax.commands.segment import segment
-from cosnet_jax.commands.segment_on_ray import ATTEMPTS, Outcome, plan_workers
+from cosnet_jax.commands.segment_on_ray import ATTEMPTS, START_ATTEMPTS, Outcome, Worker, plan_workers
 from cosnet_jax.commands.segment_video import SegmentSettings
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.writer import VideoWriter
@@ -235,7 +235,7 @@ def test_a_worker_that_the_cluster_has_no_room_for_gets_no_video(monkeypatch):
     ray = RayStandIn(behave)
     outcomes = run_on(monkeypatch, ray, videos=4)
     assert {outcome.status for outcome in outcomes.values()} == {"done"}
-    assert [call for call in ray.calls if call[0] == 2][1:] == []  # it was asked to start, and nothing else
+    assert [method for number, method, _ in ray.calls if number == 2] == ["start"]
 
 
 def test_a_run_ends_when_no_worker_starts(monkeypatch):
@@ -246,3 +246,31 @@ def test_a_run_ends_when_no_worker_starts(monkeypatch):
     ray = RayStandIn(lambda number, method, *job: None if method == "start" and number < 1 else NEVER)
     with pytest.raises(AssertionError, match="it would wait for ever"):  # while a worker is at work there is no limit
         run_on(monkeypatch, ray, videos=3)
+
+
+def test_a_run_ends_when_workers_cannot_start(monkeypatch):
+    missing = InputError("/data/model: there is no checkpoint; expected one")
+    ray = RayStandIn(lambda *_: task_error(missing))
+    with pytest.raises(InputError, match=r"--ray: 3 workers in a row failed to start: /data/model: there is no check"):
+        run_on(monkeypatch, ray, videos=9, num_workers=1)
+    assert [method for _, method, _ in ray.calls] == ["start"] * START_ATTEMPTS
+    absent = RuntimeError("The actor failed to import:\n\nModuleNotFoundError: No module named 'cosnet_jax'")
+    with pytest.raises(InputError, match=r"failed to start: .*ModuleNotFoundError: No module named 'cosnet_jax'$"):
+        run_on(monkeypatch, RayStandIn(lambda *_: task_error(absent)), videos=9, num_workers=2)
+
+
+def test_a_machine_on_which_no_worker_starts_does_not_stop_the_others(monkeypatch):
+    def behave(number, method, *job):
+        if method == "start":
+            return exceptions.RuntimeEnvSetupError("no package") if number else None
+        return done(*job)
+
+    ray = RayStandIn(behave)
+    outcomes = run_on(monkeypatch, ray, videos=6)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    assert {number for number, method, _ in ray.calls if method == "work"} == {0}
+
+
+def test_a_worker_with_another_code_refuses_to_start():
+    with pytest.raises(InputError, match="has another cosnet_jax; expected the same code on all machines"):
+        Worker().start(SegmentSettings(), 1, "0123")
