@@ -81,8 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
     )  # fmt: skip
     parser.add_argument(
-        "--ray-workers", type=int, default=0, metavar="N", help=f"workers (one per GPU, or {CORES_PER_WORKER} cores)"
-    )
+        "--ray-workers", type=int, default=0, metavar="N",
+        help=f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

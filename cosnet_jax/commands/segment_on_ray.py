@@ -14,12 +14,17 @@ from typing import Any
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.provenance import digest_of_code
+from cosnet_jax.parallel import use_cpu
 from cosnet_jax.video.reader import open_video
 
 LOCAL = "local"
 STATUSES = ("done", "found", "failed")
 ATTEMPTS = 3  # a video is given up when its workers were lost so often
 CORES_PER_WORKER = 4  # of machines without accelerators
+ACCELERATORS: dict[str, dict[str, Any]] = {
+    "GPU": {"num_gpus": 1},
+    "TPU": {"resources": {"TPU": 1}},
+}  # how to ask for one
 START_ATTEMPTS = 3  # no worker is started any more when so many in a row failed to, and no video was finished meanwhile
 START_SECONDS = 600  # a run ends when nothing is under way and no worker started for so long
 
@@ -50,14 +55,15 @@ class Outcome:
 
 
 class Worker:
-    """A process with an accelerator, or some cores, of its own. It keeps its compiled network from video to video."""
+    """A process with a GPU or TPU, or some cores, of its own. It keeps its compiled network from video to video."""
 
-    def start(self, settings: SegmentSettings, cores: int, code: str) -> None:
+    def start(self, settings: SegmentSettings, cores: int, accelerated: bool, code: str) -> None:
         """Loads the network; comes before `work`.
 
         Args:
           settings: what to make of each video.
           cores: of the CPU that the worker may use.
+          accelerated: whether it has an accelerator of its own; else it leaves those of the machine alone.
           code: digest of the code that the run was started with, see `digest_of_code`.
 
         Raises:
@@ -66,6 +72,8 @@ class Worker:
         if digest_of_code() != code:
             raise InputError(f"{socket.gethostname()} has another cosnet_jax; expected the same code on all machines")
         os.environ["NPROC"] = str(cores)  # threads of XLA on a CPU, which starts with the first array
+        if not accelerated:
+            use_cpu()
         self._segmenter = VideoSegmenter(settings)
 
     def work(self, path: Path, folder: Path) -> Outcome:
@@ -88,16 +96,16 @@ def segment_on_ray(
 ) -> Generator[Outcome]:
     """Segments videos on a Ray cluster.
 
-    Each worker has a GPU, or some cores where there is none. A worker that is lost (killed, out of memory, its machine
-    gone) is replaced, and its video is given to another one.
+    Each worker has a GPU or TPU, or some cores where there is none. A worker that is lost (killed, out of memory, its
+    machine gone) is replaced, and its video is given to another one.
 
     Args:
       jobs: (video, folder of its results), on a file system that all machines share.
       settings: what to make of each.
       address: of the cluster, as `ray.init` takes it: "auto", "HOST:PORT" or "ray://HOST:PORT"; or "local", which
         starts Ray on this machine until the work is done.
-      num_workers: at most one for each GPU or core of the cluster; 0 for one for each GPU, or each `CORES_PER_WORKER`
-        cores.
+      num_workers: at most one for each GPU, TPU or core of the cluster; 0 for one for each GPU or TPU, or each
+        `CORES_PER_WORKER` cores.
 
     Yields:
       The outcome of each video, as they end.
@@ -230,22 +238,31 @@ def start_ray(address: str) -> Any:
 
 
 def plan_workers(ray: Any, settings: SegmentSettings, num_workers: int) -> tuple[int, Callable[[], tuple[Any, Any]]]:
-    """Returns the number of workers that the machines of a cluster have room for, and what makes one (see `Crew`)."""
+    """Returns the number of workers that the machines of a cluster have room for, and what makes one (see `Crew`).
+
+    Raises:
+      InputError: no machine has anything for a worker.
+    """
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    machines = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in resources]
-    gpus = sum(number for _, number in machines)
-    if gpus:
-        cores = min(number // own_gpus for number, own_gpus in machines if own_gpus)
-        room = gpus
+    kind = next((kind for kind in ACCELERATORS if any(each.get(kind, 0) >= 1 for each in resources)), None)
+    machines = [(int(each.get("CPU", 0)), int(each.get(kind, 0))) for each in resources]
+    if kind:
+        cores = min(number // own for number, own in machines if own)
+        room = sum(own for _, own in machines)
     else:
-        cores = min(CORES_PER_WORKER, max(number for number, _ in machines))
+        cores = min(CORES_PER_WORKER, max((number for number, _ in machines), default=0))
+        if not cores:
+            raise InputError(
+                f"--ray: the {len(machines)} machine(s) of the cluster have no CPUs, GPUs or TPUs for work; expected "
+                f"one that does (`ray start --address=... --num-cpus=N`)"
+            )
         while cores > 1 and sum(number // cores for number, _ in machines) < num_workers:
             cores -= 1
         room = sum(number // cores for number, _ in machines)
-    remote_worker = ray.remote(num_cpus=cores, num_gpus=1 if gpus else 0)(Worker)
+    remote_worker = ray.remote(num_cpus=cores, **ACCELERATORS.get(kind, {}))(Worker)
 
     def make_worker() -> tuple[Any, Any]:
         worker = remote_worker.remote()
-        return worker, worker.start.remote(settings, max(cores, 1), digest_of_code())
+        return worker, worker.start.remote(settings, max(cores, 1), kind is not None, digest_of_code())
 
     return min(num_workers or room, room), make_worker

@@ -24,6 +24,7 @@ from cosnet_jax.commands.segment import segment
 from cosnet_jax.commands.segment_on_ray import ATTEMPTS, START_ATTEMPTS, Outcome, Worker, plan_workers
 from cosnet_jax.commands.segment_video import SegmentSettings
 from cosnet_jax.errors import InputError
+from cosnet_jax.inference.provenance import digest_of_code
 from cosnet_jax.video.writer import VideoWriter
 
 pytest.importorskip("ray")
@@ -146,23 +147,46 @@ def test_wrong_settings_are_said_before_ray_starts(checkpoint, corpus, tmp_path,
     assert "--ray needs the package ray: pip install 'cosnet_jax[ray]'" in capsys.readouterr().err
 
 
+ONE_GPU, ONE_TPU = {"num_gpus": 1}, {"resources": {"TPU": 1}}
+
+
 @pytest.mark.parametrize(
-    ("machines", "num_workers", "count", "resources"),
+    ("machines", "num_workers", "count", "cores", "accelerator"),
     [
-        ([(6, 0), (6, 0)], 0, 2, {"num_cpus": 4, "num_gpus": 0}),  # each worker within one machine
-        ([(6, 0), (6, 0)], 5, 6, {"num_cpus": 2, "num_gpus": 0}),
-        ([(2, 0)], 9, 2, {"num_cpus": 1, "num_gpus": 0}),  # no more than there are cores
-        ([(64, 0), (8, 4)], 0, 4, {"num_cpus": 2, "num_gpus": 1}),  # the head has no GPU
-        ([(16, 8), (4, 4)], 6, 6, {"num_cpus": 1, "num_gpus": 1}),
+        ([{"CPU": 6}, {"CPU": 6}], 0, 2, 4, {}),  # each worker within one machine
+        ([{"CPU": 6}, {"CPU": 6}], 5, 6, 2, {}),
+        ([{"CPU": 2}], 9, 2, 1, {}),  # no more than there are cores
+        ([{}, {"CPU": 6}], 0, 1, 4, {}),  # a head that does no work
+        ([{"CPU": 64}, {"CPU": 8, "GPU": 4}], 0, 4, 2, ONE_GPU),  # the head has no GPU
+        ([{"CPU": 16, "GPU": 8}, {"CPU": 4, "GPU": 4}], 6, 6, 1, ONE_GPU),
+        ([{"CPU": 4}, {"CPU": 208, "TPU": 4, "TPU-v5litepod-4-head": 1}], 0, 4, 52, ONE_TPU),
+        ([{"GPU": 2}], 0, 2, 0, ONE_GPU),
     ],
 )
-def test_workers_fit_the_machines(machines, num_workers, count, resources):
+def test_workers_fit_the_machines(machines, num_workers, count, cores, accelerator):
     asked = {}
-    nodes = [{"Alive": True, "Resources": {"CPU": float(cores), "GPU": float(gpus)}} for cores, gpus in machines]
+    nodes = [{"Alive": True, "Resources": {name: float(number) for name, number in each.items()}} for each in machines]
     nodes.append({"Alive": False, "Resources": {}})
     ray = SimpleNamespace(nodes=lambda: nodes, remote=lambda **given: asked.update(given) or (lambda _: None))
     found, _ = plan_workers(ray, SegmentSettings(), num_workers)
-    assert (found, asked) == (min(count, num_workers or count), resources)
+    assert (found, asked) == (min(count, num_workers or count), {"num_cpus": cores, **accelerator})
+
+
+@pytest.mark.parametrize("nodes", [[], [{"Alive": True, "Resources": {"memory": 1e9}}]])
+def test_a_cluster_without_anything_for_a_worker_is_refused(nodes):
+    with pytest.raises(InputError, match=rf"the {len(nodes)} machine\(s\) of the cluster have no CPUs, GPUs or TPUs"):
+        plan_workers(SimpleNamespace(nodes=lambda: nodes), SegmentSettings(), 0)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_worker_without_an_accelerator_of_its_own_leaves_those_of_the_machine_alone(accelerated, monkeypatch):
+    called = []
+    monkeypatch.setenv("NPROC", "")
+    monkeypatch.setattr(segment_on_ray, "use_cpu", lambda: called.append("use_cpu"))
+    monkeypatch.setattr(segment_on_ray, "VideoSegmenter", lambda _: called.append("network"))
+    Worker().start(SegmentSettings(), 3, accelerated, digest_of_code())
+    assert called == ["network"] if accelerated else ["use_cpu", "network"]
+    assert os.environ["NPROC"] == "3"
 
 
 def run_on(monkeypatch, ray: RayStandIn, videos: int, num_workers: int = 2) -> dict[str, Outcome]:
@@ -273,4 +297,4 @@ def test_a_machine_on_which_no_worker_starts_does_not_stop_the_others(monkeypatc
 
 def test_a_worker_with_another_code_refuses_to_start():
     with pytest.raises(InputError, match="has another cosnet_jax; expected the same code on all machines"):
-        Worker().start(SegmentSettings(), 1, "0123")
+        Worker().start(SegmentSettings(), 1, False, "0123")
