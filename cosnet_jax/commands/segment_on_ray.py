@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosnet_jax.commands.segment_output import remove_unfinished
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.provenance import digest_of_code
@@ -21,11 +22,10 @@ LOCAL = "local"
 STATUSES = ("done", "found", "failed")
 ATTEMPTS = 3  # a video is given up when its workers were lost so often
 CORES_PER_WORKER = 4  # of machines without accelerators
-ACCELERATORS: dict[str, dict[str, Any]] = {
-    "GPU": {"num_gpus": 1},
-    "TPU": {"resources": {"TPU": 1}},
-}  # how to ask for one
+# How a worker asks Ray for an accelerator of its own.
+ACCELERATORS: dict[str, dict[str, Any]] = {"GPU": {"num_gpus": 1}, "TPU": {"resources": {"TPU": 1}}}
 START_ATTEMPTS = 3  # no worker is started any more when so many in a row failed to, and no video was finished meanwhile
+STOP_SECONDS = 10  # to end a worker that is at work
 START_SECONDS = 600  # a run ends when nothing is under way and no worker started for so long
 
 Job = tuple[Path, Path]  # a video, and the folder of its results
@@ -97,7 +97,8 @@ def segment_on_ray(
     """Segments videos on a Ray cluster.
 
     Each worker has a GPU or TPU, or some cores where there is none. A worker that is lost (killed, out of memory, its
-    machine gone) is replaced, and its video is given to another one.
+    machine gone) is replaced, and its video is given to another one. Where the run ends early (Ctrl-C), the workers end
+    with it and leave no unfinished file.
 
     Args:
       jobs: (video, folder of its results), on a file system that all machines share.
@@ -114,7 +115,7 @@ def segment_on_ray(
       InputError: Ray is not installed or not to be reached, or no worker starts, e.g. because the machines have
         another code.
     """
-    ray = start_ray(address)
+    ray, crew = start_ray(address), None
     try:
         crew = Crew(ray, *plan_workers(ray, settings, num_workers))
         todo, attempts = deque(jobs), dict.fromkeys(jobs, 0)
@@ -127,10 +128,15 @@ def segment_on_ray(
             if outcome is None and attempts[job] < ATTEMPTS:
                 todo.append(job)
                 continue
-            outcome = outcome or _failed(job, f"its worker was lost {ATTEMPTS} times ({reason})")
+            if outcome is None:
+                remove_unfinished(job[1])
+                outcome = _failed(job, f"its worker was lost {ATTEMPTS} times ({reason})")
             yield dataclasses.replace(outcome, attempts=attempts[job])
     finally:
+        interrupted = crew.stop() if crew else []
         ray.shutdown()
+        for _, folder in interrupted:
+            remove_unfinished(folder)
 
 
 class Crew:
@@ -206,6 +212,14 @@ class Crew:
         self._idle.append(worker)
         self._failed_starts = 0
         return job, outcome, ""
+
+    def stop(self) -> list[Job]:
+        """Ends the workers that are at work, if any still are; returns their videos."""
+        for _, worker in self.running.values():
+            self._ray.kill(worker, no_restart=True)
+        if self.running:
+            self._ray.wait(list(self.running), num_returns=len(self.running), timeout=STOP_SECONDS)
+        return [job for job, _ in self.running.values()]
 
 
 def _failed(job: Job, reason: str) -> Outcome:

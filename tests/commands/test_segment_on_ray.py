@@ -24,6 +24,7 @@ from cosnet_jax.commands.segment import segment
 from cosnet_jax.commands.segment_on_ray import ATTEMPTS, START_ATTEMPTS, Outcome, Worker, plan_workers
 from cosnet_jax.commands.segment_video import SegmentSettings
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import temporary_name
 from cosnet_jax.inference.provenance import digest_of_code
 from cosnet_jax.video.writer import VideoWriter
 
@@ -189,10 +190,12 @@ def test_a_worker_without_an_accelerator_of_its_own_leaves_those_of_the_machine_
     assert os.environ["NPROC"] == "3"
 
 
-def run_on(monkeypatch, ray: RayStandIn, videos: int, num_workers: int = 2) -> dict[str, Outcome]:
+def run_on(
+    monkeypatch, ray: RayStandIn, videos: int, num_workers: int = 2, output: Path = Path("out")
+) -> dict[str, Outcome]:
     """Segments videos "0", "1", ... on a stand-in for Ray; returns the outcomes by video."""
     monkeypatch.setattr(segment_on_ray, "start_ray", lambda _: ray)
-    jobs = [(Path(str(number)), Path("out", str(number))) for number in range(videos)]
+    jobs = [(Path(str(number)), output / str(number)) for number in range(videos)]
     outcomes = list(segment_on_ray.segment_on_ray(jobs, SegmentSettings(), "local", num_workers))
     assert ray.is_shut_down and len(outcomes) == len({outcome.input for outcome in outcomes}) == videos
     return {outcome.input: outcome for outcome in outcomes}
@@ -237,15 +240,56 @@ def test_an_error_of_a_video_is_its_own_and_its_worker_goes_on(monkeypatch):
     assert not ray.killed
 
 
-def test_a_video_that_kills_every_worker_is_given_up_and_the_others_are_done(monkeypatch):
+def begin(folder: Path) -> None:
+    """Leaves what a worker leaves that is killed while it writes."""
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    for path in (folder / "masks" / "00000.png", folder / "overlay.mp4"):
+        temporary_name(path).touch()
+
+
+def test_a_video_that_kills_every_worker_is_given_up_and_the_others_are_done(monkeypatch, tmp_path):
     def behave(_, method, *job):
-        return (exceptions.ActorDiedError() if job[0].name == "1" else done(*job)) if method == "work" else None
+        if method == "work" and job[0].name == "1":
+            begin(job[1])
+            return exceptions.ActorDiedError()
+        return done(*job) if method == "work" else None
 
     ray = RayStandIn(behave)
-    outcomes = run_on(monkeypatch, ray, videos=4)
+    outcomes = run_on(monkeypatch, ray, videos=4, output=tmp_path)
     assert [outcomes[name].status for name in "0123"] == ["done", "failed", "done", "done"]
     assert outcomes["1"].attempts == len(ray.killed) == ATTEMPTS == 3
     assert outcomes["1"].error.startswith("its worker was lost 3 times (ActorDiedError: The actor died unexpectedly")
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+def test_an_interrupted_run_leaves_a_summary_and_neither_workers_nor_unfinished_files(
+    checkpoint, frames, monkeypatch, tmp_path
+):
+    clips = [tmp_path / f"clip{number}" for number in range(4)]
+    for clip in clips:
+        clip.mkdir()
+        Image.fromarray(frames[0]).save(clip / "0.png")
+
+    def behave(_, method, *job):
+        if method == "work" and job[0] != clips[0]:
+            begin(job[1])
+            return NEVER
+        return done(*job) if method == "work" else None
+
+    class Interrupted(RayStandIn):
+        def wait(self, results, **settings):
+            if self.killed or any(result.value is not NEVER for result in results):
+                return super().wait(results, **settings)
+            raise KeyboardInterrupt
+
+    ray, output = Interrupted(behave), tmp_path / "out"
+    monkeypatch.setattr(segment_on_ray, "start_ray", lambda _: ray)
+    with pytest.raises(KeyboardInterrupt):
+        segment(clips, output, checkpoint, ray="local", num_workers=2)
+    summary = json.loads((output / "summary.json").read_text())
+    assert (summary["done"], [Path(video["input"]).name for video in summary["videos"]]) == (1, ["clip0"])
+    assert sorted(ray.killed) == [0, 1] and ray.is_shut_down
+    assert (output / "clip1" / "masks").is_dir() and not list(output.rglob(".*.part"))
 
 
 def test_a_worker_that_the_cluster_has_no_room_for_gets_no_video(monkeypatch):
