@@ -231,7 +231,8 @@ def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None)
     if isinstance(cause, InputError):
         return str(cause)
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+    *_, last = ["", *str(error).strip().splitlines()]
+    return f"{type(error).__name__}: {last}"
 
 
 def start_ray(address: str) -> Any:
