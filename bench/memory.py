@@ -1,6 +1,7 @@
-"""Measures the memory of a training step of the paper's network: ResNet-101, 473x473, 8 pairs, without running it.
+"""Measures the memory of a training step, by default of the paper's: ResNet-101, 473x473, 8 pairs, without running it.
 
-    python bench/memory.py [--setting=NAME ...] [--pairs=8] [--json=FILE]
+    python bench/memory.py [--config=configs/davis16.py] [--setting=NAME ...] [--pairs=8] [--json=FILE]
+        [--config.KEY=VALUE ...]
 
 For each setting two numbers in GiB:
 
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 from report import write_json
 
-from configs.davis16 import get_config
+from cosnet_jax.config import read_config
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.memory_plan import empty_batch, size_of
@@ -62,17 +63,18 @@ def kept_bytes(model: COSNet, config: ConfigDict, state: TrainState, batch: dict
     return size_of(jax.eval_shape(pullback, state.params, state.batch_stats, batch)) - size_of(state.params)
 
 
-def measure(settings: dict[str, Any], pairs: int) -> dict[str, float]:
+def measure(config: ConfigDict, settings: dict[str, Any], pairs: int) -> dict[str, float]:
     """Measures one setting.
 
     Args:
-      settings: what differs from configs/davis16.py, by dotted key.
+      config: the configuration.
+      settings: what differs from it, by dotted key.
       pairs: pairs of frames in the batch.
 
     Returns:
       GiB by name: "state" (parameters, statistics, optimiser), "kept", "temporary".
     """
-    config = get_config()
+    config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(settings)
     model = build_model(config.model)
     variables = jax.eval_shape(lambda: init_variables(model, 0))
@@ -90,19 +92,22 @@ def measure(settings: dict[str, Any], pairs: int) -> dict[str, float]:
 def main() -> None:
     """Prints one table and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/davis16.py", help="a file of configs/")
     parser.add_argument("--setting", action="append", choices=SETTINGS, help="one of the settings; default: all")
     parser.add_argument("--pairs", type=int, default=8, help="pairs of frames in the batch")
     parser.add_argument("--json", type=Path, help="file for the results")
-    arguments = parser.parse_args()
+    arguments, overrides = parser.parse_known_args()
+    config = read_config(arguments.config, overrides)
     jax.config.update("jax_platforms", "cpu")
     results = {}
-    print(f"ResNet-101, 473x473, {arguments.pairs} pairs; GiB")
+    print(f"{config.model.backbone}, {'x'.join(map(str, config.size))}, {arguments.pairs} pairs; GiB")
     print(f"{'setting':28}{'state':>10}{'kept':>10}{'temporary':>12}")
     for name in arguments.setting or SETTINGS:
-        results[name] = row = measure(SETTINGS[name], arguments.pairs)
+        results[name] = row = measure(config, SETTINGS[name], arguments.pairs)
         print(f"{name:28}{row['state']:10.2f}{row['kept']:10.2f}{row['temporary']:12.2f}", flush=True)
     if arguments.json:
-        write_json(arguments.json, {"pairs": arguments.pairs}, {"gib": results})
+        settings = {"config": arguments.config, "pairs": arguments.pairs, "overrides": overrides}
+        write_json(arguments.json, settings, {"gib": results})
 
 
 if __name__ == "__main__":

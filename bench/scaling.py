@@ -5,7 +5,8 @@
 
 Efficiency is the time of a step on one device by that on n devices. Without accelerators the devices are made of the
 same CPU cores, so n of them have n times the work for the same cores: there efficiency is n times the time of one
-device by that of n, and shows what splitting and averaging cost. Each number of devices has a process of its own.
+device by that of n, and shows what splitting and averaging cost. Each number of devices has a process of its own. A
+number that the machine does not have is left out.
 """
 
 from __future__ import annotations
@@ -49,15 +50,19 @@ def step_seconds(path: str, overrides: list[str], batch_size: int, rounds: int) 
     return statistics.median(times[1:])  # the first one compiles
 
 
-def in_own_process(devices: int, arguments: list[str]) -> float:
-    """Runs this file on a number of devices and returns the seconds that it prints."""
+def in_own_process(devices: int, arguments: list[str]) -> float | None:
+    """Runs this file on a number of devices; returns the seconds that it prints, or None if there are fewer devices."""
     environment = os.environ | {
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(devices))),
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
-    command = [sys.executable, __file__, *arguments, "--seconds-alone"]
+    command = [sys.executable, __file__, *arguments, f"--on={devices}"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
+    seen, *seconds = done.stdout.split()
+    if seconds:
+        return float(seconds[0])
+    print(f"{devices} devices are left out: JAX sees {seen} of them", file=sys.stderr)
+    return None
 
 
 def main() -> None:
@@ -68,15 +73,21 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2, help="pairs on each device")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--seconds-alone", action="store_true", help="print the seconds of a step on all devices")
+    parser.add_argument("--on", type=int, metavar="N", help=argparse.SUPPRESS)  # what a process of its own is for
     arguments, overrides = parser.parse_known_args()
-    if arguments.seconds_alone:
-        print(step_seconds(arguments.config, overrides, arguments.batch_size, arguments.rounds))
+    if arguments.on:  # CUDA hides the devices from the first one on that does not exist
+        print(jax.device_count(), flush=True)
+        if jax.device_count() == arguments.on:
+            print(step_seconds(arguments.config, overrides, arguments.batch_size, arguments.rounds))
         return
 
-    times = {devices: in_own_process(devices, sys.argv[1:]) for devices in arguments.devices}
+    measured = {devices: in_own_process(devices, sys.argv[1:]) for devices in arguments.devices}
+    times = {devices: seconds for devices, seconds in measured.items() if seconds is not None}
+    if not times:
+        sys.exit(f"--devices is {arguments.devices}; expected numbers of devices that this machine has")
     shared = jax.default_backend() == "cpu"  # all devices share the cores
-    results, first = {}, times[arguments.devices[0]] / (arguments.devices[0] if shared else 1)
+    fewest = next(iter(times))
+    results, first = {}, times[fewest] / (fewest if shared else 1)
     print(f"{arguments.config}, {arguments.batch_size} pairs a device; {machine()}")
     for devices, seconds in times.items():
         efficiency = first * (devices if shared else 1) / seconds
@@ -84,7 +95,7 @@ def main() -> None:
         results[devices] = {"seconds": seconds, "images_per_second": images, "efficiency": efficiency}
         print(f"  {devices:2} devices: {seconds:8.3f} s a step, {images:7.1f} images a second, {efficiency:6.1%}")
     if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "seconds_alone")}
+        settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "on")}
         write_json(arguments.json, {**settings, "overrides": overrides}, results)
 
 

@@ -134,7 +134,9 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     loop = ReleasedLoop(weights, video, segmenter.references(len(video)), device)
-    stages = Stages(get_network(model, size, arguments.batch_size), variables, video, options)
+    stages = Stages(
+        get_network(model, size, arguments.batch_size, segmenter.matmul_precision), variables, video, options
+    )
     stages.encode()
     stages.segment()
     next(segmenter.stream(video))  # compiled

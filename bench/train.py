@@ -1,7 +1,7 @@
 """Measures a training step against that of the PyTorch twin: the released model, its losses and SGD on the same batch.
 
     python bench/train.py [--backbone=resnet101] [--size 193 193] [--batch-size=4] [--dtype=bfloat16] [--rounds=5]
-        [--skip-compiled] [--json=FILE] [--config.KEY=VALUE ...]
+        [--skip-compiled] [--matrix-side=N] [--json=FILE] [--config.KEY=VALUE ...]
 
 All start from the same weights and take steps on the same pairs of frames, one each in a round; medians count. The twin
 runs as it is (eager) and compiled by torch.compile, on the GPU if torch and jax have one. Its images are scaled
@@ -172,9 +172,8 @@ def model_flop(config: ConfigDict, batch: Batch) -> int:
     return counter.get_total_flops()
 
 
-def matrix_peak(dtype: str, device: str) -> float:
-    """The FLOP a second of the fastest product of two square matrices, in jax or torch."""
-    side = 2048 if device == "cpu" else 8192
+def matrix_peak(dtype: str, device: str, side: int) -> float:
+    """The FLOP a second of the fastest product of two square matrices of a side, in jax or torch."""
     ours, theirs = jnp.ones((side, side), dtype), torch.ones((side, side), dtype=getattr(torch, dtype), device=device)
     product = jax.jit(lambda a, b: jnp.einsum("ij,jk->ik", a, b))
 
@@ -187,7 +186,7 @@ def matrix_peak(dtype: str, device: str) -> float:
     return 2 * side**3 / min(timed(run)[0].clock for _ in range(8) for run in runs)
 
 
-def measure(config: ConfigDict, device: str, rounds: int, with_compiled: bool) -> dict[str, Any]:
+def measure(config: ConfigDict, device: str, rounds: int, with_compiled: bool, matrix_side: int) -> dict[str, Any]:
     """Measures all forms of the step.
 
     Returns:
@@ -196,7 +195,7 @@ def measure(config: ConfigDict, device: str, rounds: int, with_compiled: bool) -
     """
     batches = video_batches(config.data, config.size, config.batch_size, config.seed)
     batch = next(batches)
-    peak, flop = matrix_peak(config.model.dtype, device), model_flop(config, batch)
+    peak, flop = matrix_peak(config.model.dtype, device, matrix_side), model_flop(config, batch)
     ours, placed = Ours(config, to_numpy(initial_twin(config).state_dict())), parallel.shard(batch)
     steps = {"cosnet_jax": lambda: float(ours.begin(placed)), "PyTorch, eager": Twin(config, batch, device, False).step}
     if with_compiled:
@@ -243,6 +242,9 @@ def main() -> None:
     parser.add_argument(
         "--skip-compiled", action="store_true", help="without torch.compile, which needs a C++ compiler"
     )
+    parser.add_argument(
+        "--matrix-side", type=int, help="of the product that gives the peak (2048 on CPUs, 8192 on GPUs)"
+    )
     parser.add_argument("--json", type=Path, help="file for the results")
     arguments, overrides = parser.parse_known_args()
     if jax.device_count() > 1:
@@ -250,7 +252,9 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     torch.set_num_threads(usable_cores())
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs, as jax does by default
-    results = measure(make_config(arguments, overrides), device, arguments.rounds, not arguments.skip_compiled)
+    side = arguments.matrix_side or (2048 if device == "cpu" else 8192)
+    config = make_config(arguments, overrides)
+    results = measure(config, device, arguments.rounds, not arguments.skip_compiled, side)
 
     size = "x".join(map(str, arguments.size))
     print(f"{arguments.backbone}, {size}, {arguments.batch_size} pairs, {arguments.dtype}; {machine()}")

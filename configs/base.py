@@ -36,7 +36,9 @@ def get_config() -> ConfigDict:
     # A step whose loss or gradients are not finite: stop the training (the last checkpoint is from before), or skip its
     # update and count it in metrics.jsonl as "skipped".
     config.nonfinite_steps = "stop"  # stop | skip
-    config.matmul_precision = "default"  # default: the accelerator's own (TF32 on NVIDIA, bfloat16 on TPU) | float32
+    # Precision of products and convolutions in training and inference. default: the accelerator's own (TF32 on NVIDIA,
+    # bfloat16 on TPU).
+    config.matmul_precision = "default"  # default | float32
 
     # Several processes, e.g. one a host. Left empty, the last three are read from the environment variables
     # JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from SLURM, Open MPI, Kubernetes or Cloud TPU.

@@ -17,6 +17,7 @@ STEP_KINDS = ("still", "video")  # of training steps
 NEXT_STEP = "see the files of configs/, whose base.py lists all settings"
 MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
 MAX_SIZE = 4096
+MATMUL_PRECISIONS = ("default", "float32")
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the value that today's code stands for.
@@ -214,6 +215,12 @@ def inference_size(config: ConfigDict) -> tuple[int, int]:
     return tuple(config.inference.get("size") or config.size)
 
 
+def check_matmul_precision(precision: str) -> None:
+    """Raises an InputError for an unknown precision of products and convolutions on accelerators."""
+    if precision not in MATMUL_PRECISIONS:
+        raise InputError(f"matmul_precision is {precision!r}; expected {' or '.join(MATMUL_PRECISIONS)}")
+
+
 def check_config(config: ConfigDict) -> None:
     """Checks what can be known before any work.
 
@@ -231,6 +238,7 @@ def check_config(config: ConfigDict) -> None:
         raise InputError(f"profile_steps is {steps}; expected (first, last) step, counted from 1")
     if config.stopped_status not in range(256):
         raise InputError(f"stopped_status is {config.stopped_status}; expected an exit status, 0 to 255")
+    check_matmul_precision(config.matmul_precision)
     check_size("size", config.size)
     check_size("inference.size", inference_size(config))
 

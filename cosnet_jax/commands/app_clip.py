@@ -101,7 +101,8 @@ class Model:
     def attention(self, segmenter: Segmenter, clip: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
         """Returns where a pixel of clip[0] finds its answer in the references clip[1:], see `attention_maps`."""
         size = match_orientation(segmenter.size, clip.shape[1:3])
-        return attention_maps(build_model(self.config.model), self.variables, clip, size, pixel)[0]
+        model = build_model(self.config.model)
+        return attention_maps(model, self.variables, clip, size, pixel, segmenter.matmul_precision)[0]
 
 
 class Clip:

@@ -139,6 +139,6 @@ def explanation(
     if pixel is None:
         pixel = np.unravel_index(probability.argmax(), probability.shape)
     input_size = match_orientation(segmenter.size, video.size)
-    attention, gates = attention_maps(model, variables, clip, input_size, pixel)
+    attention, gates = attention_maps(model, variables, clip, input_size, pixel, segmenter.matmul_precision)
     shown = [names[index] for index in (frame, *references)]
     return draw_explanation(clip, shown, masks, pixel, attention, gates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -81,8 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
     )  # fmt: skip
     parser.add_argument(
-        "--ray-workers", type=int, default=0, metavar="N", help=f"workers (one per GPU, or {CORES_PER_WORKER} cores)"
-    )
+        "--ray-workers", type=int, default=0, metavar="N",
+        help=f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -142,7 +144,8 @@ def segment(
         writable_folder(output)
         jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
         options = with_absolute_paths(options)
-        summarise(track(segment_on_ray(jobs, options, ray, num_workers), "videos", len(jobs)), output)
+        with contextlib.closing(segment_on_ray(jobs, options, ray, num_workers)) as outcomes:
+            summarise(track(outcomes, "videos", len(jobs)), output)
         return folders
     videos = [open_video(path) for path in paths]
     folders = output_folders(paths, output, single=[Path(given).expanduser() for given in inputs] == paths)

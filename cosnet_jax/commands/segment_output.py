@@ -168,16 +168,23 @@ def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs)
       frame_names: of the frames that will be written.
       outputs: what will be written.
     """
+    remove_unfinished(folder)
     for name in IMAGES:
         kept = frame_names if name in outputs.names else ()
         for path in (folder / name).glob("*.png"):
             if path.stem not in kept:
                 path.unlink()
-        remove_temporaries(folder / name, "*.png")
         if name not in outputs.names:
             with contextlib.suppress(OSError):  # there is none, or it holds something else
                 (folder / name).rmdir()
     for name in FILES:
-        remove_temporaries(folder, name)
         if name not in outputs.names:
             (folder / name).unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files that a process left which was killed while it wrote results into a folder."""
+    for name in IMAGES:
+        remove_temporaries(folder / name, "*.png")
+    for name in FILES:
+        remove_temporaries(folder, name)

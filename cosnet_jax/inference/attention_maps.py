@@ -13,7 +13,12 @@ from cosnet_jax.models.cosnet import COSNet, flatten
 
 
 def attention_maps(
-    model: COSNet, variables: dict[str, Any], clip: np.ndarray, size: tuple[int, int], pixel: tuple[int, int]
+    model: COSNet,
+    variables: dict[str, Any],
+    clip: np.ndarray,
+    size: tuple[int, int],
+    pixel: tuple[int, int],
+    matmul_precision: str = "default",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the co-attention of one pixel, and the gates of its frame.
 
@@ -23,26 +28,31 @@ def attention_maps(
       clip: (1 + N, H, W, 3) uint8 RGB: the frame, then its references.
       size: (height, width) of the network's input.
       pixel: (y, x) in the frame.
+      matmul_precision: see `Segmenter`.
 
     Returns:
       The attention (N, h', w'), which sums to 1 over each reference (a column of S_c, Eq. 6), and the gates (N, h, w)
       of the frame's summaries over each reference (Eq. 8).
     """
-
-    network = get_network(model, size, None)  # the segmenter's: it is compiled once for both
+    network = get_network(model, size, None, matmul_precision)  # the segmenter's: it is compiled once for both
     replicated, images = network.replicate(variables), [network.resize_input(frame) for frame in clip]
     batches = [images[start : start + network.batch_size] for start in range(0, len(images), network.batch_size)]
     encoded = [frame for batch in batches for frame in network.encode(replicated, batch)]
     features = np.stack([frame.features for frame in encoded])
-    count, (height, width) = len(clip) - 1, features.shape[1:3]
-    queries: Any = model.apply(variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x)))
-    keys = np.stack([frame.keys for frame in encoded[1:]])
-    row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
-    query = queries[0, row * width + column]
-    affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
-    shape = [-(-length // model.reference_pooling) for length in (height, width)]
-    attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
-    values: Any = model.apply(variables, features[1:], method="values")
-    _, sown = model.apply(variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"])
-    gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
+    with jax.default_matmul_precision(matmul_precision):
+        count, (height, width) = len(clip) - 1, features.shape[1:3]
+        queries: Any = model.apply(
+            variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x))
+        )
+        keys = np.stack([frame.keys for frame in encoded[1:]])
+        row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
+        query = queries[0, row * width + column]
+        affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
+        shape = [-(-length // model.reference_pooling) for length in (height, width)]
+        attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
+        values: Any = model.apply(variables, features[1:], method="values")
+        _, sown = model.apply(
+            variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"]
+        )
+        gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
     return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

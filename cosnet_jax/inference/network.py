@@ -35,31 +35,39 @@ class Network:
       size: (height, width) of the input and the results.
     """
 
-    def __init__(self, model: COSNet, size: tuple[int, int], batch_size: int | None = None):
+    def __init__(
+        self,
+        model: COSNet,
+        size: tuple[int, int],
+        batch_size: int | None = None,
+        matmul_precision: str = "default",
+    ):
         """Prepares the functions; they are compiled when they are called.
 
         Args:
           model: the network.
           size: (height, width) of its input and results.
-          batch_size: see `Segmenter`.
+          batch_size, matmul_precision: see `Segmenter`.
         """
         self._devices = Devices(batch_size or Devices.default_batch_size(FRAMES_PER_ACCELERATOR))
         self.batch_size, self.size = self._devices.batch_size, size
         has_coattention = model.coattention != "none"
 
-        @_name_misfits
+        def compiled(function):
+            return self._devices.compile(_name_misfits(_with_precision(function, matmul_precision)))
+
+        @compiled
         def encode(variables, images):
             """(n, *size, 3) -> features (n, h, w, c) and keys (n, j, d)."""
             features = model.apply(variables, images, method="encode")
             keys = model.apply(variables, features, method="keys") if has_coattention else features[:, :0]
             return Encoded(features, keys)
 
-        @_name_misfits
+        @compiled
         def segment_alone(variables, features):
             """(n, h, w, c) -> the encoder's own probabilities (n, *size)."""
             return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
-        @_name_misfits
         def segment(shared, queries, fusion):
             """Queries (n, h, w, c), positions (n, N) of their references among M encoded ones -> (n, *size)."""
             (variables, encoded), (features, positions) = shared, queries
@@ -73,10 +81,11 @@ class Network:
             probabilities = jax.nn.sigmoid(model.apply(variables, features, summaries, size, method="decode"))
             return probabilities.reshape(*positions.shape, *size).mean(axis=1)
 
-        self._encode, self._segment_alone = self._devices.compile(encode), self._devices.compile(segment_alone)
-        self._segment = {name: self._devices.compile(functools.partial(segment, fusion=name)) for name in FUSIONS}
+        self._encode, self._segment_alone = encode, segment_alone
+        self._segment = {name: compiled(functools.partial(segment, fusion=name)) for name in FUSIONS}
         self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
-        self.resize_input = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
+        resize = _with_precision(lambda frame: resize_antialiased(frame[None], size)[0], matmul_precision)
+        self.resize_input = jax.jit(resize)
 
     def replicate(self, variables: Any) -> Any:
         """Places the variables on every device that takes part, as the other methods take them."""
@@ -135,7 +144,18 @@ def _name_misfits(function: Callable) -> Callable:
     return run
 
 
+def _with_precision(function: Callable, matmul_precision: str) -> Callable:
+    """Makes a function that is compiled with products and convolutions of a precision, see `Segmenter`."""
+
+    @functools.wraps(function)
+    def run(*arguments, **settings):
+        with jax.default_matmul_precision(matmul_precision):
+            return function(*arguments, **settings)
+
+    return run
+
+
 @functools.lru_cache(maxsize=4)
-def get_network(model: COSNet, size: tuple[int, int], batch_size: int | None) -> Network:
+def get_network(model: COSNet, size: tuple[int, int], batch_size: int | None, matmul_precision: str) -> Network:
     """Returns the same `Network` for the same arguments, so that it is compiled once."""
-    return Network(model, size, batch_size)
+    return Network(model, size, batch_size, matmul_precision)

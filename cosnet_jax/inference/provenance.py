@@ -29,7 +29,7 @@ def describe_inference(
 
     Returns:
       What JSON can store: the version of this package, digests of its code and of the weights, the network, size,
-      options and CRF.
+      precision, options and CRF.
     """
     return {
         "version": metadata.version("cosnet_jax"),
@@ -37,6 +37,7 @@ def describe_inference(
         "weights": digest_of(variables),
         "model": as_stored(config.model),
         "size": list(segmenter.size),
+        "matmul_precision": segmenter.matmul_precision,
         "options": dataclasses.asdict(segmenter.options),
         "crf": dataclasses.asdict(params) if params else None,
     }

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.config import check_size, inference_size, report_setting_errors
+from cosnet_jax.config import check_matmul_precision, check_size, inference_size, report_setting_errors
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
@@ -52,6 +52,7 @@ class Segmenter:
     Attributes:
       options: how `__call__` and `stream` compare frames.
       size: (height, width) of the network's input.
+      matmul_precision: of products and convolutions on accelerators.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Segmenter:
         size: tuple[int, int],
         options: InferenceOptions | None = None,
         batch_size: int | None = None,
+        matmul_precision: str = "default",
     ):
         """Prepares the network; it is compiled at the first frame.
 
@@ -72,12 +74,16 @@ class Segmenter:
           options: how frames are compared; None takes the defaults. A model without co-attention takes N = 0.
           batch_size: frames that the network takes at a time, split over as many devices as divide it; None suits the
             devices there are. The maps do not depend on it.
+          matmul_precision: of products and convolutions: "float32", or "default" for what accelerators do by themselves
+            (TF32 on NVIDIA, bfloat16 on TPU). CPUs compute in float32 in any case.
 
         Raises:
-          InputError: the size is too small.
+          InputError: the size is too small, or the precision is unknown.
         """
         check_size("size", tuple(size))
+        check_matmul_precision(matmul_precision)
         self.options, self.size = options or InferenceOptions(), (size[0], size[1])
+        self.matmul_precision = matmul_precision
         self._model, self._variables, self._batch_size = model, variables, batch_size
 
     @classmethod
@@ -127,10 +133,15 @@ class Segmenter:
         batch_size: int | None = None,
         **options: Any,
     ) -> Segmenter:
-        """Builds the segmenter of a configuration; arguments as those of `from_pretrained`."""
+        """Builds the segmenter of a configuration; arguments as those of `from_pretrained`.
+
+        A stored configuration that knows no `matmul_precision` stands for the default.
+        """
         with report_setting_errors():
             chosen = InferenceOptions.from_config(config, **options)
-            return cls(build_model(config.model), variables, size or inference_size(config), chosen, batch_size)
+            precision = config.get("matmul_precision", "default")
+            size = size or inference_size(config)
+            return cls(build_model(config.model), variables, size, chosen, batch_size, precision)
 
     def __call__(self, video: AnyVideo, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
@@ -206,7 +217,8 @@ class Segmenter:
         variables: dict[str, Any],
     ) -> Generator[Maps]:
         """Yields the number, the frame and the maps of each query, the maps of the network's size."""
-        network = get_network(self._model, match_orientation(self.size, video.size), self._batch_size)
+        size = match_orientation(self.size, video.size)
+        network = get_network(self._model, size, self._batch_size, self.matmul_precision)
         plan = plan_references(len(video), queries, reference_indices, network.batch_size)
         variables = network.replicate(variables)
         max_references = plan.max_references

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,15 @@ def to_twin(frames: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
 
 
+def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
+    """Applies our network to pairs (n, 2, h, w, 3); returns its results and intermediates.
+
+    Products and convolutions are float32 on every device: TF32, the default of GPUs, would hide any difference.
+    """
+    with jax.default_matmul_precision("float32"):
+        return model.apply(variables, pairs, mutable=["intermediates"])
+
+
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
     """Computes every named intermediate of our network for a pair of frames.
 
@@ -55,7 +65,7 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.
     Returns:
       Name -> array, with the names, the order and the layout of the twin's `PairModel.stages`.
     """
-    run = jax.jit(lambda variables, pairs: model.apply(variables, pairs, mutable=["intermediates"]))
+    run = jax.jit(functools.partial(apply_in_float32, model))
     (logits, side), sown = jax.device_get(run(variables, pair[None]))
     sown = sown["intermediates"]
     encoder = sown["encoder"]

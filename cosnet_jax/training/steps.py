@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import parse_step_pattern
+from cosnet_jax.config import check_matmul_precision, parse_step_pattern
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.losses import ENTROPIES, soft_iou_loss
@@ -23,7 +23,6 @@ from cosnet_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
-MATMUL_PRECISIONS = ("default", "float32")
 NONFINITE = ("stop", "skip")
 
 
@@ -104,7 +103,8 @@ def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[
       InputError: for settings that do not exist or do not go together. A step raises it if n is no multiple of
         `accumulate_steps`.
     """
-    choices = {"recipe": tuple(RECIPES), "matmul_precision": MATMUL_PRECISIONS, "nonfinite_steps": NONFINITE}
+    check_matmul_precision(config.matmul_precision)
+    choices = {"recipe": tuple(RECIPES), "nonfinite_steps": NONFINITE}
     for key, known in choices.items():
         if config[key] not in known:
             raise InputError(f"{key} is {config[key]!r}; expected {' or '.join(known)}")

@@ -122,7 +122,7 @@ def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
     settings = [InferenceOptions(3, sampling), InferenceOptions(0), InferenceOptions(2, sampling, "prediction")]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
     expected = list(maps(segmenter, video, settings))
-    used = get_network(network[0], SIZE, 3)
+    used = get_network(network[0], SIZE, 3, "default")
     encode = used.encode
     monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     frames = Counted(video)
@@ -220,7 +220,7 @@ def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(net
     queries, settings = [1, 2, 6], [InferenceOptions(2), InferenceOptions(2, "random", seed=3)]
     expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, settings)))[queries]
     segmenter, encoded = Segmenter(*network, SIZE, batch_size=batch_size), []
-    used = get_network(network[0], SIZE, batch_size)
+    used = get_network(network[0], SIZE, batch_size, "default")
     encode = used.encode
     monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
     np.testing.assert_allclose(list(maps(segmenter, video, settings, queries=queries)), expected, atol=2e-6)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import numpy as np
 import pytest
+from jaxprs import HIGHEST, product_precisions
 
 from cosnet_jax import Segmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.segmenter import InferenceOptions
 from cosnet_jax.interop.convert import convert_state_dict
-from cosnet_jax.interop.parity import compare_with_torch, our_stages, smooth_frames, stage_differences, to_twin
+from cosnet_jax.interop.parity import (
+    apply_in_float32,
+    compare_with_torch,
+    our_stages,
+    smooth_frames,
+    stage_differences,
+    to_twin,
+)
 from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 
@@ -36,6 +47,13 @@ def test_every_stage_agrees_with_the_twin(shallow_twin, shallow_network, size):
     for row in rows:
         assert row.relative < 2e-5, row
     assert theirs["y_a"].std() > 0.01  # a constant would agree as well
+
+
+def test_every_product_of_ours_is_float32_on_any_accelerator(shallow_network):
+    model, variables = shallow_network
+    jaxpr = jax.make_jaxpr(functools.partial(apply_in_float32, model))(variables, smooth_frames((95, 127))[None])
+    precisions = product_precisions(jaxpr.jaxpr)
+    assert len(precisions) > 20 and set(precisions) == {HIGHEST}
 
 
 @pytest.fixture(scope="module")

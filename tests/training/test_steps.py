@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import HIGHEST, equations, product_precisions
 from tiny_network import make_tiny, random_variables
 
 from configs import base, synthetic
@@ -229,16 +230,6 @@ def test_a_step_tells_whether_everything_is_finite_and_skips_what_is_not(config,
         jax.tree.map(np.testing.assert_array_equal, after, plain)
 
 
-def equations(jaxpr):
-    """All equations of a jaxpr and of those inside it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
-            inner = getattr(parameter, "jaxpr", parameter)
-            if hasattr(inner, "eqns"):
-                yield from equations(inner)
-
-
 @pytest.mark.parametrize("coattention", ["vanilla", "symmetric", "channelwise"])
 def test_bfloat16_is_the_type_of_convolutions_and_of_nothing_that_needs_float32(config, batches, coattention):
     changed = with_settings(config, model__dtype="bfloat16", model__coattention=coattention)
@@ -283,17 +274,12 @@ def test_float32_precision_reaches_every_product(config, start, batches):
         step = make_steps(build_model(config.model), optimizer, with_settings(config, matmul_precision=setting))[
             "video"
         ]
-        products = [
-            equation
-            for equation in equations(jax.make_jaxpr(step)(state, batches["video"]).jaxpr)
-            if equation.primitive.name in ("dot_general", "conv_general_dilated")
-        ]
-        assert len(products) > 50
-        return {str(equation.params["precision"]) for equation in products}
+        found = product_precisions(jax.make_jaxpr(step)(state, batches["video"]).jaxpr)
+        assert len(found) > 50
+        return set(found)
 
-    highest = str((jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST))
-    assert precisions("float32") == {highest}
-    assert precisions("default") != {highest}  # that of P is exact in any case
+    assert precisions("float32") == {HIGHEST}
+    assert precisions("default") != {HIGHEST}  # that of P is exact in any case
     with pytest.raises(InputError, match="matmul_precision is 'exact'; expected default or float32"):
         precisions("exact")
 
