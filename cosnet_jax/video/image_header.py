@@ -10,7 +10,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 2**26  # of an image or a frame of a video, twice as many as 8K has
 
 # The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
-NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 

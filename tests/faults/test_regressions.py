@@ -23,8 +23,8 @@ from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
-from cosnet_jax.video.image_header import MAX_PIXELS, image_size
-from cosnet_jax.video.images import decode_image, decode_mask
+from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
+from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
 from cosnet_jax.video.mp4_tables import declares_too_many_samples
 from cosnet_jax.video.reader import open_video
 from tests.data.builders.test_fbms import make_grey_sequence
@@ -81,6 +81,15 @@ def test_decoders_of_other_formats_do_not_get_to_see_a_file():
     encoded = cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     assert cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) is not None
     assert decode_image(encoded) is None
+
+
+def test_fill_bytes_of_a_jpeg_take_linear_time():
+    """Each of them was taken for the start of a marker, so 16 MiB took days."""
+    data = JPEG_START + b"\xff" * 2**24 + b"\x00"
+    assert image_size(data) is None
+    assert is_truncated(data)
+    encoded = cv2.imencode(".jpg", np.zeros((8, 16, 3), np.uint8))[1].tobytes()
+    assert image_size(JPEG_START + b"\xff" * 9 + encoded[2:]) == (8, 16)
 
 
 def test_every_16_bit_level_becomes_the_nearest_8_bit_one(tmp_path):
