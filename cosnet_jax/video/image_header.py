@@ -12,7 +12,9 @@ MAX_PIXELS = 2**26  # of an image or a frame of a video, twice as many as 8K has
 # The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
 NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+PNM_HEADER = 4096  # bytes of a PNM that are looked at; its size stands in the first ones, after some comments
+# As OpenCV reads it: a comment ends with its line, and the byte after a number belongs to no comment.
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s")
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -43,11 +45,12 @@ def _size(data: bytes) -> tuple[int, int] | None:
     elif data.startswith(JPEG_START):
         return _jpeg_size(data)
     elif data.startswith(b"BM"):
-        width, height = struct.unpack_from("<HH" if data[14] == 12 else "<ii", data, 18)
+        (header_bytes,) = struct.unpack_from("<I", data, 14)
+        width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
         width, height = abs(width), abs(height)  # a negative height: stored from the top
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp_size(data)
-    elif match := _PNM.match(data):
+    elif match := _PNM.match(data[:PNM_HEADER]):
         width, height = int(match[1]), int(match[2])
     else:
         return None

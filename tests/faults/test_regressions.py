@@ -83,6 +83,35 @@ def test_decoders_of_other_formats_do_not_get_to_see_a_file():
     assert decode_image(encoded) is None
 
 
+def bmp_header(header_bytes: int, size: bytes) -> bytes:
+    return b"BM" + struct.pack("<IIII", 0, 0, 14 + header_bytes, header_bytes) + size + bytes(header_bytes)
+
+
+def test_the_size_of_a_bmp_is_read_as_opencv_reads_it():
+    """A header of 268 bytes was taken for one of 12, for 268 = 256 + 12; then 4000 x 65600 pixels passed as 4000 x 64."""
+    assert image_size(bmp_header(268, struct.pack("<ii", 65_600, 4000))) == (4000, 65_600)
+    assert image_size(bmp_header(12, struct.pack("<HH", 65, 40))) == (40, 65)
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        (b"P5\n#\r30 20 255\n1 1 255\n", (20, 30)),  # passed as 1 x 1
+        (b"P5\n30#20\n1 255\n", None),  # passed as 30 x 1
+        (b"P5 # one\r\n# two\n30\n#three\n20 255\n", (20, 30)),
+    ],
+)
+def test_comments_of_a_pnm_hide_no_size(header, size):
+    image = cv2.imdecode(np.frombuffer(header + bytes(600), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image.shape == (20, 30)
+    assert image_size(header) == size
+
+
+def test_a_pnm_of_spaces_takes_little_memory():
+    """The match of 16 MiB took a GB."""
+    assert image_size(b"P5" + b" " * 2**24 + b"1 1 255\n") is None
+
+
 def test_fill_bytes_of_a_jpeg_take_linear_time():
     """Each of them was taken for the start of a marker, so 16 MiB took days."""
     data = JPEG_START + b"\xff" * 2**24 + b"\x00"
