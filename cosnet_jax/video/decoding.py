@@ -14,7 +14,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.image_header import MAX_PIXELS
-from cosnet_jax.video.mp4_tables import declares_too_many_samples
+from cosnet_jax.video.mp4_tables import check_sample_tables
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
 # frames are counted by decoding.
@@ -74,8 +74,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
-        if declares_too_many_samples(path):
-            raise InputError(f"{path}: damaged: it declares more frames than it has bytes; copy it again")
+        check_sample_tables(path)
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(

@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import av
@@ -25,7 +26,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
-from cosnet_jax.video.mp4_tables import declares_too_many_samples
+from cosnet_jax.video.mp4_tables import check_sample_tables
 from cosnet_jax.video.reader import open_video
 from tests.data.builders.test_fbms import make_grey_sequence
 
@@ -88,7 +89,7 @@ def bmp_header(header_bytes: int, size: bytes) -> bytes:
 
 
 def test_the_size_of_a_bmp_is_read_as_opencv_reads_it():
-    """A header of 268 bytes was taken for one of 12, for 268 = 256 + 12; then 4000 x 65600 pixels passed as 4000 x 64."""
+    """A header of 268 = 256 + 12 bytes was taken for one of 12; then 65600 x 4000 pixels passed as 64 x 1."""
     assert image_size(bmp_header(268, struct.pack("<ii", 65_600, 4000))) == (4000, 65_600)
     assert image_size(bmp_header(12, struct.pack("<HH", 65, 40))) == (40, 65)
 
@@ -155,7 +156,7 @@ def test_a_chunk_of_a_png_that_claims_gigabytes_is_refused(tmp_path):
         [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
     )
     message, peak = run.stdout.splitlines()
-    assert message.endswith("a.png: not a readable PNG image")
+    assert message.endswith("a.png: not a readable PNG image; write it again")
     assert int(peak) < 1024 * 1024
 
 
@@ -175,12 +176,58 @@ def test_a_gif_that_claims_too_many_pixels_is_refused(tmp_path):
 def test_an_mp4_that_declares_millions_of_frames_is_refused(tmp_path, size):
     """A table of 20 bytes made FFmpeg take 3.5 GB."""
     path = encode(tmp_path / "a.mp4", make_frames(3), "libx264", "yuv420p")
-    assert not declares_too_many_samples(path)
-    data = bytearray(path.read_bytes())
-    struct.pack_into(">II", data, data.index(b"stsz") + 8, size, 50_000_000)
-    path.write_bytes(data)
+    check_sample_tables(path)
+    path.write_bytes(declaring(path.read_bytes(), 50_000_000, size))
     with pytest.raises(InputError, match="declares more frames than it has bytes"):
         open_video(path)
+
+
+def declaring(data: bytes, count: int, size: int = 1) -> bytes:
+    """Makes the first track of an mp4 declare so many samples of one size."""
+    start = data.index(b"stsz") + 8
+    return data[:start] + struct.pack(">II", size, count) + data[start + 8 :]
+
+
+def box(name: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def moov_of(data: bytes) -> tuple[int, int]:
+    """Where the header of an mp4 starts and ends."""
+    start = data.index(b"moov") - 4
+    return start, start + struct.unpack_from(">I", data, start)[0]
+
+
+@pytest.mark.parametrize("trick", ["a name that is no text", "a name in another box", "a compressed header", "tracks"])
+def test_an_mp4_does_not_hide_how_many_frames_it_declares(tmp_path, trick):
+    path = tmp_path / "a.mp4"
+    whole = encode(path, make_frames(3), "libx264", "yuv420p").read_bytes()
+    data, (start, end) = declaring(whole, 50_000_000), moov_of(whole)
+    if trick == "a name that is no text":
+        data = box(b"\xa9abc") + data
+    elif trick == "a name in another box":  # its bytes were taken for the table that follows it
+        data = data.replace(data[(at := data.index(b"stsz") - 4) : at + 4], box(b"free", b"stsz") + data[at : at + 4])
+    elif trick == "a compressed header":
+        header = zlib.compress(data[start:end])
+        cmvd = box(b"cmvd", struct.pack(">I", end - start) + header)
+        data = data[:start] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib") + cmvd)) + data[end:]
+    else:  # each of which could be true alone
+        data = declaring(whole, len(whole) * 2 // 3)
+        track = (at := data.index(b"trak") - 4), at + struct.unpack_from(">I", data, at)[0]
+        path.write_bytes(data)
+        check_sample_tables(path)
+        data = data[:start] + box(b"moov", data[start + 8 : end] + 2 * data[slice(*track)]) + data[end:]
+    path.write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"declares more frames than it has bytes|its header is compressed; convert it"
+    ):
+        open_video(path)
+
+
+def test_other_formats_may_hold_the_names_of_such_tables(tmp_path):
+    path = encode(tmp_path / "a.mkv", make_frames(3))
+    path.write_bytes(path.read_bytes() + b"moovstsz" + b"\xff" * 20)
+    check_sample_tables(path)
 
 
 def test_a_fragment_that_declares_millions_of_frames_is_refused(tmp_path):
