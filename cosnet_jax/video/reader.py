@@ -23,6 +23,7 @@ from cosnet_jax.video.images import decode, is_image, is_truncated
 
 HEADER_BYTES = 2**16  # most images tell their size before
 DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no rate: the frame rate of DAVIS
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames per second; no encoder takes any rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,9 @@ class StoredVideo(abc.ABC):
       frame_names: one name per frame, for the files made from it: the image's stem, or the frame's index padded with
         zeros.
       size: (height, width) of every frame.
-      fps: frames per second; the mean if the rate varies.
-      timestamps: seconds from the first frame to each frame if the rate varies, else None.
+      fps: frames per second, from 1/1000 to 1000; the mean if the rate varies.
+      timestamps: seconds from the first frame to each frame if `fps` does not tell, for the rate varies or is beyond
+        these bounds; else None.
     """
 
     path: Path
@@ -266,10 +268,12 @@ class VideoFile(StoredVideo):
 def _open_file(path: Path) -> StoredVideo:
     index = scan(path)
     times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
-    fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
+    rate, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
+    fps = min(max(rate, SLOWEST), FASTEST)
+    has_times = bool(times) and (varies or fps != rate)
     digits = max(5, len(str(index.num_frames - 1)))
     names = tuple(f"{number:0{digits}d}" for number in range(index.num_frames))
-    return VideoFile(path, names, index.size, fps, tuple(map(float, times)) if varies else None, index)
+    return VideoFile(path, names, index.size, fps, tuple(map(float, times)) if has_times else None, index)
 
 
 def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from cosnet_jax.video.sound import Sound, SoundCopier
 
 CLOCK = Fraction(1, 90000)  # seconds; the time base of MPEG, fine enough for any frame rate
 BT709 = 1  # code of this colour space, its primaries and its transfer function in H.264
+LONGEST_GAP = 20_000  # seconds from frame to frame; mp4 has 31 bits for the ticks between
 LIMITED_RANGE = 1  # black is 16 and white 235
 
 
@@ -30,15 +32,15 @@ class VideoWriter:
     Args:
       path: the file; its folder must exist.
       size: (height, width) of the frames.
-      fps: frames per second.
-      timestamps: seconds from the first frame to each frame if the rate varies; ascending. WebM rounds them to
-        milliseconds.
+      fps: frames per second, from 1/1000 to 1000.
+      timestamps: seconds from the first frame to each frame if the rate varies; ascending, at most `LONGEST_GAP` from
+        one to the next. WebM rounds them to milliseconds.
       encoding: the kind of file; an H.264 mp4 if not given.
       sound: what is heard with the frames; nothing if not given.
 
     Raises:
-      InputError: the file cannot be written, at once (read-only folder) or later (full disk), or the sound cannot be
-        read.
+      InputError: the file cannot be written, at once (read-only folder) or later (full disk), the sound cannot be
+        read, or frames lie too far apart.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class VideoWriter:
     ):
         self._path, self._temporary = Path(path), temporary_name(Path(path))
         self._size, self._encoding = tuple(size), encoding
+        _check_gaps(self._path, timestamps or ())
         rate = Fraction(fps).limit_denominator(1001)
         self._clock = 1 / rate if timestamps is None else CLOCK
         # Frame k is shown from tick k to tick k + 1.
@@ -133,6 +136,12 @@ class VideoWriter:
                 self._sound.write_until()
             self._container.close()
             self._temporary.replace(self._path)
+
+
+def _check_gaps(path: Path, timestamps: Sequence[float]) -> None:
+    longest = max((later - earlier for earlier, later in itertools.pairwise(timestamps)), default=0)
+    if longest > LONGEST_GAP:
+        raise InputError(f"{path}: frames lie up to {longest:,.0f} s apart; expected at most {LONGEST_GAP:,} s")
 
 
 def _ticks(seconds: Sequence[float]) -> list[int]:

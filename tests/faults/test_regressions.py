@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -28,6 +29,7 @@ from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
 from cosnet_jax.video.mp4_tables import check_sample_tables
 from cosnet_jax.video.reader import open_video
+from cosnet_jax.video.writer import VideoWriter
 from tests.data.builders.test_fbms import make_grey_sequence
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -291,6 +293,31 @@ def test_a_rotation_that_is_no_quarter_turn_still_gives_frames_of_one_size(tmp_p
     )
     video = open_video(tmp_path / "a.mp4")
     assert {frame.shape[:2] for frame in video} == {video.size}
+
+
+@pytest.mark.parametrize(("seconds", "fps"), [(3000, Fraction(1, 1000)), (Fraction(1, 2500), 1000)])
+def test_a_rate_that_no_encoder_takes_is_bounded_and_times_are_kept(tmp_path, seconds, fps):
+    """A frame in 3000 s gave a rate of 0, and a division by it."""
+    path, ticks = tmp_path / "a.mov", [round(number * seconds * 10_000) for number in range(3)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=10_000)
+        stream.height, stream.width, stream.pix_fmt = 8, 8, "gray"
+        for tick in ticks:
+            packet = av.Packet(bytes(64))
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, tick, tick, Fraction(1, 10_000)
+            container.mux(packet)
+    video = open_video(path)
+    assert (video.fps, video.timestamps) == (fps, tuple(tick / 10_000 for tick in ticks))
+    with VideoWriter(tmp_path / "b.mp4", video.size, video.fps, video.timestamps) as writer:
+        for image in video:
+            writer.write(image)
+    assert open_video(tmp_path / "b.mp4").timestamps == pytest.approx(video.timestamps, abs=1e-4)
+
+
+def test_frames_that_lie_too_far_apart_for_a_video_file_are_named(tmp_path):
+    """The clock of an mp4 ended in a traceback, after all frames were made."""
+    with pytest.raises(InputError, match=r"a.mp4: frames lie up to 24,000 s apart; expected at most 20,000 s"):
+        VideoWriter(tmp_path / "a.mp4", (8, 8), Fraction(1, 1000), [0.0, 1.0, 24_001.0])
 
 
 # Listings and settings
