@@ -25,6 +25,7 @@ from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.video.encodings import MP4, PRORES, WEBM
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
 from cosnet_jax.video.mp4_tables import check_sample_tables
@@ -318,6 +319,33 @@ def test_frames_that_lie_too_far_apart_for_a_video_file_are_named(tmp_path):
     """The clock of an mp4 ended in a traceback, after all frames were made."""
     with pytest.raises(InputError, match=r"a.mp4: frames lie up to 24,000 s apart; expected at most 20,000 s"):
         VideoWriter(tmp_path / "a.mp4", (8, 8), Fraction(1, 1000), [0.0, 1.0, 24_001.0])
+
+
+@pytest.mark.parametrize(("encoding", "side"), [(MP4, 16_384), (WEBM, 65_535), (PRORES, 65_535)])
+def test_frames_too_large_for_an_encoder_are_named(tmp_path, encoding, side):
+    """A panorama of 20000 x 16 pixels ended in a traceback, and its temporary file stayed."""
+    path = tmp_path / f"a{encoding.suffix}"
+    with pytest.raises(InputError, match=rf"frames of {side + 1} x 2 pixels; .* at most {side:,} a side"):
+        VideoWriter(path, (2, side + 1), 25, encoding=encoding)
+    with VideoWriter(path, (2, side), 25, encoding=encoding) as writer:
+        writer.write(np.zeros((2, side, 3 + encoding.has_alpha), np.uint8))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("call", ["av.open", "cosnet_jax.video.writer.VideoWriter._encode"])
+def test_errors_of_ffmpeg_while_writing_name_the_file_and_leave_nothing(tmp_path, monkeypatch, call):
+    """Encoders, and muxers of damaged sound, raise errors that are no OSError."""
+
+    def fail(*arguments, **options):
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr(call, fail)
+    with (
+        pytest.raises(InputError, match=r"a.mp4: cannot be written \(Invalid argument\)"),
+        VideoWriter(tmp_path / "a.mp4", (8, 8), 25) as writer,
+    ):
+        writer.write(np.zeros((8, 8, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 # Listings and settings
