@@ -25,6 +25,7 @@ UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guess
 PLAYLISTS = frozenset({"hls", "concat", "dash", "imf"})  # formats that name other files, which FFmpeg would read
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
 LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
+MAX_FRAMES = 1_000_000  # of one video; memory grows with their number, for a file of 2 bytes a frame too
 GIF_TRAILER = b";"
 ROWS = 64  # of an image that are composited at a time
 
@@ -92,7 +93,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         yield container, stream
 
 
-def scan(path: Path) -> Index:
+def scan(path: Path, most_frames: int = MAX_FRAMES) -> Index:
     """Counts the frames of a video file exactly and collects their times.
 
     The file is read once. Reading packets is hundreds of times faster than decoding, so frames are only decoded up to
@@ -101,15 +102,16 @@ def scan(path: Path) -> Index:
 
     Args:
       path: the file.
+      most_frames: reading stops at more than these.
 
     Returns:
       The index.
 
     Raises:
-      InputError: the file is damaged, truncated, empty or not a video.
+      InputError: the file is damaged, truncated, empty or not a video, or has more than `most_frames`.
     """
     with opened(path) as (container, stream):
-        found = _read_packets(path, container, stream)
+        found = _read_packets(path, container, stream, most_frames)
         if found.is_corrupt or found.end < _least_end(container) or _lacks_trailer(path, container):
             raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames; copy it again")
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
@@ -143,7 +145,9 @@ class _Packets:
     is_corrupt: bool = False  # the last packet is
 
 
-def _read_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
+def _read_packets(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, most_frames: int
+) -> _Packets:
     """Reads all packets of a file, and decodes those of `stream` up to the first frame, or all where that is needed."""
     found = _Packets(decode_all=stream.codec_context.name not in ONE_FRAME_PER_PACKET)
     is_first = True
@@ -165,6 +169,8 @@ def _read_packets(path: Path, container: av.container.InputContainer, stream: av
                     found.pts.append(packet.pts)
             if found.decode_all or found.size is None:
                 _decode_packet(path, packet, found)
+            if max(len(found.pts), len(found.decoded_pts)) > most_frames:
+                raise InputError(f"{path}: more than {most_frames:,} frames; split the video into parts")
     except (av.FFmpegError, OSError) as error:
         raise _damaged(path, len(found.pts), error) from error
     return found

@@ -25,6 +25,7 @@ from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.video import decoding
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
@@ -346,6 +347,19 @@ def test_errors_of_ffmpeg_while_writing_name_the_file_and_leave_nothing(tmp_path
     ):
         writer.write(np.zeros((8, 8, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuvj420p"), ("mpeg2video", "yuv420p")])
+def test_a_video_of_too_many_frames_is_refused_before_all_are_read(tmp_path, monkeypatch, codec, pix_fmt):
+    """A file of 13 MB had so many frames that it took 1.5 GB. The frames of MPEG-2 are counted by decoding."""
+    path = encode(tmp_path / "a.mkv", make_frames(60), codec, pix_fmt)
+    assert len(open_video(path, most_frames=60)) == 60
+    read = []
+    decode_packet = decoding._decode_packet
+    monkeypatch.setattr(decoding, "_decode_packet", lambda *arguments: (read.append(1), decode_packet(*arguments)))
+    with pytest.raises(InputError, match=r"a.mkv: more than 5 frames; split the video into parts"):
+        open_video(path, most_frames=5)
+    assert len(read) < 30
 
 
 # Listings and settings
