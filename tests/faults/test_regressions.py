@@ -27,7 +27,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.video import decoding
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM
-from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
+from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, MAX_SCANS, image_size
 from cosnet_jax.video.images import decode_image, decode_mask, is_truncated
 from cosnet_jax.video.mp4_tables import check_sample_tables
 from cosnet_jax.video.reader import open_video
@@ -124,6 +124,17 @@ def test_fill_bytes_of_a_jpeg_take_linear_time():
     assert is_truncated(data)
     encoded = cv2.imencode(".jpg", np.zeros((8, 16, 3), np.uint8))[1].tobytes()
     assert image_size(JPEG_START + b"\xff" * 9 + encoded[2:]) == (8, 16)
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded():
+    """Each scan goes over all pixels: some hundred of them, of 20 KB each, took minutes at the largest size."""
+    encoded = io.BytesIO()
+    Image.new("L", (64, 64), 99).save(encoded, "JPEG", progressive=True)
+    data = encoded.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    scans = data.count(b"\xff\xda")
+    assert decode_image(data[:-2] + last * (MAX_SCANS - scans) + data[-2:]) is not None
+    assert decode_image(data[:-2] + last * (MAX_SCANS - scans + 1) + data[-2:]) is None
 
 
 def test_every_16_bit_level_becomes_the_nearest_8_bit_one(tmp_path):
