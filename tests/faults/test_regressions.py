@@ -25,6 +25,7 @@ from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video import decoding
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, MAX_SCANS, image_size
@@ -342,6 +343,15 @@ def test_frames_too_large_for_an_encoder_are_named(tmp_path, encoding, side):
     with VideoWriter(path, (2, side), 25, encoding=encoding) as writer:
         writer.write(np.zeros((2, side, 3 + encoding.has_alpha), np.uint8))
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_frames_far_larger_than_the_input_are_refused_before_anything_is_compiled(checkpoint):
+    """The resize of 20000 pixels to 33 took two minutes to compile."""
+    segmenter = Segmenter.from_pretrained(checkpoint, size=(33, 33))
+    with pytest.raises(
+        InputError, match=r"frames of 20000 x 64 pixels .* of 33 x 33; expected at most 64 times as many"
+    ):
+        segmenter.segment(np.zeros((2, 64, 20_000, 3), np.uint8))
 
 
 @pytest.mark.parametrize("call", ["av.open", "cosnet_jax.video.writer.VideoWriter._encode"])
