@@ -152,6 +152,8 @@ def _open_images(path: Path, files: list[Path]) -> StoredVideo:
     files = sorted(files, key=natural_key)
     by_name: dict[str, Path] = {}
     for file in files:
+        if file.exists() and not file.is_file():  # opening a named pipe waits for ever
+            raise InputError(f"{file}: not an image file; remove it")
         if file.stem in by_name:
             raise InputError(
                 f"{path}: {by_name[file.stem].name} and {file.name} would be the same frame; remove or rename one"

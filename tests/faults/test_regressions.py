@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -16,15 +18,18 @@ import numpy as np
 import pytest
 from faults.media import rotated, write_sound
 from faults.mutations import with_checksums
+from memory_sequence import MemorySequence
 from PIL import Image
 from raw_datasets import make_davis
 from video_files import encode, make_frames
 
 from cosnet_jax.config import read_config
+from cosnet_jax.data.builders.base import Frame
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.evaluation.predictions import check_predictions, read_masks
+from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video import decoding
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM
@@ -384,6 +389,37 @@ def test_a_video_of_too_many_frames_is_refused_before_all_are_read(tmp_path, mon
 
 
 # Listings and settings
+
+
+def test_named_pipes_are_not_read(tmp_path):
+    """Opening one waits for ever."""
+    folder = tmp_path / "bear"
+    folder.mkdir()
+    os.mkfifo(folder / "0.jpg")
+    with pytest.raises(InputError, match=r"0.jpg: not an image file; remove it"):
+        open_video(folder)
+    (problem,) = Davis16.check_frame(Frame("bear", "0", folder / "0.jpg", None))
+    assert problem.endswith("0.jpg is not a file: expected a jpg image")
+    os.mkfifo(folder / "00001.png")
+    with pytest.raises(InputError, match=r"00001.png: predicted mask is missing"):
+        check_predictions(tmp_path, [MemorySequence("bear", [np.zeros((4, 4), bool)] * 3)], get_protocol("davis16"))
+    sequence = make_grey_sequence(tmp_path / "Testset" / "bear01", with_definition=False)
+    os.mkfifo(next(sequence.glob("**/*.pgm")).with_name("a.dat"))
+    assert Fbms.scan(tmp_path).problems == []
+
+
+def test_labels_of_fbms_at_the_largest_size_take_bounded_memory(tmp_path):
+    """Three channels of 16 bits took 2.3 GB."""
+    channels = np.zeros((512, 512, 3), np.uint16)
+    channels[0, :3] = [(1, 2, 3), (255, 255, 255), (0, 256, 0)]
+    cv2.imwrite(str(tmp_path / "a.ppm"), channels)
+    tracemalloc.start()
+    mask = Fbms.read_mask(tmp_path / "a.ppm")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not mask[0, 1]  # white is background
+    assert mask[0, [0, 2, 3]].all()
+    assert peak < 13 * 512 * 512  # while it is decoded, twice the file's 6 bytes a pixel
 
 
 @pytest.mark.parametrize("number", ["1" * 5000, "²", "-1"])
