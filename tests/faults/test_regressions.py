@@ -21,7 +21,7 @@ from faults.mutations import with_checksums
 from memory_sequence import MemorySequence
 from PIL import Image
 from raw_datasets import make_davis
-from video_files import encode, make_frames
+from video_files import encode, encode_with_beeps, make_frames
 
 from cosnet_jax.config import read_config
 from cosnet_jax.data.builders.base import Frame
@@ -242,6 +242,17 @@ def test_an_mp4_does_not_hide_how_many_frames_it_declares(tmp_path, trick):
     with pytest.raises(
         InputError, match=r"declares more frames than it has bytes|its header is compressed; convert it"
     ):
+        open_video(path)
+
+
+def test_chunks_of_impossibly_many_samples_are_refused(tmp_path):
+    """A file of 8 KB made FFmpeg take 190 MB, and as much for each further chunk of its sound."""
+    path = encode_with_beeps(tmp_path / "a.mov", make_frames(2), sound_codec="pcm_s16le")
+    check_sample_tables(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.rindex(b"stsc") + 16, 2**31 - 1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="declares more frames than it has bytes"):
         open_video(path)
 
 
