@@ -13,7 +13,6 @@ import av
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.image_header import MAX_PIXELS
 from cosnet_jax.video.mp4_tables import check_sample_tables
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
@@ -24,7 +23,9 @@ INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 PLAYLISTS = frozenset({"hls", "concat", "dash", "imf"})  # formats that name other files, which FFmpeg would read
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
-LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
+MAX_VIDEO_PIXELS = 8192 * 4320  # of a frame; a decoder holds up to 16 frames that others refer to
+FRAME_THREAD_PIXELS = 2**24  # of the largest frames that are decoded in parallel; each thread holds further frames
+LIMITS = {"max_pixels": str(MAX_VIDEO_PIXELS)}  # of FFmpeg's decoders
 MAX_FRAMES = 1_000_000  # of one video; memory grows with their number, for a file of 2 bytes a frame too
 GIF_TRAILER = b";"
 ROWS = 64  # of an image that are composited at a time
@@ -89,7 +90,12 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:
             raise InputError(f"{path}: there is no video in this file; expected one that a player shows")
         stream.codec_context.options = LIMITS
-        stream.thread_type = "AUTO"
+        pixels = stream.width * stream.height
+        if pixels > MAX_VIDEO_PIXELS:
+            raise InputError(
+                f"{path}: {stream.width} x {stream.height} pixels; videos of up to {MAX_VIDEO_PIXELS:,} pixels are read"
+            )
+        stream.thread_type = "AUTO" if pixels <= FRAME_THREAD_PIXELS else "SLICE"
         yield container, stream
 
 

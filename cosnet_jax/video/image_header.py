@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
-MAX_PIXELS = 2**26  # of an image or a frame of a video, twice as many as 8K has
+MAX_PIXELS = 2**26  # of an image, twice as many as 8K has
 MAX_SCANS = 100  # of a JPEG, each of which takes as long as decoding a whole image; encoders make about 10
 
 # The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).

@@ -193,6 +193,21 @@ def test_a_gif_that_claims_too_many_pixels_is_refused(tmp_path):
         open_video(tmp_path / "a.gif")
 
 
+def test_a_video_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4", make_frames(2), "libx264", "yuv420p")
+    monkeypatch.setattr(decoding, "MAX_VIDEO_PIXELS", 66 * 48 - 1)
+    with pytest.raises(InputError, match=r"a.mp4: 66 x 48 pixels; videos of up to 3,167 pixels are read"):
+        open_video(path)
+
+
+@pytest.mark.parametrize(("size", "threads"), [((4096, 4096), "AUTO"), ((4096, 4112), "SLICE")])
+def test_the_largest_frames_are_not_decoded_in_parallel(tmp_path, size, threads):
+    """16 threads held 40 frames of a video, 3 GB at the largest size."""
+    path = encode(tmp_path / "a.mp4", [np.zeros((*size, 3), np.uint8)], "libx264", "yuv420p", preset="ultrafast")
+    with decoding.opened(path) as (_, stream):
+        assert stream.thread_type.name == threads
+
+
 @pytest.mark.parametrize("size", [1, 0x7FFFFFFF])
 def test_an_mp4_that_declares_millions_of_frames_is_refused(tmp_path, size):
     """A table of 20 bytes made FFmpeg take 3.5 GB."""
