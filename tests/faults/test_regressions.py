@@ -23,6 +23,7 @@ from PIL import Image
 from raw_datasets import make_davis
 from video_files import encode, encode_with_beeps, make_frames
 
+from configs import synthetic
 from cosnet_jax.config import read_config
 from cosnet_jax.data.builders.base import Frame
 from cosnet_jax.data.builders.davis16 import Davis16
@@ -371,14 +372,16 @@ def test_frames_too_large_for_an_encoder_are_named(tmp_path, encoding, side):
     path = tmp_path / f"a{encoding.suffix}"
     with pytest.raises(InputError, match=rf"frames of {side + 1} x 2 pixels; .* at most {side:,} a side"):
         VideoWriter(path, (2, side + 1), 25, encoding=encoding)
-    with VideoWriter(path, (2, side), 25, encoding=encoding) as writer:
-        writer.write(np.zeros((2, side, 3 + encoding.has_alpha), np.uint8))
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert not list(tmp_path.iterdir())
+    if encoding is not WEBM:  # its encoder takes many seconds for so long a row
+        with VideoWriter(path, (2, side), 25, encoding=encoding) as writer:
+            writer.write(np.zeros((2, side, 3 + encoding.has_alpha), np.uint8))
+        assert len(open_video(path)) == 1
 
 
-def test_frames_far_larger_than_the_input_are_refused_before_anything_is_compiled(checkpoint):
+def test_frames_far_larger_than_the_input_are_refused_before_anything_is_compiled():
     """The resize of 20000 pixels to 33 took two minutes to compile."""
-    segmenter = Segmenter.from_pretrained(checkpoint, size=(33, 33))
+    segmenter = Segmenter.from_config(synthetic.get_config("smoke"), {}, size=(33, 33))
     with pytest.raises(
         InputError, match=r"frames of 20000 x 64 pixels .* of 33 x 33; expected at most 64 times as many"
     ):
