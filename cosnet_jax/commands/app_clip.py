@@ -65,14 +65,17 @@ class Limits:
         if self.side < 1:
             raise InputError(f"--max-side is {self.side}; expected 1 pixel or more")
 
+    @property
+    def frames(self) -> int:
+        """Most frames."""
+        return max(int(self.seconds * MAX_RATE), 1)
+
     def check(self, video: StoredVideo) -> None:
         """Raises an InputError that says what is too long or too large, and what to do."""
         name, (height, width) = video.path.name, video.size
-        seconds, most = duration(video), int(self.seconds * MAX_RATE)
+        seconds = duration(video)
         if seconds > self.seconds:
             raise InputError(f"{name} is {seconds:.1f} s long; this page takes {self.seconds:g}. Upload a part of it.")
-        if len(video) > most:
-            raise InputError(f"{name} has {len(video)} frames; this page takes {most}. Upload a part of it.")
         if max(height, width) > self.side:
             raise InputError(f"{name} is {width} x {height}; this page takes {self.side} pixels a side. Scale it down.")
 
@@ -134,7 +137,7 @@ class Clip:
                 writable_folder(folder)
             with report_write_errors(upload.name):
                 shutil.move(upload, private / upload.name)
-            self.video = open_video(private / upload.name)
+            self.video = open_video(private / upload.name, limits.frames)
             limits.check(self.video)
         except BaseException:
             self.remove()

@@ -57,7 +57,7 @@ def other_sequences(masks_dir: Path, sequences: Sequence[GroundTruth]) -> list[s
 def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: predicted masks of sequence {sequence.name!r} are missing"]
-    files = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.png")) if path.is_file()}
     needed = [sequence.frame_names[i] for i in sequence.annotated]
     if protocol.drop_ends and not {needed[0], needed[-1]} & files.keys():
         needed = needed[1:-1]

@@ -39,10 +39,10 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
         return np.zeros((num_frames, n), int)
     frames = np.arange(num_frames)
     if sampling == "consecutive":
-        # Distance to every other frame; the half puts the earlier one first, and the frame itself goes last.
-        distance = np.abs(frames[:, None] - frames) + 0.5 * (frames > frames[:, None])
-        np.fill_diagonal(distance, np.inf)
-        return np.sort(np.argsort(distance, axis=1, kind="stable")[:, :n], axis=1)
+        # n + 1 neighbouring frames without the frame itself, which stands in their middle, or after it if n is odd.
+        first = np.clip(frames - (n + 1) // 2, 0, num_frames - 1 - n)[:, None]
+        window = first + np.arange(n)
+        return window + (window >= frames[:, None])
     if sampling == "uniform":
         drawn = ((np.arange(n) + 0.5) * num_frames / n).astype(int)
         middle = [(drawn[k] + drawn[k + 1]) // 2 for k in range(n - 1)]

@@ -19,7 +19,7 @@ from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.references import choose_references, plan_references
-from cosnet_jax.inference.resize import match_orientation, resize_output
+from cosnet_jax.inference.resize import check_shrinking, match_orientation, resize_output
 from cosnet_jax.inference.smoothing import Maps, smooth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
@@ -156,8 +156,8 @@ class Segmenter:
           (T, H, W) float32: the probability of the primary object.
 
         Raises:
-          InputError: the video is empty or unreadable, a frame has another shape or type, or a reference is not in the
-            video.
+          InputError: the video is empty or unreadable, its frames are far larger than the network's input, a frame has
+            another shape or type, or a reference is not in the video.
         """
         return np.stack(list(self.stream(video, references)))
 
@@ -198,6 +198,7 @@ class Segmenter:
             chosen = [np.tile(np.asarray(references, int), (len(queries), 1))] * len(ways)
         else:
             raise InputError(f"references are {list(references)}; expected frame numbers from 0 to {len(video) - 1}")
+        check_shrinking(video.size, match_orientation(self.size, video.size))
         maps = self._run(video, ways, queries, chosen, self._variables if variables is None else variables)
         deviations = [way.temporal_smoothing for way in ways]
         return _resize(smooth(maps, deviations) if any(deviations) else maps)

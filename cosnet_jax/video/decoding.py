@@ -13,8 +13,7 @@ import av
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.image_header import MAX_PIXELS
-from cosnet_jax.video.mp4_tables import declares_too_many_samples
+from cosnet_jax.video.mp4_tables import check_sample_tables
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
 # frames are counted by decoding.
@@ -24,7 +23,10 @@ INCREMENTAL = frozenset({"gif", "qtrle"})
 UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 PLAYLISTS = frozenset({"hls", "concat", "dash", "imf"})  # formats that name other files, which FFmpeg would read
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
-LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of FFmpeg's decoders
+MAX_VIDEO_PIXELS = 8192 * 4320  # of a frame; a decoder holds up to 16 frames that others refer to
+FRAME_THREAD_PIXELS = 2**24  # of the largest frames that are decoded in parallel; each thread holds further frames
+LIMITS = {"max_pixels": str(MAX_VIDEO_PIXELS)}  # of FFmpeg's decoders
+MAX_FRAMES = 1_000_000  # of one video; memory grows with their number, for a file of 2 bytes a frame too
 GIF_TRAILER = b";"
 ROWS = 64  # of an image that are composited at a time
 
@@ -74,8 +76,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
-        if declares_too_many_samples(path):
-            raise InputError(f"{path}: damaged: it declares more frames than it has bytes; copy it again")
+        check_sample_tables(path)
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
@@ -89,11 +90,16 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         if not is_video or stream.disposition & av.stream.Disposition.attached_pic:
             raise InputError(f"{path}: there is no video in this file; expected one that a player shows")
         stream.codec_context.options = LIMITS
-        stream.thread_type = "AUTO"
+        pixels = stream.width * stream.height
+        if pixels > MAX_VIDEO_PIXELS:
+            raise InputError(
+                f"{path}: {stream.width} x {stream.height} pixels; videos of up to {MAX_VIDEO_PIXELS:,} pixels are read"
+            )
+        stream.thread_type = "AUTO" if pixels <= FRAME_THREAD_PIXELS else "SLICE"
         yield container, stream
 
 
-def scan(path: Path) -> Index:
+def scan(path: Path, most_frames: int = MAX_FRAMES) -> Index:
     """Counts the frames of a video file exactly and collects their times.
 
     The file is read once. Reading packets is hundreds of times faster than decoding, so frames are only decoded up to
@@ -102,15 +108,16 @@ def scan(path: Path) -> Index:
 
     Args:
       path: the file.
+      most_frames: reading stops at more than these.
 
     Returns:
       The index.
 
     Raises:
-      InputError: the file is damaged, truncated, empty or not a video.
+      InputError: the file is damaged, truncated, empty or not a video, or has more than `most_frames`.
     """
     with opened(path) as (container, stream):
-        found = _read_packets(path, container, stream)
+        found = _read_packets(path, container, stream, most_frames)
         if found.is_corrupt or found.end < _least_end(container) or _lacks_trailer(path, container):
             raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames; copy it again")
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
@@ -144,7 +151,9 @@ class _Packets:
     is_corrupt: bool = False  # the last packet is
 
 
-def _read_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
+def _read_packets(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, most_frames: int
+) -> _Packets:
     """Reads all packets of a file, and decodes those of `stream` up to the first frame, or all where that is needed."""
     found = _Packets(decode_all=stream.codec_context.name not in ONE_FRAME_PER_PACKET)
     is_first = True
@@ -166,6 +175,8 @@ def _read_packets(path: Path, container: av.container.InputContainer, stream: av
                     found.pts.append(packet.pts)
             if found.decode_all or found.size is None:
                 _decode_packet(path, packet, found)
+            if max(len(found.pts), len(found.decoded_pts)) > most_frames:
+                raise InputError(f"{path}: more than {most_frames:,} frames; split the video into parts")
     except (av.FFmpegError, OSError) as error:
         raise _damaged(path, len(found.pts), error) from error
     return found

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
-MAX_PIXELS = 2**26  # of an image or a frame of a video, twice as many as 8K has
+MAX_PIXELS = 2**26  # of an image, twice as many as 8K has
+MAX_SCANS = 100  # of a JPEG, each of which takes as long as decoding a whole image; encoders make about 10
 
 # The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
-NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+_NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+END, SCAN = 0xD9, 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+PNM_HEADER = 4096  # bytes of a PNM that are looked at; its size stands in the first ones, after some comments
+# As OpenCV reads it: a comment ends with its line, and the byte after a number belongs to no comment.
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s")
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -32,9 +37,12 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 
 
 def is_decodable(data: bytes) -> bool:
-    """Tells whether the bytes claim to be an image of at most `MAX_PIXELS`, in a format that this package reads."""
+    """Tells whether the bytes claim to be an image in a format that this package reads, of at most `MAX_PIXELS` and
+    `MAX_SCANS`."""
     size = image_size(data)
-    return size is not None and size[0] * size[1] <= MAX_PIXELS
+    if size is None or size[0] * size[1] > MAX_PIXELS:
+        return False
+    return not data.startswith(JPEG_START) or sum(code == SCAN for code, _ in jpeg_segments(data)) <= MAX_SCANS
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
@@ -43,26 +51,35 @@ def _size(data: bytes) -> tuple[int, int] | None:
     elif data.startswith(JPEG_START):
         return _jpeg_size(data)
     elif data.startswith(b"BM"):
-        width, height = struct.unpack_from("<HH" if data[14] == 12 else "<ii", data, 18)
+        (header_bytes,) = struct.unpack_from("<I", data, 14)
+        width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
         width, height = abs(width), abs(height)  # a negative height: stored from the top
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp_size(data)
-    elif match := _PNM.match(data):
+    elif match := _PNM.match(data[:PNM_HEADER]):
         width, height = int(match[1]), int(match[2])
     else:
         return None
     return height, width
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields the code of each marker of a JPEG up to its end marker, and where what follows the marker starts."""
     position = len(JPEG_START)
-    while marker := NEXT_MARKER.search(data, position):
+    while marker := _NEXT_MARKER.search(data, position):
         code, position = marker[1][0], marker.end()
+        yield code, position
+        if code == END or position + 2 > len(data):
+            return
+        if code != 0x01:  # a segment follows every other marker: skip it, a thumbnail in it has markers too
+            position += int.from_bytes(data[position : position + 2], "big")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    for code, position in jpeg_segments(data):
         if code in _FRAME_MARKERS:
             height, width = struct.unpack_from(">HH", data, position + 3)
             return height, width
-        if code != 0x01:
-            position += struct.unpack_from(">H", data, position)[0]
     return None
 
 

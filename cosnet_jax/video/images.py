@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cosnet_jax.video.image_header import JPEG_START, NEXT_MARKER, PNG_START, is_decodable
+from cosnet_jax.video.image_header import END, JPEG_START, PNG_START, is_decodable, jpeg_segments
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -30,22 +30,9 @@ def is_truncated(data: bytes) -> bool:
       Whether the end is missing.
     """
     if data.startswith(JPEG_START):
-        return not _jpeg_reaches_its_end(data)
+        return all(code != END for code, _ in jpeg_segments(data))
     if data.startswith(PNG_START):
         return not _png_reaches_its_end(data)
-    return False
-
-
-def _jpeg_reaches_its_end(data: bytes) -> bool:
-    position = 2
-    while marker := NEXT_MARKER.search(data, position):
-        code, position = marker[1][0], marker.end()
-        if code == 0xD9:  # end of image
-            return True
-        if code != 0x01:  # a segment follows every other marker: skip it, a thumbnail in it has markers too
-            if position + 2 > len(data):
-                return False
-            position += int.from_bytes(data[position : position + 2], "big")
     return False
 
 
@@ -63,8 +50,8 @@ def decode(data: bytes, mode: int) -> np.ndarray | None:
     """Decodes an image in OpenCV's own layout.
 
     Args:
-      data: the file's bytes. JPEG, PNG, BMP, WebP and PNM are read, up to `MAX_PIXELS`; no other decoder of OpenCV gets
-        to see them.
+      data: the file's bytes. JPEG, PNG, BMP, WebP and PNM are read, up to `MAX_PIXELS` and `MAX_SCANS`; no other
+        decoder of OpenCV gets to see them.
       mode: OpenCV's flags, such as `cv2.IMREAD_COLOR`.
 
     Returns:

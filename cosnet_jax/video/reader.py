@@ -17,12 +17,13 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import is_plain_name, natural_key, report_read_errors
-from cosnet_jax.video.decoding import Index, decoded, opened, over_black, scan, to_rgb
+from cosnet_jax.video.decoding import MAX_FRAMES, Index, decoded, opened, over_black, scan, to_rgb
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode, is_image, is_truncated
 
 HEADER_BYTES = 2**16  # most images tell their size before
 DEFAULT_FPS = Fraction(24)  # for folders of images and files that declare no rate: the frame rate of DAVIS
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames per second; no encoder takes any rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,9 @@ class StoredVideo(abc.ABC):
       frame_names: one name per frame, for the files made from it: the image's stem, or the frame's index padded with
         zeros.
       size: (height, width) of every frame.
-      fps: frames per second; the mean if the rate varies.
-      timestamps: seconds from the first frame to each frame if the rate varies, else None.
+      fps: frames per second, from 1/1000 to 1000; the mean if the rate varies.
+      timestamps: seconds from the first frame to each frame if `fps` does not tell, for the rate varies or is beyond
+        these bounds; else None.
     """
 
     path: Path
@@ -94,20 +96,21 @@ def video_name(path: Path) -> str:
     return path.name if path.is_dir() or not is_plain_name(path.stem) else path.stem
 
 
-def open_video(path: str | Path) -> StoredVideo:
+def open_video(path: str | Path, most_frames: int = MAX_FRAMES) -> StoredVideo:
     """Opens a video file (whatever FFmpeg decodes), a folder of jpg or png frames, or one image.
 
     The number of frames is exact, see `scan`.
 
     Args:
       path: the file or folder. The frames of a folder are in natural order (frame2 before frame10).
+      most_frames: most frames of a video file; reading stops at more.
 
     Returns:
       The video.
 
     Raises:
-      InputError: the path does not exist, or it is empty, damaged, truncated or not a video, or the frames of a folder
-        differ in size, or two of them have the same name without suffix.
+      InputError: the path does not exist, or it is empty, damaged, truncated or not a video, or has more than
+        `most_frames`, or the frames of a folder differ in size, or two of them have the same name without suffix.
     """
     path = Path(path).expanduser()
     with report_read_errors(path):
@@ -117,7 +120,7 @@ def open_video(path: str | Path) -> StoredVideo:
             raise InputError(f"{path}: no such video file or folder of frames; check its path")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty; copy or download it again")
-    return _open_images(path, [path]) if is_image(path) else _open_file(path)
+    return _open_images(path, [path]) if is_image(path) else _open_file(path, most_frames)
 
 
 # Folders of images
@@ -149,6 +152,8 @@ def _open_images(path: Path, files: list[Path]) -> StoredVideo:
     files = sorted(files, key=natural_key)
     by_name: dict[str, Path] = {}
     for file in files:
+        if file.exists() and not file.is_file():  # opening a named pipe waits for ever
+            raise InputError(f"{file}: not an image file; remove it")
         if file.stem in by_name:
             raise InputError(
                 f"{path}: {by_name[file.stem].name} and {file.name} would be the same frame; remove or rename one"
@@ -263,26 +268,33 @@ class VideoFile(StoredVideo):
         return image
 
 
-def _open_file(path: Path) -> StoredVideo:
-    index = scan(path)
-    times = [(pts - index.pts[0]) * index.time_base for pts in index.pts]
-    fps, varies = _frame_rate(times, index.fps or DEFAULT_FPS)
+def _open_file(path: Path, most_frames: int) -> StoredVideo:
+    index = scan(path, most_frames)
+    ticks = [pts - index.pts[0] for pts in index.pts]
+    rate, varies = _frame_rate(ticks, index.time_base, index.fps or DEFAULT_FPS)
+    fps = min(max(rate, SLOWEST), FASTEST)
+    timestamps = None
+    if ticks and (varies or fps != rate):
+        unit = index.time_base
+        timestamps = tuple(tick * unit.numerator / unit.denominator for tick in ticks)  # each the nearest float
     digits = max(5, len(str(index.num_frames - 1)))
     names = tuple(f"{number:0{digits}d}" for number in range(index.num_frames))
-    return VideoFile(path, names, index.size, fps, tuple(map(float, times)) if varies else None, index)
+    return VideoFile(path, names, index.size, fps, timestamps, index)
 
 
-def _frame_rate(times: list[Fraction], declared: Fraction) -> tuple[Fraction, bool]:
+def _frame_rate(ticks: list[int], time_base: Fraction, declared: Fraction) -> tuple[Fraction, bool]:
     """Returns the frame rate, and whether it varies.
 
     It varies if a frame is off its regular time by more than a quarter of a frame's duration. Smaller deviations come
     from containers that round times to milliseconds (Matroska) or hundredths of a second (GIF). The declared rate is
     taken if by it even the last frame is less than half a frame's duration off: sound stays with the frames.
     """
-    if len(times) < 2:
+    if len(ticks) < 2:
         return declared, False
-    duration = times[-1] / (len(times) - 1)
-    varies = any(abs(time - number * duration) > duration / 4 for number, time in enumerate(times))
-    if not varies and abs(declared * duration - 1) < 0.01 and abs(declared * times[-1] - (len(times) - 1)) < 0.5:
+    last, end = len(ticks) - 1, ticks[-1]
+    # Multiplied by 4 * last, all are whole numbers: fractions of a million frames take a minute.
+    varies = any(abs(tick * last - number * end) * 4 > end for number, tick in enumerate(ticks))
+    duration = end * time_base / last
+    if not varies and abs(declared * duration - 1) < 0.01 and abs(declared * end * time_base - last) < 0.5:
         return declared, False
     return (1 / duration).limit_denominator(1001), varies

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import report_write_errors, temporary_name
+from cosnet_jax.files import temporary_name
 from cosnet_jax.video.encodings import MP4, Encoding
 from cosnet_jax.video.sound import Sound, SoundCopier
 
 CLOCK = Fraction(1, 90000)  # seconds; the time base of MPEG, fine enough for any frame rate
 BT709 = 1  # code of this colour space, its primaries and its transfer function in H.264
+LONGEST_GAP = 20_000  # seconds from frame to frame; mp4 has 31 bits for the ticks between
 LIMITED_RANGE = 1  # black is 16 and white 235
 
 
@@ -30,15 +32,15 @@ class VideoWriter:
     Args:
       path: the file; its folder must exist.
       size: (height, width) of the frames.
-      fps: frames per second.
-      timestamps: seconds from the first frame to each frame if the rate varies; ascending. WebM rounds them to
-        milliseconds.
+      fps: frames per second, from 1/1000 to 1000.
+      timestamps: seconds from the first frame to each frame if the rate varies; ascending, at most `LONGEST_GAP` from
+        one to the next. WebM rounds them to milliseconds.
       encoding: the kind of file; an H.264 mp4 if not given.
       sound: what is heard with the frames; nothing if not given.
 
     Raises:
-      InputError: the file cannot be written, at once (read-only folder) or later (full disk), or the sound cannot be
-        read.
+      InputError: the file cannot be written, at once (read-only folder) or later (full disk), the sound cannot be
+        read, frames lie too far apart, or they are larger than the encoder takes.
     """
 
     def __init__(
@@ -52,26 +54,41 @@ class VideoWriter:
     ):
         self._path, self._temporary = Path(path), temporary_name(Path(path))
         self._size, self._encoding = tuple(size), encoding
+        _check_size(self._path, size, encoding)
+        _check_gaps(self._path, timestamps or ())
         rate = Fraction(fps).limit_denominator(1001)
         self._clock = 1 / rate if timestamps is None else CLOCK
         # Frame k is shown from tick k to tick k + 1.
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
         self._sound = SoundCopier(sound, encoding) if sound else None
-        with report_write_errors(path):
+        with contextlib.ExitStack() as files, _report_errors(self._path):  # closes what is open if an error comes
+            if self._sound:
+                files.callback(self._sound.close)
             self._temporary.touch()  # fail at once: FFmpeg opens the file only at the first frame
-        url = str(self._temporary.resolve())
-        options = {"movflags": "+faststart"} if encoding.container in ("mp4", "mov") else {}
-        self._container = av.open(url, "w", format=encoding.container, options=options)
+            files.callback(self._temporary.unlink, missing_ok=True)
+            options = {"movflags": "+faststart"} if encoding.container in ("mp4", "mov") else {}
+            url = str(self._temporary.resolve())
+            self._container = av.open(url, "w", format=encoding.container, options=options)
+            files.callback(self._close)
+            self._add_tracks(rate)
+            self._files = files.pop_all()
+
+    def _add_tracks(self, rate: Fraction) -> None:
+        encoding = self._encoding
         self._stream = self._container.add_stream(encoding.codec, rate=rate, options=dict(encoding.options))
         context = self._stream.codec_context
-        context.height, context.width = (length + (length % 2 if encoding.even else 0) for length in size)
+        context.height, context.width = (length + (length % 2 if encoding.even else 0) for length in self._size)
         context.pix_fmt, context.time_base = encoding.pixel_format, self._clock
         # Without these, players guess the colour space from the size of the picture, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
         if self._sound:
             self._sound.add_track(self._container)
+
+    def _close(self) -> None:
+        with contextlib.suppress(av.FFmpegError, OSError):
+            self._container.close()
 
     def write(self, image: np.ndarray) -> None:
         """Adds a frame.
@@ -97,7 +114,7 @@ class VideoWriter:
         )
         frame.pts = self._written if self._ticks is None else self._ticks[self._written]
         frame.time_base = self._clock
-        with report_write_errors(self._path):
+        with _report_errors(self._path):
             self._encode(frame)
         self._written += 1
 
@@ -114,25 +131,42 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, value, traceback) -> None:
-        try:
+        with self._files:
             if kind is None:
                 self._finish()
-        finally:
-            with contextlib.suppress(av.FFmpegError, OSError):
-                self._container.close()
-            if self._sound:
-                self._sound.close()
-            self._temporary.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         if not self._written:
             raise InputError(f"{self._path}: a video needs a frame")
-        with report_write_errors(self._path):
+        with _report_errors(self._path):
             self._encode(None)
             if self._sound:
                 self._sound.write_until()
             self._container.close()
             self._temporary.replace(self._path)
+
+
+@contextlib.contextmanager
+def _report_errors(path: Path) -> Iterator[None]:
+    """Turns errors of FFmpeg and of the system into an InputError that names `path`."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _check_size(path: Path, size: tuple[int, int], encoding: Encoding) -> None:
+    if max(size) > encoding.longest_side:
+        raise InputError(
+            f"{path}: frames of {size[1]} x {size[0]} pixels; this kind of file takes at most "
+            f"{encoding.longest_side:,} a side, so scale the video down"
+        )
+
+
+def _check_gaps(path: Path, timestamps: Sequence[float]) -> None:
+    longest = max((later - earlier for earlier, later in itertools.pairwise(timestamps)), default=0)
+    if longest > LONGEST_GAP:
+        raise InputError(f"{path}: frames lie up to {longest:,.0f} s apart; expected at most {LONGEST_GAP:,} s")
 
 
 def _ticks(seconds: Sequence[float]) -> list[int]:

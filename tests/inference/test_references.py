@@ -38,6 +38,22 @@ def test_consecutive_takes_the_nearest_frames():
     np.testing.assert_array_equal(table[9], [4, 5, 6, 7, 8])
 
 
+def test_consecutive_sorts_all_frames_by_their_distance():
+    for num_frames in range(2, 14):
+        for num_references in range(1, 15):
+            table = choose_references(num_frames, num_references, "consecutive")
+            for query, row in enumerate(table.tolist()):
+                others = [frame for frame in range(num_frames) if frame != query]
+                others.sort(key=lambda frame, query=query: (abs(frame - query), frame))
+                assert row == sorted(others[:num_references])
+
+
+def test_consecutive_takes_little_memory_for_long_videos():
+    """A table of all distances of so many frames would take 8 TB."""
+    table = choose_references(1_000_000, 2, "consecutive")
+    np.testing.assert_array_equal(table[[0, 500_000, -1]], [[1, 2], [499_999, 500_001], [999_997, 999_998]])
+
+
 def test_random_follows_its_seed():
     tables = [choose_references(50, 5, "random", seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(tables[0], tables[1])

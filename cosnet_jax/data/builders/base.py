@@ -115,12 +115,16 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
           frame: a frame from `scan`.
 
         Returns:
-          One line per problem: a truncated or unreadable file, or a mask that differs in size from the image.
+          One line per problem: something that is no file, a truncated or unreadable file, or a mask that differs in
+          size from the image.
         """
         problems = []
         shapes = {}
         for kind, path in (("image", frame.image), ("mask", frame.mask)):
             if path is None:
+                continue
+            if path.exists() and not path.is_file():  # opening a named pipe waits for ever
+                problems.append(f"{path} is not a file: expected a {path.suffix[1:]} {kind}")
                 continue
             try:
                 data = path.read_bytes()

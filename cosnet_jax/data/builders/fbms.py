@@ -137,7 +137,9 @@ def _last_number(stem: str) -> int | None:
 
 
 def _find_definition(truth: Path) -> Path | None:
-    return next((path for path in sorted(truth.glob("*.dat")) if not path.name.startswith(".")), None)
+    return next(
+        (path for path in sorted(truth.glob("*.dat")) if path.is_file() and not path.name.startswith(".")), None
+    )
 
 
 def _read_definition(path: Path) -> Definition:
@@ -164,5 +166,8 @@ def _read_labels(path: Path) -> np.ndarray | None:
     stored = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim == 2:
         return stored
-    blue, green, red = (stored[..., channel].astype(np.int32) for channel in range(3))
-    return (red << 16) + (green << 8) + blue
+    labels = stored[..., 2].astype(np.int32)  # OpenCV's order: blue, green, red
+    for channel in (1, 0):  # in place, for 16 bits at the largest size take gigabytes otherwise
+        labels <<= 8
+        labels += stored[..., channel]
+    return labels
