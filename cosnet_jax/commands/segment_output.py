@@ -179,5 +179,5 @@ def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs)
                 (folder / name).rmdir()
     for name in FILES:
         remove_temporaries(folder, name)
-        if name not in outputs.names:
+        if name not in outputs.names and name != RECORD:
             (folder / name).unlink(missing_ok=True)
