@@ -14,7 +14,7 @@ from typing import Any
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
 from cosnet_jax.commands.segment_cutout import AUTO, FORMATS
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
-from cosnet_jax.commands.segment_output import FILES, IMAGES
+from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import atomic_write, writable_folder
@@ -197,7 +197,8 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
       For each video a folder of its name in `output`, or `output`.
 
     Raises:
-      InputError: two videos have the same name, or results would come among an input's frames or over an input.
+      InputError: two videos have the same name, or results would come among an input's frames, over an input, or over
+        files that are no results.
     """
     by_name: dict[str, Path] = {}
     for video in videos:
@@ -213,4 +214,6 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
     for folder, name in itertools.product(folders, ("", *IMAGES, *FILES)):
         if (result := os.path.realpath(folder / name)) in inputs:
             raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
+    for folder in folders:
+        check_ours(folder)
     return folders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -186,6 +187,21 @@ def test_results_never_go_over_an_input(checkpoint, folder, tmp_path, frames):
     ):  # fmt: skip
         with pytest.raises(InputError, match="results would be written over this input"):
             segment(inputs, output, checkpoint)
+
+
+@pytest.mark.parametrize("theirs", ["masks/77.png", "masks/frame8.png", "cutout/0.png", "overlay.mp4", "coco.json"])
+def test_files_that_are_no_results_stay(checkpoint, folder, tmp_path, monkeypatch, theirs):
+    """The layout of the dataset `videos`: a set's frames lie in `images`, its own masks beside them."""
+    (tmp_path / "bear").mkdir()
+    folder.rename(tmp_path / "bear" / "images")
+    truth = tmp_path / "bear" / theirs
+    truth.parent.mkdir(exist_ok=True)
+    truth.write_bytes(b"truth")
+    message = re.escape(f"{truth}: would be replaced or removed, and without result.json")
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=message):
+        patch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
+        segment([tmp_path / "bear" / "images"], tmp_path / "bear", checkpoint)
+    assert truth.read_bytes() == b"truth" and not (tmp_path / "bear" / "result.json").exists()
 
 
 def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
