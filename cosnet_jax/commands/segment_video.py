@@ -16,7 +16,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import report_read_errors, writable_folder, write_bytes
+from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_bytes
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.read_ahead import read_ahead
@@ -126,11 +126,16 @@ class VideoSegmenter:
           silent: show no progress.
 
         Raises:
-          InputError: a frame cannot be read, or a result cannot be written.
+          InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
         record = self._record(video)
-        write_record(writable_folder(folder), UNFINISHED)
-        remove_earlier(folder, set(video.frame_names), self._outputs)
+        with claimed(writable_folder(folder), "", "writes results"):
+            write_record(folder, UNFINISHED)
+            remove_earlier(folder, set(video.frame_names), self._outputs)
+            self._write_results(video, folder, silent)
+            write_record(folder, record)
+
+    def _write_results(self, video: StoredVideo, folder: Path, silent: bool) -> None:
         references = common_references(self._segmenter.references(len(video)))
         with (
             contextlib.closing(read_ahead(self._segmenter.segment(video))) as segmented,
@@ -139,7 +144,6 @@ class VideoSegmenter:
         ):
             for frame, probability in track(results, video.name, len(video), silent):
                 writer.write(frame, probability)
-        write_record(folder, record)
 
     def _record(self, video: StoredVideo) -> dict[str, Any]:
         """What `result.json` says. Files count as the same while their names, sizes and times of change are."""

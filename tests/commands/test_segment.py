@@ -20,7 +20,13 @@ from PIL import Image
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment import segment
-from cosnet_jax.commands.segment_video import UNFINISHED, VideoSegmenter, common_references, read_record
+from cosnet_jax.commands.segment_video import (
+    UNFINISHED,
+    SegmentSettings,
+    VideoSegmenter,
+    common_references,
+    read_record,
+)
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
@@ -302,6 +308,21 @@ def test_results_in_a_folder_of_videos_are_known_after_a_kill(checkpoint, frames
     assert find_videos(film.parent) == [film]
     assert segment([film.parent], film.parent, checkpoint, **common) == [output]
     assert (output / RECORD).read_bytes() == before
+
+
+def test_a_second_run_on_the_same_results_is_refused(checkpoint, folder, tmp_path, monkeypatch):
+    """Two runs with other settings left masks of both, and a record of one."""
+    work, second = Segmenter.segment, VideoSegmenter(SegmentSettings(checkpoint, threshold=0.4))
+
+    def interfere(*given, **options):
+        with pytest.raises(InputError, match="out: another process writes results there; expected a folder of its own"):
+            second.segment(open_video(folder), tmp_path / "out")
+        yield from work(*given, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", interfere)
+    segment([folder], tmp_path / "out", checkpoint, num_references=1, save_overlay=False)
+    assert files(tmp_path / "out") == sorted([*MASKS, "contact_sheet.png", RECORD])
+    assert read_record(tmp_path / "out")["threshold"] == 0.5
 
 
 def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
