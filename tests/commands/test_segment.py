@@ -173,7 +173,7 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
         ({"size": (9, 99)}, r"size is \(9, 99\); expected \(height, width\) of at least 17 pixels"),
         ({"threshold": 1.0}, "--threshold is 1.0; expected at least 0 and below 1"),
         ({"threshold": float("nan")}, "--threshold is nan"),
-        ({"num_references": -1}, "num_references is -1; expected 0 or more"),
+        ({"num_references": -1}, "num_references is -1; expected a whole number from 0 to 100"),
         ({"sampling": "best"}, "sampling is 'best'; expected one of uniform"),
         ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
     ):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import tensorstore as ts
-from tiny_network import tiny_synthetic, write_checkpoint
+from tiny_network import random_variables, tiny_synthetic, write_checkpoint
 
 from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import load_checkpoint
@@ -75,6 +75,14 @@ def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path, frames)
     export_weights(tmp_path / "a.npz", variables, config)
     with pytest.raises(InputError, match="the weights do not fit the network of their configuration"):
         Segmenter.from_pretrained(tmp_path / "a.npz")(frames)
+
+
+def test_statistics_of_another_shape_are_named(frames):
+    config = tiny_synthetic()
+    variables = random_variables(build_model(config.model))
+    variables["batch_stats"] = jax.tree.map(lambda _: np.ones(3, np.float32), variables["batch_stats"])
+    with pytest.raises(InputError, match="the weights do not fit the network of their configuration"):
+        Segmenter.from_config(config, variables)(frames)
 
 
 @pytest.mark.parametrize(
