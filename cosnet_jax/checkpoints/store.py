@@ -31,7 +31,7 @@ from cosnet_jax.checkpoints.digests import (
     shapes_of,
 )
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
-from cosnet_jax.errors import InputError, interruption_in
+from cosnet_jax.errors import InputError, interruption_in, printable
 
 LATEST, BEST = "checkpoints", "best"
 WRITTEN = "a folder that train.py (--workdir) or `cosnet convert` (--output) wrote"
@@ -100,7 +100,7 @@ class CheckpointFolder:
                 return step, *self._restore(step, like)
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
-                job.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
+                job.say(printable(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}"))
                 job.on_first(functools.partial(set_aside, folder))
                 self._manager.reload()
         return None

@@ -16,7 +16,7 @@ from cosnet_jax.commands.segment_cutout import AUTO, FORMATS
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
 from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         cutout=arguments.cutout, background=arguments.background, feather=arguments.feather, save_coco=arguments.coco,
     )  # fmt: skip
     for folder in folders:
-        print(folder)
+        print(printable(str(folder)))
     return 0
 
 
