@@ -24,7 +24,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint, load_ch
 from cosnet_jax.commands.explain import explanation
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.evaluation.predictions import other_sequences
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
@@ -238,7 +238,7 @@ def print_scores(results: dict, workdir: Path) -> None:
         scores.append(f"J over categories {percent(results['over_categories']['J']['mean'])}")
     if "single_frame" in results:
         scores.append(f"J with N = 0 {percent(results['single_frame']['J']['mean'])}")
-    print(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}")
+    print(printable(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}"))
 
 
 def main(config: ConfigDict) -> None:

@@ -12,11 +12,10 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cosnet_jax.errors import InputError, report_input_errors
+from cosnet_jax.ranges import MAX_SIZE, MIN_SIZE, check_ranges
 
 STEP_KINDS = ("still", "video")  # of training steps
 NEXT_STEP = "see the files of configs/, whose base.py lists all settings"
-MIN_SIZE = 17  # pixels; the features of a smaller input have a single position
-MAX_SIZE = 4096
 MATMUL_PRECISIONS = ("default", "float32")
 # Keys of stored configurations that are named otherwise today.
 RENAMED = {"cycle": "step_pattern"}
@@ -154,6 +153,7 @@ def accept_config(stored: Any) -> ConfigDict:
         config = upgrade_config(stored)
         if not all(isinstance(config.get(section), ConfigDict) for section in ("model", "inference")):
             raise InputError("its configuration has no settings of the model and of inference")
+        check_ranges(config)
     return config
 
 
@@ -241,6 +241,7 @@ def check_config(config: ConfigDict) -> None:
     check_matmul_precision(config.matmul_precision)
     check_size("size", config.size)
     check_size("inference.size", inference_size(config))
+    check_ranges(config)
 
 
 def check_size(key: str, size: tuple[int, ...]) -> None:

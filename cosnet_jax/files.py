@@ -47,22 +47,24 @@ def claimed(folder: Path, lock: str, doing: str) -> Iterator[None]:
 
     Args:
       folder: must exist.
-      lock: name of the lock's file in it, one for each kind of work.
+      lock: name of the lock's file in it, one for each kind of work; "" locks the folder itself, without a file.
       doing: the work in the third person, for the message.
 
     Raises:
       InputError: another process does this work there, or the file of the lock cannot be written.
     """
     with report_write_errors(folder / lock):
-        file = (folder / lock).open("a")
-    with file:
+        descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT if lock else os.O_RDONLY, 0o666)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
         except OSError:  # a network file system without locks
             pass
         yield
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

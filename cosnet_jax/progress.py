@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import tqdm
 
+from cosnet_jax.errors import printable
+
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -18,7 +20,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None, sil
 
     Args:
       iterable: what is worked through.
-      description: what the work is, e.g. "scoring".
+      description: what the work is, e.g. "scoring", or a name of a file, which need not be printable.
       total: number of items; taken from `len(iterable)` where that exists.
       silent: show nothing.
 
@@ -28,6 +30,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None, sil
     if silent:
         yield from iterable
         return
+    description = printable(description)
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():

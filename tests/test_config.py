@@ -60,6 +60,7 @@ def test_settings_out_of_range_are_named_before_any_work():
         ("profile_steps", (0, 3), r"profile_steps is \(0, 3\); expected \(first, last\) step"),
         ("profile_steps", (4,), r"profile_steps is \(4,\)"),
         ("stopped_status", 256, "stopped_status is 256; expected an exit status, 0 to 255"),
+        ("seed", -1, "seed is -1; expected a whole number from 0 to 4294967295"),
     ):
         config = tiny_synthetic()
         config[key] = value

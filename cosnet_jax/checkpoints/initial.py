@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from cosnet_jax.checkpoints import store, weights_file
 from cosnet_jax.checkpoints.arrays import read_arrays
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.models.parameters import parameter_name
 
 
@@ -92,6 +92,6 @@ def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
         backbone = config.model.get("backbone")
         raise InputError(f"init: {path} has another backbone ({backbone}); expected a checkpoint of the same one")
     if others := sorted(ours.keys() - set(fitting)):
-        print(f"init: of {path} these do not fit and keep their initial value: {', '.join(others)}")
+        print(printable(f"init: of {path} these do not fit and keep their initial value: {', '.join(others)}"))
     loaded = {name: leaf for part in fitting for name, (_, leaf) in theirs[part].items()}
     return jax.tree_util.tree_map_with_path(lambda key, leaf: loaded.get(parameter_name(key), leaf), variables)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from cosnet_jax import job, parallel
-from cosnet_jax.checkpoints import weights_file
+from cosnet_jax.checkpoints import memory, weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
 from cosnet_jax.checkpoints.digests import (
     SHAPES,
@@ -32,7 +31,7 @@ from cosnet_jax.checkpoints.digests import (
     shapes_of,
 )
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
-from cosnet_jax.errors import InputError, interruption_in
+from cosnet_jax.errors import InputError, interruption_in, printable
 
 LATEST, BEST = "checkpoints", "best"
 WRITTEN = "a folder that train.py (--workdir) or `cosnet convert` (--output) wrote"
@@ -101,7 +100,7 @@ class CheckpointFolder:
                 return step, *self._restore(step, like)
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
-                job.say(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}")
+                job.say(printable(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}"))
                 job.on_first(functools.partial(set_aside, folder))
                 self._manager.reload()
         return None
@@ -185,7 +184,8 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     for folder in (path, path / BEST, path / LATEST):
         if (folder / "_CHECKPOINT_METADATA").is_file() and (folder / "state").is_dir():
             return folder.absolute()
-        steps = [int(entry.name) for entry in folder.glob("*/") if entry.name.isdigit() and (entry / "state").is_dir()]
+        numbered = [entry for entry in folder.glob("*/") if entry.name.isascii() and entry.name.isdecimal()]
+        steps = [int(entry.name) for entry in numbered if (entry / "state").is_dir()]
         if steps:
             return (folder / str(max(steps))).absolute()
     raise InputError(f"checkpoint: {path} holds no checkpoint, {LATEST}/<step>/ or <step>/; expected {WRITTEN}")
@@ -217,9 +217,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], ConfigDict]:
-    stored, digests = stored_state(folder), stored_digests(folder)
-    wanted = {name: stored[name] for name in ("params", "batch_stats") if name in stored}
+    metadata, digests = stored_metadata(folder), stored_digests(folder)
+    wanted = {name: metadata[name] for name in ("params", "batch_stats") if name in metadata}
     _check_memory(folder, wanted)
+    wanted = jax.tree.map(_shape_of, wanted)
     restore = ocp.args.PyTreeRestore(
         wanted,
         restore_args=jax.tree.map(
@@ -262,8 +263,16 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
 
 def stored_state(folder: Path) -> Any:
     """The tree of shapes and types that a checkpoint's state has."""
-    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), metadata)
+    return jax.tree.map(_shape_of, stored_metadata(folder))
+
+
+def stored_metadata(folder: Path) -> Any:
+    """The tree of what orbax says of each array of a checkpoint's state: shape, type, shapes of its parts on disk."""
+    return ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
+
+
+def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
 def stored_digests(folder: Path) -> dict[str, str]:
@@ -281,10 +290,9 @@ def check_digest(digests: dict[str, str], name: str, found: str) -> None:
 
 
 def _check_memory(folder: Path, wanted: Any) -> None:
-    """Raises `Damaged` if arrays claim much more memory than the files of the checkpoint can unpack to."""
-    limit = FREE_BYTES + GROWTH * sum(path.stat().st_size for path in folder.glob("**/*") if path.is_file())
-    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(wanted))
-    if needed > limit:
+    """Raises `Damaged` if arrays (tree of `stored_metadata`) claim more memory than files of a checkpoint can hold."""
+    needed = sum(map(memory.bytes_to_read, jax.tree.leaves(wanted)))
+    if needed > FREE_BYTES + GROWTH * memory.bytes_held(folder):
         raise Damaged(f"its arrays would take {needed} bytes, more than its files can hold")
 
 

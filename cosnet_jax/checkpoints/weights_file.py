@@ -21,6 +21,8 @@ from cosnet_jax.files import atomic_write
 SUFFIX = ".npz"
 CONFIG = "config"  # name of the configuration among the arrays: JSON in a string
 
+MOST_LEVELS = 32  # of a name; JAX cannot walk trees of thousands
+
 
 def export_weights(path: str | Path, variables: dict[str, Any], config: ConfigDict) -> None:
     """Writes a weights file. Its configuration leaves out the paths of the machine that trained the network.
@@ -75,6 +77,8 @@ def read_weights_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Con
     try:
         arrays = read_arrays(path)
         config = parse_config(str(arrays.pop(CONFIG)))
+        if deep := [name for name in arrays if name.count("/") >= MOST_LEVELS]:
+            raise InputError(f"{deep[0][:60]}... has more than {MOST_LEVELS} levels")
         tree = flax.traverse_util.unflatten_dict(
             {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
         )

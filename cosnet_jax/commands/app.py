@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C or SIGTERM; then all files of visitors are removed."""
+    """Serves the page until Ctrl-C, SIGTERM or SIGHUP (a closed terminal); then all files of visitors are removed."""
     limits = Limits(arguments.max_seconds, arguments.max_side)
     if not 0 < arguments.port < 2**16:
         raise InputError(f"--port is {arguments.port}; expected 1 to {2**16 - 1}")
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise InputError(f"`cosnet app` needs {error.name}: pip install 'cosnet_jax[app]'") from None
     model = Model.load(arguments.checkpoint)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    end_as_by_ctrl_c()
     with report_write_errors("TMPDIR"):
         temporary = tempfile.TemporaryDirectory(prefix="cosnet-app-", ignore_cleanup_errors=True)
     with temporary as folder, Visitors(Path(folder).resolve(), limits) as visitors:
@@ -60,3 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             threading.Event().wait()
         page.close(verbose=False)
     return 0
+
+
+def end_as_by_ctrl_c() -> None:
+    """Makes SIGTERM and SIGHUP act as Ctrl-C. `nohup` ignores SIGHUP, and that stays so."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)

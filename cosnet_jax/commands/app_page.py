@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastapi
 import gradio as gr
+from gradio import processing_utils, routes
 from ml_collections import ConfigDict
 
 from cosnet_jax.commands.app_clip import MOST_REFERENCES, VIEWS, Limits, Model
@@ -198,6 +200,29 @@ def _lay_out_results() -> Results:
     return Results(view, picture, frame, masks, cutout, overlay, hint, answers)
 
 
+def forbid_downloads() -> None:
+    """Makes Gradio refuse addresses in place of files.
+
+    It would download any address that a visitor gives as the value of a control, without a bound, and its route of
+    files would pass any address on. What is replaced has no public name; `requirements/app.txt` bounds the version.
+    """
+    for module, name, refuse in (
+        (processing_utils, "async_ssrf_protected_download", _refuse_download),
+        (routes, "secure_url_stream_response", _refuse_request),
+    ):
+        if not hasattr(module, name):
+            raise InputError(f"`cosnet app` does not know this version of Gradio, {gr.__version__}; expected 6.31")
+        setattr(module, name, refuse)
+
+
+async def _refuse_download(url: str, cache_dir: str) -> str:
+    raise gr.Error("an address cannot be uploaded; expected a file", print_exception=False)
+
+
+async def _refuse_request(url: str, request: fastapi.Request) -> fastapi.Response:
+    raise fastapi.HTTPException(403, "addresses are not served")
+
+
 def serve(page: gr.Blocks, visitors: Visitors, host: str, port: int) -> None:
     """Starts the server, in threads of its own.
 
@@ -210,6 +235,7 @@ def serve(page: gr.Blocks, visitors: Visitors, host: str, port: int) -> None:
     Raises:
       InputError: nothing can listen there.
     """
+    forbid_downloads()
     gr.set_static_paths([visitors.public])
     page.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=1)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cosnet_jax.errors import printable
 from cosnet_jax.interop.convert import convert
 from cosnet_jax.interop.presets import PRESETS
 
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Converts."""
     output, config, initial_parts = convert(arguments.weights, arguments.output, arguments.preset)
-    print(f"{output}: {config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}")
+    about = f"{config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}"
+    print(printable(f"{output}: {about}"))
     if initial_parts:
         print(f"kept at initial values: {', '.join(initial_parts)} ({sum(initial_parts.values())} arrays)")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.attention_maps import attention_maps
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     explain(
         arguments.input, arguments.frame, arguments.output, arguments.checkpoint, pixel, size, arguments.sampling
     )  # fmt: skip
-    print(arguments.output)
+    print(printable(str(arguments.output)))
     return 0
 
 

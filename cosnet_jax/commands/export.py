@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cosnet_jax.errors import printable
 from cosnet_jax.interop.convert import export
 
 EXAMPLE = "cosnet export out/released --output weights.pth"
@@ -18,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports."""
     export(arguments.checkpoint, arguments.output)
-    print(arguments.output)
+    print(printable(str(arguments.output)))
     return 0

@@ -6,6 +6,7 @@ import argparse
 
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
+from cosnet_jax.errors import printable
 
 EXAMPLE = "cosnet export-weights out/lite --output mine.npz"
 
@@ -19,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports."""
     export_weights(arguments.output, *load_checkpoint(arguments.checkpoint))
-    print(arguments.output)
+    print(printable(str(arguments.output)))
     return 0

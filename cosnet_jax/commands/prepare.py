@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cosnet_jax.data.prepare import BUILDERS, describe_prepared, prepare
+from cosnet_jax.errors import printable
 
 EXAMPLE = "cosnet prepare davis16 --source DAVIS"
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prepares, and prints what each prepared set holds."""
     for folder in prepare(arguments.dataset, arguments.source, arguments.data_dir):
-        print(folder)
+        print(printable(str(folder)))
         for line in describe_prepared(folder):
-            print(f"  {line}")
+            print(printable(f"  {line}"))
     return 0

@@ -15,9 +15,9 @@ from typing import Any
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL
 from cosnet_jax.commands.segment_cutout import AUTO, FORMATS
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
-from cosnet_jax.commands.segment_output import FILES, IMAGES
+from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import atomic_write, writable_folder
 from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         cutout=arguments.cutout, background=arguments.background, feather=arguments.feather, save_coco=arguments.coco,
     )  # fmt: skip
     for folder in folders:
-        print(folder)
+        print(printable(str(folder)))
     return 0
 
 
@@ -200,7 +200,8 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
       For each video a folder of its name in `output`, or `output`.
 
     Raises:
-      InputError: two videos have the same name, or results would come among an input's frames or over an input.
+      InputError: two videos have the same name, or results would come among an input's frames, over an input, or over
+        files that are no results.
     """
     by_name: dict[str, Path] = {}
     for video in videos:
@@ -216,4 +217,6 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
     for folder, name in itertools.product(folders, ("", *IMAGES, *FILES)):
         if (result := os.path.realpath(folder / name)) in inputs:
             raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
+    for folder in folders:
+        check_ours(folder)
     return folders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from cosnet_jax.commands import segment_cutout
 from cosnet_jax.commands.segment_coco import CocoWriter
 from cosnet_jax.commands.segment_cutout import Cutout, CutoutWriter
+from cosnet_jax.errors import InputError
 from cosnet_jax.files import remove_temporaries, writable_folder, write_bytes
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.images import encode_mask
@@ -157,6 +159,24 @@ def is_complete(folder: Path, frame_names: Collection[str], outputs: Outputs) ->
         return False
 
 
+def check_ours(folder: Path) -> None:
+    """Checks that what a folder holds under the names of results was written by `cosnet segment`, which may replace it.
+
+    Args:
+      folder: of the results.
+
+    Raises:
+      InputError: there are such files and no `result.json`. They may be somebody's own masks.
+    """
+    images = (path for name in IMAGES for path in (folder / name).glob("*.png"))
+    files = (folder / name for name in FILES if os.path.lexists(folder / name))
+    if not (folder / RECORD).exists() and (found := next(itertools.chain(images, files), None)):
+        raise InputError(
+            f"{found}: would be replaced or removed, and without {RECORD} beside it may be no result of this command; "
+            "expected another --output, or that this folder is removed first"
+        )
+
+
 def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs) -> None:
     """Removes what earlier runs left in the folder of a video and this one will not write over.
 
@@ -178,7 +198,7 @@ def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs)
             with contextlib.suppress(OSError):  # there is none, or it holds something else
                 (folder / name).rmdir()
     for name in FILES:
-        if name not in outputs.names:
+        if name not in outputs.names and name != RECORD:
             (folder / name).unlink(missing_ok=True)
 
 

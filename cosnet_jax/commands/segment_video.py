@@ -16,7 +16,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, report_read_errors, writable_folder
+from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_bytes
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.read_ahead import read_ahead
@@ -24,6 +24,8 @@ from cosnet_jax.inference.segmenter import Segmented, Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo
+
+UNFINISHED = {"unfinished": True}  # the record until all results are there; the folder is known as one of results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +74,8 @@ class SegmentSettings:
 class VideoSegmenter:
     """Segments videos into folders, as `ResultWriter` lays them out, with a network that is compiled once.
 
-    When a video is done, its folder gets `result.json`: what was segmented, with which weights and settings. A video
-    whose folder says the same is not segmented again.
+    When a video is done, the `result.json` of its folder says what was segmented, with which weights and settings, and
+    until then that it is unfinished. A video whose folder says the same is not segmented again.
 
     Args:
       settings: what to make.
@@ -124,11 +126,16 @@ class VideoSegmenter:
           silent: show no progress.
 
         Raises:
-          InputError: a frame cannot be read, or a result cannot be written.
+          InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
         record = self._record(video)
-        (writable_folder(folder) / RECORD).unlink(missing_ok=True)
-        remove_earlier(folder, set(video.frame_names), self._outputs)
+        with claimed(writable_folder(folder), "", "writes results"):
+            write_record(folder, UNFINISHED)
+            remove_earlier(folder, set(video.frame_names), self._outputs)
+            self._write_results(video, folder, silent)
+            write_record(folder, record)
+
+    def _write_results(self, video: StoredVideo, folder: Path, silent: bool) -> None:
         references = common_references(self._segmenter.references(len(video)))
         with (
             contextlib.closing(read_ahead(self._segmenter.segment(video))) as segmented,
@@ -137,8 +144,6 @@ class VideoSegmenter:
         ):
             for frame, probability in track(results, video.name, len(video), silent):
                 writer.write(frame, probability)
-        with atomic_write(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def _record(self, video: StoredVideo) -> dict[str, Any]:
         """What `result.json` says. Files count as the same while their names, sizes and times of change are."""
@@ -147,6 +152,11 @@ class VideoSegmenter:
         files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
         digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest}}
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Writes the `result.json` of a folder of results."""
+    write_bytes(folder / RECORD, f"{json.dumps(record, indent=2)}\n".encode())
 
 
 def read_record(folder: Path) -> Any:

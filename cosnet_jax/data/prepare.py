@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,7 +25,8 @@ from cosnet_jax.data.builders.msra10k import Msra10k
 from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
+from cosnet_jax.files import write_bytes
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -40,6 +43,7 @@ BUILDERS: dict[str, type[FramesBuilder]] = {
 SET_FINDERS = {"stills": Stills.find_sets, "videos": Videos.find_sets}  # of datasets of several sets
 DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
 PROBLEMS_SHOWN = 3
+UNDECODABLE = re.compile("[\ud800-\udfff]")  # in a name: bytes that are no UTF-8
 
 
 def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
@@ -109,6 +113,7 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
             f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to get it"
         )
     scan = BUILDERS[dataset].scan(source)
+    scan.problems.extend(_undecodable_names(scan, source))
     if scan.problems:
         _report(name, scan, root)
     fingerprint = scan.fingerprint(source)
@@ -124,6 +129,16 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     return Path(builder.data_path)
 
 
+def _undecodable_names(scan: Scan, source: Path) -> list[str]:
+    """Returns a line for each file of a source whose name, or whose folder's, TFDS cannot store."""
+    files = [path for frame in scan.frames() for path in (frame.image, frame.mask) if path]
+    return [
+        f"{path}: expected a name in UTF-8, rename the file or its folder"
+        for path in files
+        if UNDECODABLE.search(os.path.join(source.name, os.path.relpath(path, source)))
+    ]
+
+
 def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
     return Path(builder.data_path).exists() and builder.info.metadata.get("fingerprint") == fingerprint
 
@@ -137,7 +152,7 @@ def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
     if scan.problems:
         _report(name, scan, root)
     for note in scan.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     needed = sum(path.stat().st_size for frame in frames for path in (frame.image, frame.mask) if path)
     free = shutil.disk_usage(root).free
     if needed > free:
@@ -171,10 +186,10 @@ def _report(name: str, scan: Scan, root: Path) -> None:
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
     if len(problems) <= PROBLEMS_SHOWN:
         raise InputError(f"{name} has {len(problems)} problems: {shown}")
-    listing = root / f"{name.replace('/', '_')}_problems.txt"
+    listing = root / printable(f"{name.replace('/', '_')}_problems.txt")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        listing.write_text("".join(f"{problem}\n" for problem in problems))
+        write_bytes(listing, "".join(f"{printable(problem)}\n" for problem in problems).encode())
     except OSError as error:
         raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
     raise InputError(f"{name} has {len(problems)} problems, all of them listed in {listing}; the first: {shown}")

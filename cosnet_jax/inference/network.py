@@ -138,7 +138,9 @@ def _name_misfits(function: Callable) -> Callable:
     def run(*arguments, **settings):
         try:
             return function(*arguments, **settings)
-        except flax.errors.FlaxError as error:
+        except InputError:
+            raise
+        except (flax.errors.FlaxError, TypeError, ValueError) as error:  # the last two: JAX, of shapes
             raise InputError(f"the weights do not fit the network of their configuration ({error})") from None
 
     return run

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.models import cosnet
+from cosnet_jax.ranges import check_range
 
 FUSIONS = ("prediction", *cosnet.FUSIONS)
-MOST_SMOOTHING = 10.0  # frames; the maps of 41 frames are in memory then
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +19,17 @@ class InferenceOptions:
     """How each frame is compared with its references.
 
     Attributes:
-      num_references: N; 0 takes the encoder's own prediction.
+      num_references: N, at most 100; 0 takes the encoder's own prediction.
       sampling: "uniform", "random" or "consecutive", see `choose_references`.
       fusion: "prediction" averages the predictions of the references. The others are those of `COSNet.attend`:
         "summary" averages the attention summaries (Eq. 13), "group" and "group_released" attend to all references at
         once.
       seed: seed of random sampling.
       temporal_smoothing: standard deviation in frames of the average over neighbouring maps, see `smooth`; 0 for none.
+        At most 10: the maps of 41 frames are in memory then.
 
     Raises:
-      InputError: for an unknown sampling or fusion, a negative N, or a smoothing out of range.
+      InputError: for an unknown sampling or fusion, or a number out of range, see `RANGES` in `ranges.py`.
     """
 
     num_references: int = 5
@@ -38,15 +39,13 @@ class InferenceOptions:
     temporal_smoothing: float = 0.0
 
     def __post_init__(self):
-        if self.num_references < 0:
-            raise InputError(f"inference.num_references is {self.num_references}; expected 0 or more")
+        check_range("inference.num_references", self.num_references)
+        check_range("inference.temporal_smoothing", self.temporal_smoothing)
+        check_range("seed", self.seed)
         if self.sampling not in SAMPLINGS:
             raise InputError(f"inference.sampling is {self.sampling!r}; expected one of {', '.join(SAMPLINGS)}")
         if self.fusion not in FUSIONS:
             raise InputError(f"inference.fusion is {self.fusion!r}; expected one of {', '.join(FUSIONS)}")
-        if not 0 <= self.temporal_smoothing <= MOST_SMOOTHING:
-            given = self.temporal_smoothing
-            raise InputError(f"inference.temporal_smoothing is {given}; expected 0 to {MOST_SMOOTHING:g} frames")
 
     @classmethod
     def from_config(

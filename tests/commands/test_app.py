@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from browser import open_browser
 from compilation import compilation_flags
 
 from cosnet_jax import cli
+from cosnet_jax.commands import app
 from cosnet_jax.video.writer import VideoWriter
 
 SECONDS = 300  # that a loaded machine may take for a step
@@ -189,6 +191,24 @@ def test_what_is_refused_is_said_and_not_kept(browser, server, frames, tmp_path)
     assert status_of(urllib.request.Request(f"{server.address}/gradio_api/upload", body, kind)) == 413
 
 
+def test_an_address_is_neither_downloaded_nor_passed_on(server):
+    """The server tells of each connection that it opens, see `PROGRAM`; its end finds that there was none."""
+    for control, component in ((0, "upload"), (1, "count")):
+        address = {"path": f"http://93.184.216.34/{component}.mp4", "meta": {"_type": "gradio.FileData"}}
+        session, data = f"stranger{control}", [[address], [address, "uniform", "Mask"]][control]
+        body = json.dumps({"data": data, "fn_index": control, "session_hash": session}).encode()
+        join = urllib.request.Request(
+            f"{server.address}/gradio_api/queue/join", body, {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(join).close()
+        with urllib.request.urlopen(f"{server.address}/gradio_api/queue/data?session_hash={session}") as events:
+            messages = [json.loads(line.removeprefix(b"data: ")) for line in events if line.startswith(b"data: ")]
+        (done,) = [message for message in messages if message["msg"] == "process_completed"]
+        assert not done["success"] and done["output"]["error"] == "an address cannot be uploaded; expected a file"
+    assert status_of(f"{server.address}/gradio_api/file=http://93.184.216.34/a.mp4") == 403
+    assert not {"upload.mp4", "count.mp4"} & {*server.files("uploads")}
+
+
 def test_two_visitors_queue_and_a_closed_page_leaves_nothing(browser, server, clip):
     def others():  # of other tests, whose pages were closed
         return [name for kind in ("private", "public") for name in server.files(kind)]
@@ -225,6 +245,15 @@ def status_of(address):
             return response.status
     except HTTPError as error:
         return error.code
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_closed_terminal_ends_the_server_unless_nohup_was_asked_for(monkeypatch, before):
+    ended = {}
+    monkeypatch.setattr(signal, "getsignal", lambda number: before)
+    monkeypatch.setattr(signal, "signal", ended.__setitem__)
+    app.end_as_by_ctrl_c()
+    assert signal.SIGTERM in ended and (signal.SIGHUP in ended) == (before == signal.SIG_DFL)
 
 
 def test_a_taken_port_is_named(server, checkpoint):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -19,10 +20,17 @@ from PIL import Image
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment import segment
-from cosnet_jax.commands.segment_video import VideoSegmenter, common_references
+from cosnet_jax.commands.segment_video import (
+    UNFINISHED,
+    SegmentSettings,
+    VideoSegmenter,
+    common_references,
+    read_record,
+)
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.video.find import RECORD, find_videos
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
 
@@ -165,7 +173,7 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
         ({"size": (9, 99)}, r"size is \(9, 99\); expected \(height, width\) of at least 17 pixels"),
         ({"threshold": 1.0}, "--threshold is 1.0; expected at least 0 and below 1"),
         ({"threshold": float("nan")}, "--threshold is nan"),
-        ({"num_references": -1}, "num_references is -1; expected 0 or more"),
+        ({"num_references": -1}, "num_references is -1; expected a whole number from 0 to 100"),
         ({"sampling": "best"}, "sampling is 'best'; expected one of uniform"),
         ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
     ):
@@ -185,6 +193,21 @@ def test_results_never_go_over_an_input(checkpoint, folder, tmp_path, frames):
     ):  # fmt: skip
         with pytest.raises(InputError, match="results would be written over this input"):
             segment(inputs, output, checkpoint)
+
+
+@pytest.mark.parametrize("theirs", ["masks/77.png", "masks/frame8.png", "cutout/0.png", "overlay.mp4", "coco.json"])
+def test_files_that_are_no_results_stay(checkpoint, folder, tmp_path, monkeypatch, theirs):
+    """The layout of the dataset `videos`: a set's frames lie in `images`, its own masks beside them."""
+    (tmp_path / "bear").mkdir()
+    folder.rename(tmp_path / "bear" / "images")
+    truth = tmp_path / "bear" / theirs
+    truth.parent.mkdir(exist_ok=True)
+    truth.write_bytes(b"truth")
+    message = re.escape(f"{truth}: would be replaced or removed, and without result.json")
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=message):
+        patch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work began"))
+        segment([tmp_path / "bear" / "images"], tmp_path / "bear", checkpoint)
+    assert truth.read_bytes() == b"truth" and not (tmp_path / "bear" / "result.json").exists()
 
 
 def test_an_output_that_cannot_be_written_to_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
@@ -251,12 +274,13 @@ def test_a_full_disk_leaves_whole_files_and_says_which_one_failed(
     with largest_file(largest), pytest.raises(InputError) as error:
         segment([folder], tmp_path / "out", checkpoint, **options)
     assert str(error.value) == f"{tmp_path / 'out' / failing}: cannot be written (File too large)"
+    assert read_record(tmp_path / "out") == UNFINISHED
     written = files(tmp_path / "out")
     assert failing not in written and set(written) < set(files(tmp_path / "whole"))
     assert all((tmp_path / "out" / name).stat().st_size <= largest for name in written)
     if failing in ("overlay.mp4", "contact_sheet.png"):  # made when all frames are
         assert set(MASKS) <= set(written)
-    for name in written:
+    for name in set(written) - {RECORD}:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -265,9 +289,40 @@ def test_what_an_earlier_run_wrote_stays_whole(checkpoint, folder, tmp_path):
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
     with largest_file(700), pytest.raises(InputError, match="cannot be written"):
         segment([folder], tmp_path / "out", checkpoint, threshold=0.4)
-    assert files(tmp_path / "out") == sorted(before.keys() - {"result.json"})  # some masks are new: it is not done
+    assert files(tmp_path / "out") == sorted(before)
+    assert read_record(tmp_path / "out") == UNFINISHED  # some masks are new: it is not done
     for name in ("overlay.mp4", "contact_sheet.png"):
         assert (tmp_path / "out" / name).read_bytes() == before[name]
+
+
+def test_results_in_a_folder_of_videos_are_known_after_a_kill(checkpoint, frames, tmp_path):
+    """A second run with other settings was killed when the contact sheet of the first one was there."""
+    (tmp_path / "clips").mkdir()
+    film = write_video(tmp_path / "clips" / "a.mp4", frames[:2])
+    common = {"num_references": 1, "save_overlay": False}
+    (output,) = segment([film.parent], film.parent, checkpoint, **common)
+    before = (output / RECORD).read_bytes()
+    with largest_file(50), pytest.raises(InputError, match="cannot be written"):
+        segment([film.parent], film.parent, checkpoint, threshold=0.4, **common)
+    assert (output / "contact_sheet.png").exists() and read_record(output) == UNFINISHED
+    assert find_videos(film.parent) == [film]
+    assert segment([film.parent], film.parent, checkpoint, **common) == [output]
+    assert (output / RECORD).read_bytes() == before
+
+
+def test_a_second_run_on_the_same_results_is_refused(checkpoint, folder, tmp_path, monkeypatch):
+    """Two runs with other settings left masks of both, and a record of one."""
+    work, second = Segmenter.segment, VideoSegmenter(SegmentSettings(checkpoint, threshold=0.4))
+
+    def interfere(*given, **options):
+        with pytest.raises(InputError, match="out: another process writes results there; expected a folder of its own"):
+            second.segment(open_video(folder), tmp_path / "out")
+        yield from work(*given, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", interfere)
+    segment([folder], tmp_path / "out", checkpoint, num_references=1, save_overlay=False)
+    assert files(tmp_path / "out") == sorted([*MASKS, "contact_sheet.png", RECORD])
+    assert read_record(tmp_path / "out")["threshold"] == 0.5
 
 
 def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_path, monkeypatch):
@@ -286,7 +341,7 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"frame12\.png: not a readable image"):
         segment([folder], tmp_path / "out", checkpoint, num_references=1)
-    assert set(files(tmp_path / "out")) <= {f"masks/frame{number}.png" for number in range(8, 12)}
+    assert set(files(tmp_path / "out")) <= {RECORD, *(f"masks/frame{number}.png" for number in range(8, 12))}
 
 
 @pytest.mark.usefixtures("default_sigint")
@@ -310,8 +365,9 @@ def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path
     masks = [name for name in written if name.startswith("masks/")]
     assert masks == sorted(f"masks/{number}.png" for number in range(len(masks)))
     assert 4 <= len(masks) < 3000
-    assert {name.split("/")[0] for name in written} == ({"masks", "probabilities"} if options else {"masks"})
-    assert all(read(tmp_path / "out" / name).shape == (120, 160) for name in written)
+    kinds = {name.split("/")[0] for name in written}
+    assert kinds == ({RECORD, "masks", "probabilities"} if options else {RECORD, "masks"})
+    assert all(read(tmp_path / "out" / name).shape == (120, 160) for name in written if name != RECORD)
 
 
 def test_marked_references_are_those_that_the_whole_video_shares():

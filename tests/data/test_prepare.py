@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,6 +182,18 @@ def test_all_problems_are_found_at_once_and_listed_in_a_file(davis, tmp_path):
     assert str(error.value).count("is truncated") == prepare_module.PROBLEMS_SHOWN
     listed = (tmp_path / "prepared/davis16_problems.txt").read_text().splitlines()
     assert [f"bear/{i:05d}.jpg" in line for i, line in enumerate(listed)] == [True] * 4
+
+
+def test_names_that_are_not_utf8_are_problems(tmp_path):
+    folders = tmp_path / "set" / "images", tmp_path / "set" / "masks"
+    make_stills(*folders, 2)
+    for path in (path for folder in folders for path in list(folder.iterdir())):
+        path.rename(path.with_name(f"\udcff\n{path.name}"))
+    with pytest.raises(InputError, match=r"has 4 problems, all of them listed in .*0000.jpg: expected a name in UTF-8"):
+        prepare("stills", str(tmp_path / "set"), str(tmp_path / "prepared"))
+    listed = (tmp_path / "prepared/stills_set_problems.txt").read_text().splitlines()
+    assert len(listed) == 4
+    assert all(re.search(r"\\udcff\\n000\d.(jpg|png): expected a name in UTF-8", line) for line in listed)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -12,6 +13,7 @@ from tiny_network import tiny_synthetic
 
 import evaluate
 from cosnet_jax.commands.segment import segment
+from cosnet_jax.commands.segment_video import UNFINISHED
 from cosnet_jax.evaluation import score
 from cosnet_jax.inference import sequence_masks
 from cosnet_jax.video import find
@@ -74,10 +76,13 @@ def problem_with(run: Work, folder: Path, workdir: Path, expected: dict[str, byt
       workdir: what it has written so far.
       expected: what it writes if nothing happens, from `files_in`.
     """
-    torn = [name for name, data in files_in(workdir).items() if name in expected and data != expected[name]]
-    if torn:
-        return f"torn {torn[0]}"
     records = [path for name in (find.RECORD, sequence_masks.RECORD) for path in workdir.glob(f"**/{name}")]
+    unfinished = [path for path in records if json.loads(path.read_bytes()) == UNFINISHED]
+    records = [path for path in records if path not in unfinished]
+    begun = {str(path.relative_to(workdir)) for path in unfinished}
+    hurt = {name: data for name, data in files_in(workdir).items() if name in expected and name not in begun}
+    if torn := [name for name, data in hurt.items() if data != expected[name]]:
+        return f"torn {torn[0]}"
     times = {path: path.stat().st_mtime_ns for path in records}
     run(folder, workdir)
     if redone := [path for path, time in times.items() if path.stat().st_mtime_ns != time]:

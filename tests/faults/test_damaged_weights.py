@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import zipfile
 
 import jax
 import numpy as np
 import pytest
-from tiny_network import tiny_synthetic, write_checkpoint
+import tensorstore as ts
+from tiny_network import random_variables, tiny_synthetic, write_checkpoint
 
 from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import load_checkpoint
@@ -75,6 +77,14 @@ def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path, frames)
         Segmenter.from_pretrained(tmp_path / "a.npz")(frames)
 
 
+def test_statistics_of_another_shape_are_named(frames):
+    config = tiny_synthetic()
+    variables = random_variables(build_model(config.model))
+    variables["batch_stats"] = jax.tree.map(lambda _: np.ones(3, np.float32), variables["batch_stats"])
+    with pytest.raises(InputError, match="the weights do not fit the network of their configuration"):
+        Segmenter.from_config(config, variables)(frames)
+
+
 @pytest.mark.parametrize(
     "changes", [{"inference.size": [10**6, 10**6]}, {"inference.num_references": "many"}, {"model.blocks": None}]
 )
@@ -107,6 +117,33 @@ def test_every_flipped_bit_of_a_checkpoints_arrays_is_noticed(tmp_path):
         else:  # a bit that only the optimiser's state has
             jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert refused
+
+
+def test_a_chunk_that_is_larger_than_its_array_is_refused(tmp_path):
+    """A chunk is read whole, and one of zeros packs well: 8 numbers took 1.6 GB. A file with a hole holds nothing."""
+    folder = write_checkpoint(tiny_synthetic(), tmp_path / "checkpoints", step=1) / "1"
+    shutil.rmtree(folder / "digests")
+    store = ts.KvStore.open(f"file://{folder}/state/|ocdbt:").result()
+    key = next(name for name in store.list().result() if name.startswith(b"params") and name.endswith(b"bias/.zarray"))
+    entry = json.loads(store.read(key).result().value)
+    store.write(key, json.dumps(entry | {"chunks": [4 * 10**8]}).encode()).result()
+    with (folder / "hole").open("wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(InputError, match=r"its arrays would take 1600\d{6} bytes, more than its files can hold"):
+        load_checkpoint(folder)
+
+
+def test_a_step_that_is_no_number_is_no_checkpoint(tmp_path):
+    (tmp_path / "\N{SUPERSCRIPT TWO}" / "state").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_names_of_thousands_of_levels_are_refused(tmp_path):
+    """JAX ends with a SystemError when it walks such a tree."""
+    np.savez(tmp_path / "a.npz", config='{"model": {}, "inference": {}}', **{f"params/{'a/' * 5000}x": np.zeros(1)})
+    with pytest.raises(InputError, match=r"no weights file \(params/a/a/.* has more than 32 levels\)"):
+        read_weights_file(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

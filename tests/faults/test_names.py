@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from PIL import Image
 from raw_datasets import make_davis
 
+from cosnet_jax import cli
 from cosnet_jax.commands.segment import output_folders, segment
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import MAX_MESSAGE, InputError, report_input_errors
 from cosnet_jax.files import atomic_write
+from cosnet_jax.progress import track
 
 NAMES = ("a\nb", "\x1b[31mred", "é😀", "<script>alert(1)<script>", "%s %d", "a b", "-rf", "CON", "x" * 251, "😀" * 62)
 
@@ -71,6 +74,28 @@ def test_messages_are_one_line_that_any_terminal_prints():
         raise InputError(f"{name}: no such video")
     assert printed.getvalue() == "error: a\\n\\x1b[2J\\udcff\\u202e.mp4: no such video\n"
     assert len(str(InputError("x" * 2 * MAX_MESSAGE))) < MAX_MESSAGE + 10
+
+
+ODD = "a\x1b[2J\n\udcff"
+SHOWN = "a\\x1b[2J\\n\\udcff"
+
+
+def test_progress_is_one_line_that_any_terminal_prints(capsys, monkeypatch):
+    assert list(track([1], ODD)) == [1]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(track([1], ODD)) == [1]
+    lines, bar = capsys.readouterr().err.split("\n", 1)
+    assert lines.startswith(f"{SHOWN}: done in ") and SHOWN in bar and "\x1b[2J" not in bar
+
+
+def test_commands_print_names_that_any_terminal_prints(capsys, monkeypatch):
+    """A name with a byte that is no character ended in a traceback after the work."""
+    monkeypatch.setattr("cosnet_jax.commands.segment.segment", lambda *_, **__: [Path(ODD)])
+    monkeypatch.setattr("cosnet_jax.commands.prepare.prepare", lambda *_: [Path(ODD)])
+    monkeypatch.setattr("cosnet_jax.commands.prepare.describe_prepared", lambda _: [ODD])
+    cli.main(["segment", "a.mp4", "--output", "out"])
+    cli.main(["prepare", "stills"])
+    assert capsys.readouterr().out == f"{SHOWN}\n{SHOWN}\n  {SHOWN}\n"
 
 
 def test_names_in_a_prepared_dataset_are_checked(monkeypatch):

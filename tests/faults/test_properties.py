@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
+import math
 import os
+import re
 import string
 from pathlib import Path
 
@@ -90,6 +93,12 @@ KEYS = sorted(flatten(ConfigDict(STORED)))
 
 @settings(max_examples=100)
 @given(st.sampled_from(KEYS), JSON)
+@example("inference.num_references", 2.5)
+@example("inference.num_references", math.nan)
+@example("inference.num_references", True)
+@example("inference.size", [33.5, 33])
+@example("seed", "abc")
+@example("seed", -1)
 def test_a_stored_configuration_with_any_value_is_taken_or_refused(key, value):
     stored = json.loads(json.dumps(STORED))
     *sections, last = key.split(".")
@@ -99,8 +108,35 @@ def test_a_stored_configuration_with_any_value_is_taken_or_refused(key, value):
     section[last] = value
     with contextlib.suppress(InputError):
         config = parse_config(json.dumps(stored))
-        Segmenter.from_config(config, {})
+        segmenter = Segmenter.from_config(config, {}, sampling="random" if key == "seed" else None)
+        assert len(segmenter.references(10)) == 10
+        assert all(isinstance(side, int) for side in segmenter.size)
         crf.params_from_config(config.inference.get("crf"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("model.blocks", 16.0, "a whole number from 1 to 100"),
+        ("model.channels", 2.5, "a whole number from 1 to 4096"),
+        ("model.channels", 10**9, "a whole number from 1 to 4096"),
+        ("model.aspp_rates", ["a", 6, 9], "at most 8 entries, each a whole number from 1 to 512"),
+        ("model.aspp_rates", [10**9], "at most 8 entries, each a whole number from 1 to 512"),
+        ("model.reference_pooling", 1.5, "a whole number from 1 to 64"),
+        ("model.reference_pooling", 10**6, "a whole number from 1 to 64"),
+        ("model.affinity_budget", 1e12, "a number from 0 to 131072"),
+        ("model.prelu", 1, "a truth value"),
+        ("inference.crf.iterations", 10**12, "a whole number from 0 to 1000"),
+        ("inference.size", [33.5, 33], "at most 2 entries, each a whole number from 17 to 4096"),
+    ],
+)
+def test_a_setting_of_another_type_or_out_of_range_is_named(key, value, expected):
+    """Some of them gave a traceback at the first frame, others were computed without end."""
+    stored = json.loads(json.dumps(STORED))
+    *sections, last = key.split(".")
+    functools.reduce(dict.__getitem__, sections, stored)[last] = value
+    with pytest.raises(InputError, match=re.escape(f"{key} is {value!r}; expected {expected}")):
+        parse_config(json.dumps(stored))
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections

@@ -27,8 +27,12 @@ def test_a_configuration_from_before_there_was_smoothing_has_none():
 def test_wrong_options_are_named():
     for options, message in (
         ({"sampling": "global"}, "sampling is 'global'; expected one of uniform"),
-        ({"num_references": -1}, "num_references is -1; expected 0 or more"),
-        ({"temporal_smoothing": -1.0}, "inference.temporal_smoothing is -1.0; expected 0 to 10 frames"),
+        ({"num_references": -1}, "num_references is -1; expected a whole number from 0 to 100"),
+        ({"num_references": 2.5}, "num_references is 2.5; expected a whole number"),
+        ({"num_references": 10**6}, "num_references is 1000000; expected"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0 to"),
+        ({"seed": "abc"}, "seed is 'abc'; expected a whole number"),
+        ({"temporal_smoothing": -1.0}, "inference.temporal_smoothing is -1.0; expected a number from 0 to 10"),
         ({"temporal_smoothing": float("nan")}, "inference.temporal_smoothing is nan"),
         ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
     ):

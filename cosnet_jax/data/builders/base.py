@@ -61,7 +61,8 @@ class Scan:
         digest = hashlib.sha256()
         for path in sorted(files):
             status = os.stat(path)
-            digest.update(f"{os.path.relpath(path, source)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(os.path.relpath(path, source)))
+            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
 
