@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import stat
 from pathlib import Path
 from typing import Any
 
 
 def bytes_held(folder: Path) -> int:
-    """Returns the size on disk of all files below a folder. Links to files and holes in files hold nothing."""
-    states = [path.lstat() for path in folder.glob("**/*")]
-    return sum(min(state.st_size, 512 * state.st_blocks) for state in states if stat.S_ISREG(state.st_mode))
+    """Returns the size of all files below a folder, of which some may be links, as caches of downloads make them."""
+    return sum(path.stat().st_size for path in folder.glob("**/*") if path.is_file())
 
 
 def bytes_to_read(array: Any) -> int:
