@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 
 def bytes_held(folder: Path) -> int:
-    """Returns the size of all files below a folder, of which some may be links, as caches of downloads make them."""
-    return sum(path.stat().st_size for path in folder.glob("**/*") if path.is_file())
+    """Returns what all files below a folder hold. Some may be links, as caches of downloads make them; holes hold nothing."""
+    return sum(_bytes_written(path) for path in folder.glob("**/*") if path.is_file())
+
+
+def _bytes_written(path: Path) -> int:
+    total = position = 0
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while position < size:
+            try:
+                start = os.lseek(file.fileno(), position, os.SEEK_DATA)
+            except OSError:  # the rest is a hole
+                break
+            position = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            total += position - start
+    return total
 
 
 def bytes_to_read(array: Any) -> int:
