@@ -9,7 +9,10 @@ from typing import Any
 
 
 def bytes_held(folder: Path) -> int:
-    """Returns what all files below a folder hold. Some may be links, as caches of downloads make them; holes hold nothing."""
+    """Returns the bytes that all files below a folder hold.
+
+    Some may be links, as caches of downloads make them. Holes hold nothing.
+    """
     return sum(_bytes_written(path) for path in folder.glob("**/*") if path.is_file())
 
 
