@@ -88,9 +88,9 @@ def test_coattention(load, tmp_path, capsys):
 
 
 def test_memory(load, capsys):
-    load("memory", *TINY, "--setting=bfloat16, remat, 2 parts", "--pairs=2").main()
+    load("memory", *TINY, "--setting=bfloat16, remat, 2 parts", "--pairs=4").main()
     title, _, *rows = capsys.readouterr().out.splitlines()
-    assert title == "mobilenet_v2, 32x32, 2 pairs; GiB"
+    assert title == "mobilenet_v2, 32x32, 4 pairs; GiB"
     assert [row[:28].strip() for row in rows] == ["bfloat16, remat, 2 parts"]
 
 

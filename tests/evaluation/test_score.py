@@ -129,9 +129,9 @@ def test_results_can_be_written(write_masks, tmp_path):
 @pytest.mark.parametrize(
     ("protocol", "metrics", "message"),
     [
-        ("fbms", ("J", "T"), "protocol fbms has J, F$"),
+        ("fbms", ("J", "T"), "expected some of J, F for fbms$"),
         ("davis16", ("J", "mae"), r"evaluation.metrics are \['J', 'mae'\]; expected some of J, F, T for davis16"),
-        ("davis16", (), r"metrics \[\]"),
+        ("davis16", (), r"metrics are \[\]"),
         ("davis", ("J",), "unknown protocol 'davis'"),
         ("youtube_objects", ("J",), "'a' starts with no category"),
     ],
