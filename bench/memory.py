@@ -75,7 +75,7 @@ def measure(config: ConfigDict, settings: dict[str, Any], pairs: int) -> dict[st
       GiB by name: "state" (parameters, statistics, optimiser), "kept", "temporary".
     """
     config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(settings)
+    config.update_from_flattened_dict({**settings, "batch_size": pairs})
     model = build_model(config.model)
     variables = jax.eval_shape(lambda: init_variables(model, 0))
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)

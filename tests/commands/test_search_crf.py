@@ -101,7 +101,7 @@ def test_the_command_and_its_errors(checkpoint, tmp_path, capsys, monkeypatch):
     for flags, message in (
         (["--checkpoint", str(tmp_path / "none")], "none does not exist"),
         (["--checkpoint", str(checkpoint)], "is of another model than the configuration's"),
-        (["--checkpoint", str(checkpoint), "--config.inference.crf.bilateral_srgb=-1.0"], "crf.bilateral_srgb is -1.0; expected"),
+        (["--checkpoint", str(checkpoint), "--config.inference.crf.bilateral_srgb=-1.0"], "srgb is -1.0; expected"),
         (["--checkpoint", str(checkpoint), "--config.crf=1"], "crf"),
     ):
         with pytest.raises(SystemExit) as ended:
