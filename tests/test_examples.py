@@ -14,6 +14,7 @@ NOTEBOOK = Path(__file__).parents[1] / "examples" / "quickstart.ipynb"
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook's own machinery
 def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows pictures in the notebook
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # the home folder may be read-only
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # stored without results
     nbclient.NotebookClient(

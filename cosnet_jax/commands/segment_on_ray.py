@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import socket
 import time
 from collections import deque
@@ -243,6 +244,8 @@ def start_ray(address: str) -> Any:
     except ModuleNotFoundError:
         raise InputError("--ray needs the package ray: pip install 'cosnet_jax[ray]'") from None
     own = {"include_dashboard": False} if address == LOCAL else {}
+    if address == LOCAL:  # else Ray would keep a token in the home folder, which may be read-only
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         ray.init(address, logging_level="error", log_to_driver=False, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
