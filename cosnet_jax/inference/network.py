@@ -15,6 +15,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import FUSIONS
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.parallel import Devices
 
 FRAMES_PER_ACCELERATOR = 8  # in a batch; a CPU is fastest with one
@@ -54,7 +55,7 @@ class Network:
         has_coattention = model.coattention != "none"
 
         def compiled(function):
-            return self._devices.compile(_name_misfits(_with_precision(function, matmul_precision)))
+            return self._devices.compile(_name_misfits(with_matmul_precision(function, matmul_precision)))
 
         @compiled
         def encode(variables, images):
@@ -84,7 +85,7 @@ class Network:
         self._encode, self._segment_alone = encode, segment_alone
         self._segment = {name: compiled(functools.partial(segment, fusion=name)) for name in FUSIONS}
         self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
-        resize = _with_precision(lambda frame: resize_antialiased(frame[None], size)[0], matmul_precision)
+        resize = with_matmul_precision(lambda frame: resize_antialiased(frame[None], size)[0], matmul_precision)
         self.resize_input = jax.jit(resize)
 
     def replicate(self, variables: Any) -> Any:
@@ -142,17 +143,6 @@ def _name_misfits(function: Callable) -> Callable:
             raise
         except (flax.errors.FlaxError, TypeError, ValueError) as error:  # the last two: JAX, of shapes
             raise InputError(f"the weights do not fit the network of their configuration ({error})") from None
-
-    return run
-
-
-def _with_precision(function: Callable, matmul_precision: str) -> Callable:
-    """Makes a function that is compiled with products and convolutions of a precision, see `Segmenter`."""
-
-    @functools.wraps(function)
-    def run(*arguments, **settings):
-        with jax.default_matmul_precision(matmul_precision):
-            return function(*arguments, **settings)
 
     return run
 

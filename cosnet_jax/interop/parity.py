@@ -14,6 +14,7 @@ from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -50,8 +51,7 @@ def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
 
     Products and convolutions are float32 on every device: TF32, the default of GPUs, would hide any difference.
     """
-    with jax.default_matmul_precision("float32"):
-        return model.apply(variables, pairs, mutable=["intermediates"])
+    return with_matmul_precision(model.apply, "float32")(variables, pairs, mutable=["intermediates"])
 
 
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.config import check_matmul_precision, parse_step_pattern
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.training.losses import ENTROPIES, soft_iou_loss
 from cosnet_jax.training.optimizer import Optimizer
 from cosnet_jax.training.released_recipe import released_losses
@@ -152,11 +153,7 @@ def _make_step(
             new = jax.tree.map(lambda *leaves: jnp.where(metrics["finite"] > 0, *leaves), new, unchanged)
         return new, metrics
 
-    def precise_step(state, batch):
-        with jax.default_matmul_precision(config.matmul_precision):
-            return step(state, batch)
-
-    return precise_step
+    return with_matmul_precision(step, config.matmul_precision)
 
 
 def mean_gradients(
