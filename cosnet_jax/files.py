@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cosnet_jax.errors import InputError
 
@@ -89,6 +90,11 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 
+def is_special(path: Path) -> bool:
+    """Tells whether something other than a file is there. Opening a named pipe would wait for ever."""
+    return path.exists() and not path.is_file()
+
+
 def remove_temporaries(folder: Path, pattern: str) -> None:
     """Removes the temporary files that killed processes left in a folder of files whose names match a pattern."""
     for path in folder.glob(f".{pattern}.*.part"):
@@ -107,11 +113,11 @@ def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def report_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns an OSError of the block into an InputError that names `path`."""
+def report_write_errors(path: str | os.PathLike[str], kinds: Any = OSError) -> Iterator[None]:
+    """Turns an error of some kinds, which have a `strerror`, in the block into an InputError that names `path`."""
     try:
         yield
-    except OSError as error:
+    except kinds as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 

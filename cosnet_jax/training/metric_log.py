@@ -41,8 +41,7 @@ class MetricLog:
         self._path = path
         with report_write_errors(path):
             self._file = path.open("a")
-        with report_write_errors(workdir / "tensorboard"):
-            self._events = EventFile(workdir / "tensorboard", first_step + 1)
+        self._events = EventFile(workdir / "tensorboard", first_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """Adds one record.
@@ -61,8 +60,7 @@ class MetricLog:
         with report_write_errors(self._path):
             self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._file.flush()
-        with report_write_errors(self._path.parent / "tensorboard"):
-            self._events.write(step, {f"{kind}/{name}": value for name, value in values.items()})
+        self._events.write(step, {f"{kind}/{name}": value for name, value in values.items()})
 
     def close(self) -> None:
         """Closes the files. Every record is on disk already."""
@@ -82,18 +80,22 @@ class EventFile:
     def __init__(self, folder: Path, purge_step: int):
         """Opens a new file in a folder; TensorBoard drops what older ones have from `purge_step` on."""
         tensorboardx = _import_tensorboardx()
-        self._event, self._scalar = tensorboardx.proto.event_pb2.Event, tensorboardx.summary.scalar
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = tensorboardx.event_file_writer.EventsWriter(str(folder / "events"), f".{os.getpid()}")
-        start = tensorboardx.proto.event_pb2.SessionLog(status=tensorboardx.proto.event_pb2.SessionLog.START)
-        self._writer.write_event(self._event(wall_time=time.time(), step=purge_step, session_log=start))
-        self._writer.flush()
+        messages = tensorboardx.proto.event_pb2
+        self._folder, self._event, self._scalar = folder, messages.Event, tensorboardx.summary.scalar
+        with report_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = tensorboardx.event_file_writer.EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._add(purge_step, {"session_log": messages.SessionLog(status=messages.SessionLog.START)})
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds scalars by tag."""
-        for tag, value in scalars.items():
-            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=self._scalar(tag, value)))
-        self._writer.flush()
+        """Adds scalars by tag; raises an InputError if they cannot be written."""
+        self._add(step, *({"summary": self._scalar(tag, value)} for tag, value in scalars.items()))
+
+    def _add(self, step: int, *events: dict[str, Any]) -> None:
+        with report_write_errors(self._folder):
+            for contents in events:
+                self._writer.write_event(self._event(wall_time=time.time(), step=step, **contents))
+            self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

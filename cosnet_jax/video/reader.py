@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import is_plain_name, natural_key, report_read_errors
+from cosnet_jax.files import is_plain_name, is_special, natural_key, report_read_errors
 from cosnet_jax.video.decoding import MAX_FRAMES, Index, decoded, opened, over_black, scan, to_rgb
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode, is_image, is_truncated
@@ -152,7 +152,7 @@ def _open_images(path: Path, files: list[Path]) -> StoredVideo:
     files = sorted(files, key=natural_key)
     by_name: dict[str, Path] = {}
     for file in files:
-        if file.exists() and not file.is_file():  # opening a named pipe waits for ever
+        if is_special(file):
             raise InputError(f"{file}: not an image file; remove it")
         if file.stem in by_name:
             raise InputError(

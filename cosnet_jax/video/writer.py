@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import temporary_name
+from cosnet_jax.files import report_write_errors, temporary_name
 from cosnet_jax.video.encodings import MP4, Encoding
 from cosnet_jax.video.sound import Sound, SoundCopier
 
 CLOCK = Fraction(1, 90000)  # seconds; the time base of MPEG, fine enough for any frame rate
 BT709 = 1  # code of this colour space, its primaries and its transfer function in H.264
 LONGEST_GAP = 20_000  # seconds from frame to frame; mp4 has 31 bits for the ticks between
+WRITE_ERRORS = (av.FFmpegError, OSError)
 LIMITED_RANGE = 1  # black is 16 and white 235
 
 
@@ -62,7 +63,8 @@ class VideoWriter:
         self._ticks = None if timestamps is None else _ticks([*timestamps, timestamps[-1] + float(1 / rate)])
         self._written = self._muxed = 0
         self._sound = SoundCopier(sound, encoding) if sound else None
-        with contextlib.ExitStack() as files, _report_errors(self._path):  # closes what is open if an error comes
+        # The stack closes what is open if an error comes.
+        with contextlib.ExitStack() as files, report_write_errors(self._path, WRITE_ERRORS):
             if self._sound:
                 files.callback(self._sound.close)
             self._temporary.touch()  # fail at once: FFmpeg opens the file only at the first frame
@@ -114,7 +116,7 @@ class VideoWriter:
         )
         frame.pts = self._written if self._ticks is None else self._ticks[self._written]
         frame.time_base = self._clock
-        with _report_errors(self._path):
+        with report_write_errors(self._path, WRITE_ERRORS):
             self._encode(frame)
         self._written += 1
 
@@ -138,21 +140,12 @@ class VideoWriter:
     def _finish(self) -> None:
         if not self._written:
             raise InputError(f"{self._path}: a video needs a frame")
-        with _report_errors(self._path):
+        with report_write_errors(self._path, WRITE_ERRORS):
             self._encode(None)
             if self._sound:
                 self._sound.write_until()
             self._container.close()
             self._temporary.replace(self._path)
-
-
-@contextlib.contextmanager
-def _report_errors(path: Path) -> Iterator[None]:
-    """Turns errors of FFmpeg and of the system into an InputError that names `path`."""
-    try:
-        yield
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _check_size(path: Path, size: tuple[int, int], encoding: Encoding) -> None:

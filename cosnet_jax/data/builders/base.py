@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cosnet_jax.files import is_special
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads, usable_cores
 from cosnet_jax.video import images as image_files
@@ -124,7 +125,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         for kind, path in (("image", frame.image), ("mask", frame.mask)):
             if path is None:
                 continue
-            if path.exists() and not path.is_file():  # opening a named pipe waits for ever
+            if is_special(path):
                 problems.append(f"{path} is not a file: expected a {path.suffix[1:]} {kind}")
                 continue
             try:
