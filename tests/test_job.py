@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from compilation import compilation_flags
+from loopback import job_environments
 
 import evaluate
 from configs import base, synthetic
@@ -38,19 +36,9 @@ with job.several_processes():
 
 def start_two(work):
     """Starts two processes of a job, which do this work."""
-    with socket.create_server(("", 0)) as free:
-        address = f"localhost:{free.getsockname()[1]}"
-    processes = []
-    for number in (0, 1):
-        environment = {
-            **os.environ, "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(number),
-            "XLA_FLAGS": compilation_flags(devices=1),
-        }  # fmt: skip
-        command = [sys.executable, "-c", PROGRAM + textwrap.indent(work, "    ")]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        root = Path(__file__).parents[1]
-        processes.append(subprocess.Popen(command, cwd=root, env=environment, **pipes))
-    return processes
+    command, root = [sys.executable, "-c", PROGRAM + textwrap.indent(work, "    ")], Path(__file__).parents[1]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen(command, cwd=root, env=own, **pipes) for own in job_environments(2, devices=1)]
 
 
 def finish(processes):

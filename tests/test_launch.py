@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from compilation import compilation_flags
+from loopback import free_address, free_port
 
 from cosnet_jax.checkpoints.store import LATEST, find_checkpoint
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
@@ -60,17 +60,6 @@ def put(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
-
-
-def free_port(first: int = 0, last: int = 0) -> int:
-    """A port that nobody listens at, in a range if one is given."""
-    for port in range(first, last + 1):
-        try:
-            with socket.create_server(("", port)) as server:
-                return server.getsockname()[1]
-        except OSError:
-            continue
-    raise OSError(f"no free port from {first} to {last}")
 
 
 def recorded(tmp_path: Path) -> list[str]:
@@ -132,7 +121,7 @@ def start_pods(tmp_path: Path, environment: dict[str, str]) -> list[subprocess.P
     command[command.index("--config=configs/davis16.py")] = CONFIG
     flags = [*FLAGS, "--config.total_steps=10000", "--config.checkpoint_every=10000"]
     variables, pods = {entry["name"]: entry.get("value") for entry in container["env"]}, []
-    variables["JAX_COORDINATOR_ADDRESS"] = f"localhost:{free_port()}"
+    variables["JAX_COORDINATOR_ADDRESS"] = free_address()
     for index in range(int(variables["JAX_NUM_PROCESSES"])):
         own = {**environment, **variables, "JAX_PROCESS_ID": str(index)}
         pods.append(subprocess.Popen([*command, *flags], cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True))

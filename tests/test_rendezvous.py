@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from loopback import free_address
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.rendezvous import Partners, own_gpus, wait_for_all
@@ -17,8 +18,7 @@ from cosnet_jax.rendezvous import Partners, own_gpus, wait_for_all
 
 @pytest.fixture
 def address():
-    with socket.create_server(("", 0)) as free:
-        return f"localhost:{free.getsockname()[1]}"
+    return free_address()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 from browser import open_browser
 from compilation import compilation_flags
+from loopback import free_port
 
 from cosnet_jax import cli
 from cosnet_jax.commands import app
@@ -43,12 +43,6 @@ app_page.MAX_UPLOAD = 100_000
 app.Visitors = functools.partial(app.Visitors, left_seconds=1.0, period=0.2)
 cli.main(sys.argv[1:])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Server:

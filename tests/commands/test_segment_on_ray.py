@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from loopback import free_port
 from PIL import Image
 
 from cosnet_jax import cli
@@ -114,8 +114,7 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
 
 
 def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path, monkeypatch):
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     begin = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

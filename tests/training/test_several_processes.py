@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from compilation import compilation_flags
+from loopback import job_environments
 from tiny_network import make_tiny
 
 from configs import synthetic
@@ -48,22 +47,15 @@ class Job:
     def __init__(self, workdir: Path, processes: int, devices: int, program: str = "train.py", *flags: str):
         file = workdir.parent / "tiny.py"
         file.write_text("from training.test_several_processes import tiny\n\n\ndef get_config():\n    return tiny()\n")
-        with socket.create_server(("", 0)) as free:
-            port = free.getsockname()[1]
         command = [sys.executable, "-u", program, f"--config={file}", f"--workdir={workdir}", *flags]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        self.processes = []
-        for number in range(processes):
-            environment = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": compilation_flags(devices)}
-            own = [*command, "--config.distributed.enabled=true"] if processes > 1 else command
-            if processes > 1:
-                environment |= {
-                    "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-                    "JAX_NUM_PROCESSES": str(processes),
-                    "JAX_PROCESS_ID": str(number),
-                }
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            self.processes.append(subprocess.Popen(own, cwd=ROOT, env=environment, **pipes))
+        if processes > 1:
+            command.append("--config.distributed.enabled=true")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        self.processes = [
+            subprocess.Popen(command, cwd=ROOT, env={**environment, "PYTHONPATH": path}, **pipes)
+            for environment in job_environments(processes, devices)
+        ]
 
     def wait_for(self, text: str) -> None:
         """Waits until process 0 prints a line with this text."""
