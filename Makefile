@@ -1,5 +1,6 @@
 # make demo         trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
-# make test         the tests
+# make test         the tests but for the slow ones: a quarter of an hour on two cores
+# make test-slow    the slow ones: whole programs and whole networks
 # make lint         ruff, the direction of the imports, types
 # make soak         damaged inputs, injected faults and leaks, for hours; INPUTS, INJECTIONS, STEPS, CLIPS and SEED below
 # make test-environments  some tests as another user, with a read-only HOME, in odd paths
@@ -14,13 +15,17 @@ CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test lint soak test-environments test-matrix clean
+.PHONY: demo test test-slow lint soak test-environments test-matrix clean
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS)
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m slow
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -43,8 +48,8 @@ test-environments: $(VENV)/installed-dev
 	tests/environments.sh $(BIN)/python
 
 test-matrix:
-	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python; done
-	$(MAKE) test PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
+	set -e; for python in $(PYTHONS); do $(MAKE) test test-slow PYTHON=$$python VENV=.venv-$$python; done
+	$(MAKE) test test-slow PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

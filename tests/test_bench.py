@@ -69,6 +69,7 @@ def test_scaling_needs_a_number_of_devices_that_the_machine_has(load, monkeypatc
         scaling.main()
 
 
+@pytest.mark.slow
 def test_scaling_times_a_step_on_the_devices_asked_for_and_on_no_others(load, capsys):
     assert jax.device_count() == 4
     load("scaling", *TINY, "--batch-size=1", "--rounds=1", "--on=8").main()
@@ -87,6 +88,7 @@ def test_coattention(load, tmp_path, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["16", "36"]
 
 
+@pytest.mark.slow
 def test_memory(load, capsys):
     load("memory", *TINY, "--setting=bfloat16, remat, 2 parts", "--pairs=4").main()
     title, _, *rows = capsys.readouterr().out.splitlines()

@@ -67,6 +67,7 @@ def recorded(tmp_path: Path) -> list[str]:
     return (tmp_path / "record").read_text().split("\0")[:-1]
 
 
+@pytest.mark.slow
 def test_slurm_trains_in_one_process_on_each_node(tmp_path, environment):
     script = LAUNCH / "slurm.sh"
     first_command = next(line for line in script.read_text().splitlines() if line and not line.startswith("#"))
@@ -128,6 +129,7 @@ def start_pods(tmp_path: Path, environment: dict[str, str]) -> list[subprocess.P
     return pods
 
 
+@pytest.mark.slow
 def test_pods_train_and_an_evicted_one_stops_both_with_the_status_that_starts_them_again(tmp_path, environment):
     pods = start_pods(tmp_path, environment)
     try:

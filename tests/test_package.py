@@ -158,11 +158,13 @@ def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     assert all(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED).shape == (70, 90) for mask in masks)
 
 
+@pytest.mark.slow
 def test_explain_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     cosnet("explain", clip, "--frame", 1, "--output", tmp_path / "explain.png", "--size", 65, 65)
     assert cv2.imread(str(tmp_path / "explain.png")).size
 
 
+@pytest.mark.slow
 def test_weights_survive_convert_and_export(cosnet, released, tmp_path):
     cosnet("convert", released, "--output", tmp_path / "checkpoint")
     cosnet("export", tmp_path / "checkpoint", "--output", tmp_path / "back.pth")
@@ -172,6 +174,7 @@ def test_weights_survive_convert_and_export(cosnet, released, tmp_path):
         np.testing.assert_array_equal(array, after[name])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
 def test_compare_agrees_with_pytorch(cosnet, released):
     assert "agrees with PyTorch" in cosnet("compare", released, "--size", 33, 33, extras=True)

@@ -79,6 +79,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_process_does_it(
     checkpoint, corpus, tmp_path
 ):
@@ -113,6 +114,7 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path, monkeypatch):
     port = free_port()
     ray = [sys.executable, "-m", "ray.scripts.scripts"]

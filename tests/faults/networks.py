@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from faults.kinds import Kind
 from faults.mutations import mutate_text
-from tiny_network import tiny_synthetic, write_checkpoint
+from tiny_network import random_variables, tiny_synthetic, write_checkpoint
 
 from configs import synthetic
 from cosnet_jax.checkpoints.initial import load_initial_weights
@@ -22,7 +22,7 @@ from cosnet_jax.config import check_config, read_config
 from cosnet_jax.data.augment import Augmentation
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.build import build_model
 from cosnet_jax.training.metric_log import METRICS_FILE, find_metrics
 from cosnet_jax.training.workdir import CONFIG_FILE, claim_workdir
 from cosnet_jax.video.find import RECORD
@@ -34,7 +34,7 @@ VALIDATION_SCORES = {"J": "J"}
 def make_weights(folder: Path) -> list[str]:
     """A weights file, and backbone weights as `config.init` takes them."""
     config = tiny_synthetic()
-    variables = init_variables(build_model(config.model), config.seed)
+    variables = random_variables(build_model(config.model), config.seed)
     export_weights(folder / "a.npz", variables, config)
     body, arrays = variables["params"]["encoder"]["body"], {}
     for block, parts in body.items():
@@ -58,7 +58,7 @@ def read_weights(_: Path, file: Path) -> None:
 @functools.cache
 def _tiny_variables() -> dict[str, Any]:
     config = tiny_synthetic()
-    return init_variables(build_model(config.model), config.seed)
+    return random_variables(build_model(config.model), config.seed)
 
 
 def make_checkpoint(folder: Path) -> list[str]:

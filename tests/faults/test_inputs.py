@@ -11,7 +11,7 @@ JOBS = {
     "without JAX": {
         "image": 100, "video": 50, "predicted mask": 100, "dataset image": 100, "listing": 60, ".pth": 100,
     },
-    "with JAX": {"weights file": 10, "override": 30, "records": 4, "checkpoint folder": 2},
+    "with JAX": {"weights file": 4, "override": 12, "records": 3, "checkpoint folder": 1},
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ SHARES = {(victims.TRAINING, ""): 0.7, (victims.INTERRUPTED, "segment"): 0.3}  #
 
 
 def test_faults_lose_nothing(tmp_path):
-    results = victims.inject(tmp_path, 8, shares=SHARES, names=NAMES, step_pattern="still")
+    results = victims.inject(tmp_path, 7, shares=SHARES, names=NAMES, step_pattern="still")
     assert {name: result.losses for name, result in results.items() if result.losses} == {}
     assert "segment, SIGINT" in results
     assert len(results.keys() & set(NAMES)) > 2

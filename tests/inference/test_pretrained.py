@@ -54,6 +54,7 @@ def test_the_command_takes_the_shipped_model(clip, maps, tmp_path):
         np.testing.assert_array_equal(mask, np.where(probability > 0.5, 255, 0))
 
 
+@pytest.mark.slow
 def test_the_report_of_the_demo_shows_what_networks_make_of_the_clip():
     segmenter = cosnet_jax.Segmenter.pretrained(size=(97, 97))
     _, _, table, pictures, _, explanation = evaluate.sample_section(segmenter).blocks

@@ -165,6 +165,7 @@ def test_a_converted_checkpoint_becomes_a_weights_file(tmp_path):
     assert as_stored(weights_file.read_weights_file(tmp_path / "small.npz")[1]) == as_stored(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "fusion"), [("released", "prediction"), ("group", "group")])
 def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_weights, tmp_path, preset, fusion):
     write_pth(tmp_path / "weights.pth", shallow_weights)

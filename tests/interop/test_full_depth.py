@@ -17,6 +17,7 @@ from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 
 
+@pytest.mark.slow
 def test_every_stage_agrees_with_the_twin(twin, converted):
     model, variables, _ = converted
     pair = smooth_frames((65, 80))

@@ -47,6 +47,7 @@ def test_all_or_what_fits_of_a_checkpoint_is_taken(checkpoint, capsys):
     assert capsys.readouterr().out.endswith("keep their initial value: encoder/aspp, head_a\n")
 
 
+@pytest.mark.slow
 def test_the_papers_training_starts_from_torchvisions_resnet(monkeypatch, tmp_path):
     monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 7, 1))  # a seventh block in layer 3 tells ResNet-101 from 50
     stored = named_leaves(zeros(davis16))

@@ -83,6 +83,7 @@ def check(ours, theirs, before):
         assert (move == 0) == frozen, name
 
 
+@pytest.mark.slow
 def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
     """The learning rate drops at the third step. Plain updates are in the worked case, because compiling is slow."""
     size = (33, 41)
@@ -93,6 +94,7 @@ def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
     check((our_losses, ours), (losses, theirs), shallow_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeat_updates", [False, True])
 def test_the_worked_cases_steps(case, full_resnet, repeat_updates):
     before = case.weights()

@@ -56,6 +56,7 @@ def kept_bytes(model):
     return sizes[0] - sizes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
 def test_the_backward_pass_of_a_network_keeps_a_third_and_parameters_keep_their_names(backbone):
     plain, again = (COSNet(backbone, **TINY, remat=remat) for remat in (False, True))

@@ -81,6 +81,7 @@ def test_each_recipes_optimiser_keeps_p_orthogonal_whatever_the_gradients(config
     assert np.abs(np.asarray(params["affinity"]["projection"]) - before).max() > 5e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", RECIPES, ids=lambda config: config.name)
 def test_p_stays_orthogonal_through_a_training(config):
     """With the recipe's own pattern of steps, losses, optimiser and learning rate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -83,8 +85,10 @@ def train(workdir: Path, processes: int, devices: int) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The working directory of a training on one device."""
-    return train(tmp_path_factory.mktemp("alone") / "work", processes=1, devices=1)
+    """Starts a training on one device beside the test, once; gives the future of its working directory."""
+    workdir = tmp_path_factory.mktemp("alone") / "work"
+    with ThreadPoolExecutor() as pool:
+        yield functools.cache(lambda: pool.submit(train, workdir, processes=1, devices=1))
 
 
 def check_equal(workdir: Path, expected: Path, tolerance: float = 1e-5) -> None:
@@ -125,19 +129,21 @@ def test_two_processes_train_as_one_and_lose_nothing_when_one_is_killed_or_stopp
     assert f"SIGTERM: saved step {saved}" in results[0][1]
     assert not re.search("^(step|memory|SIGTERM)", results[1][1], re.MULTILINE)  # one process speaks
 
+    expected = alone()
     train(workdir, processes=1, devices=4)
-    check_equal(workdir, alone)
+    check_equal(workdir, expected.result())
     counts = Counter((record["step"], record["kind"]) for record in read_metrics(workdir / METRICS_FILE))
     assert set(counts.values()) == {1} and {(10, "validation"), (20, "validation")} <= counts.keys()
     assert len(list((workdir / "tensorboard").iterdir())) == 3  # one for each time it was started
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_sequences_of_an_evaluation(alone, tmp_path):
     results = {}
     for processes in (1, 2):
         workdir = tmp_path / str(processes) / "work"
         workdir.parent.mkdir()
-        job = Job(workdir, processes, 1, "evaluate.py", f"--checkpoint={alone}")
+        job = Job(workdir, processes, 1, "evaluate.py", f"--checkpoint={alone().result()}")
         outputs = job.finish()
         assert [status for status, _ in outputs] == [0] * processes, outputs
         assert "synthetic: J " in outputs[0][1]

@@ -251,6 +251,7 @@ def test_bfloat16_is_the_type_of_convolutions_and_of_nothing_that_needs_float32(
     assert "float32" not in found["conv_general_dilated"]
 
 
+@pytest.mark.slow
 def test_a_bfloat16_step_is_the_float32_one_up_to_rounding(config, start, batches, single):
     optimizer, state = start
     changed = with_settings(config, model__dtype="bfloat16")

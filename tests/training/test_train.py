@@ -87,6 +87,7 @@ def trained(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_and_killed_goes_on_to_the_same_bits(trained, tmp_path):
     workdir, worker = tmp_path / "work", "--config.data.workers=1"
     training = start_training(workdir, worker, "--config.stopped_status=75")
