@@ -275,7 +275,8 @@ def main() -> None:
     for job, (kind, first, end) in list(enumerate(jobs))[first_job:]:
         if max_failures[job] > 0:
             serve(find_kind(kind), job, first, end, max_failures[job], scratch)
-    (scratch / "position").write_bytes(POSITION.pack(len(jobs), STARTING))  # the end of the process is no input's
+    with open(scratch / "position", "r+b") as position:  # not emptied: the parent reads it all the time
+        position.write(POSITION.pack(len(jobs), STARTING))  # the end of the process is no input's
 
 
 if __name__ == "__main__":
