@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,14 +24,20 @@ def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T]:
       Ctrl-C), the thread ends, and `items` is closed if it is a generator.
     """
     pending: deque[Future] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
+    thread, advancing = ThreadPoolExecutor(1, thread_name_prefix="read_ahead"), threading.Lock()
+
+    def advance() -> T | object:
+        with advancing:
+            return next(items, END)
+
     try:
         for _ in range(depth):
-            pending.append(thread.submit(next, items, END))
+            pending.append(thread.submit(advance))
         while (item := pending.popleft().result()) is not END:
-            pending.append(thread.submit(next, items, END))
+            pending.append(thread.submit(advance))
             yield item
     finally:
         thread.shutdown(cancel_futures=True)
-        if hasattr(items, "close"):
-            items.close()
+        with advancing:  # `shutdown` does not wait for a thread that was just being started when Ctrl-C came
+            if hasattr(items, "close"):
+                items.close()

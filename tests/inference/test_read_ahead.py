@@ -62,3 +62,27 @@ def test_leaving_early_closes_the_source_and_ends_the_thread():
     stream.close()
     assert closed == [True]
     assert threading.active_count() == before
+
+
+def test_ctrl_c_while_the_thread_starts_waits_for_it_and_closes_the_source(monkeypatch):
+    """The pool does not know such a thread; a generator that runs cannot be closed."""
+    closed, start = [], threading.Thread.start
+    began = threading.Event()
+
+    def items():
+        try:
+            began.set()
+            time.sleep(0.2)
+            yield
+        finally:
+            closed.append(True)
+
+    def start_and_interrupt(thread):
+        start(thread)
+        began.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(read_ahead(items()))
+    assert closed == [True]
