@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import gc
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -232,7 +233,7 @@ def serve(kind: Kind, job: int, first: int, end: int, max_failures: int, scratch
             failures.clear()
 
         position.write(POSITION.pack(job, STARTING))  # a failure of a sound input is no finding
-        for name in sound:
+        for name in itertools.islice(sound, end - first):  # a short form reads few
             outcome, message = attempt(kind, folder, folder / name, guard)
             if outcome == "failed":
                 raise AssertionError(f"the sound {name} failed: {message}")
