@@ -20,12 +20,10 @@ demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS)
-test: $(VENV)/installed-dev
-	$(PYTEST) -m "not slow"
-
-test-slow: $(VENV)/installed-dev
-	$(PYTEST) -m slow
+test: SELECTED := -m "not slow"
+test-slow: SELECTED := -m slow
+test test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS) $(SELECTED)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -48,8 +46,8 @@ test-environments: $(VENV)/installed-dev
 	tests/environments.sh $(BIN)/python
 
 test-matrix:
-	set -e; for python in $(PYTHONS); do $(MAKE) test test-slow PYTHON=$$python VENV=.venv-$$python; done
-	$(MAKE) test test-slow PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
+	set -e; for python in $(PYTHONS); do $(MAKE) test SELECTED= PYTHON=$$python VENV=.venv-$$python; done
+	$(MAKE) test SELECTED= PYTHON=$(firstword $(PYTHONS)) VENV=.venv-lowest LOWEST=1
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

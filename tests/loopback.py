@@ -26,8 +26,8 @@ def free_address() -> str:
 
 def job_environments(processes: int, devices: int) -> list[dict[str, str]]:
     """The environment of each process of a job, each with some fake devices. One process alone needs no others."""
-    environment, address = {**os.environ, "XLA_FLAGS": compilation_flags(devices)}, free_address()
+    environment = {**os.environ, "XLA_FLAGS": compilation_flags(devices)}
     if processes == 1:
         return [environment]
-    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
+    shared = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(processes)}
     return [{**environment, **shared, "JAX_PROCESS_ID": str(number)} for number in range(processes)]
