@@ -68,7 +68,10 @@ def _windows(x: Array, size: Sequence[int], stride: int, dilation: int) -> list[
 def _depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """Sums shifted products. Its gradient is written by hand: on CPUs XLA's own takes several times as long."""
     rows = zip(_windows(x, kernel.shape[:2], stride, dilation), kernel, strict=True)
-    return sum(window * weight[0] for windows, weights in rows for window, weight in zip(windows, weights, strict=True))
+    products = (
+        window * weight[0] for windows, weights in rows for window, weight in zip(windows, weights, strict=True)
+    )
+    return jnp.asarray(sum(products))  # not the 0 of no products, for the types
 
 
 def _depthwise_forward(x: Array, kernel: Array, stride: int, dilation: int):
