@@ -47,6 +47,7 @@ RANGES = {
     "model.aspp_kernel": Range(int, 1, 9),
     "model.prelu": FLAG,
     "model.low_level": Range(int, 0, 4096),
+    "model.detail": Range(int, 0, 4096),
     "model.gate_bias": FLAG,
     "model.reference_pooling": Range(int, 1, 64),
     "model.affinity_budget": Range(float, 0, 2**17),

@@ -28,6 +28,7 @@ PAPER_MODEL = {
     "aspp_kernel": 3,
     "prelu": True,
     "low_level": 0,
+    "detail": 0,
     "gate_bias": True,
     "reference_pooling": 1,
     "input_scaling": "imagenet",

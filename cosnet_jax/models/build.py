@@ -48,6 +48,8 @@ def build_model(config: ConfigDict, axis_name: str | None = None, head_dropout: 
         most, least = BLOCKS[config.backbone], least_blocks(config.backbone, config.get("output_stride", 8))
         if not least <= config.get("blocks", most) <= most:
             raise InputError(f"model.blocks is {config.blocks}; expected {least} to {most} at this output stride")
+    if config.get("detail", 0) and config.get("output_stride", 8) != 8 and not config.get("low_level", 0):
+        raise InputError("model.detail refines features of stride 8; expected model.low_level above 0")
     if config.get("reference_pooling", 1) < 1:
         raise InputError(f"model.reference_pooling is {config.reference_pooling}; expected at least 1")
     settings = dict(config.items())

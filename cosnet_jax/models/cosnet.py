@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from cosnet_jax.models import coattention, heads, resnet
 from cosnet_jax.models.aspp import ASPP
-from cosnet_jax.models.layers import Conv, resize_bilinear
+from cosnet_jax.models.layers import Conv, depth_to_space, resize_aligned, resize_bilinear
 from cosnet_jax.models.mobilenet import STAGES, MobileNet
-from cosnet_jax.models.refinement import Refinement
+from cosnet_jax.models.refinement import Detail, Refinement
 from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
@@ -38,6 +38,7 @@ class Encoder(nn.Module):
     aspp_kernel: int
     prelu: bool
     low_level: int
+    detail: int
     remat: bool
     axis_name: str | None
     dtype: jnp.dtype
@@ -51,21 +52,32 @@ class Encoder(nn.Module):
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
         )
         if self.low_level:
-            self.refinement = Refinement(self.channels, self.low_level, self.axis_name, self.dtype)
+            aligned = bool(self.detail)
+            self.refinement = Refinement(self.channels, self.low_level, aligned, self.axis_name, self.dtype)
+        if self.detail:
+            self.join_detail = Detail(self.detail, self.axis_name, self.dtype)
+            self.subpixel = Conv(4, use_bias=True, kernel_init=nn.initializers.zeros, dtype=self.dtype)
         self.side = Conv(1, use_bias=True, dtype=self.dtype)
 
     def __call__(self, images: Array, train: bool) -> Array:
         """Maps scaled images (n, h, w, 3) to features V (n, ~h/s, ~w/s, c), s = 8, or 16 where nothing refines them."""
-        features, low_level = self.body(images, train)
+        features, low_level, finest = self.body(images, train)
         features = self.aspp(features, train)
         if self.low_level:
             features = self.refinement(features, low_level, train)
+        if self.detail:
+            features = self.join_detail(features, finest, train)
         self.sow("intermediates", "features", features)
         return features
 
     def side_logits(self, features: Array) -> Array:
         """Maps features (n, h, w, c) to the encoder's own logits (n, h, w, 1)."""
         return self.side(features)
+
+    def subpixel_logits(self, features: Array) -> Array:
+        """Maps features (n, h, w, c) to what the four positions of stride 4 differ by from their mean, (n, h, w, 4)."""
+        logits = self.subpixel(features)
+        return logits - logits.mean(-1, keepdims=True)
 
 
 def _resnet(encoder: Encoder) -> nn.Module:
@@ -80,7 +92,7 @@ def _mobilenet(encoder: Encoder) -> nn.Module:
 
 
 # Each makes a backbone for an encoder: a module that maps scaled images (n, h, w, 3) and `train` to its last features
-# and to the last ones at stride 8.
+# and to the last ones at strides 8 and 4.
 BACKBONES: dict[str, Callable[[Encoder], nn.Module]] = {
     **dict.fromkeys(resnet.DEPTHS, _resnet),
     **dict.fromkeys(STAGES, _mobilenet),
@@ -101,6 +113,8 @@ class COSNet(nn.Module):
       stride_in_first, ceil_mode: see `ResNet`.
       aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
+      detail: hidden channels of the layer that adds the features of stride 4, see `Detail`; then masks have stride 4: the
+        logits of a position are spread over four as V says. 0: off; needs features V of stride 8.
       gate_bias: whether Eq. 8 has its bias b_f.
       reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
         al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
@@ -128,6 +142,7 @@ class COSNet(nn.Module):
     aspp_kernel: int = 3
     prelu: bool = True
     low_level: int = 0
+    detail: int = 0
     gate_bias: bool = True
     reference_pooling: int = 1
     remat: bool = False
@@ -140,7 +155,7 @@ class COSNet(nn.Module):
         self.encoder = Encoder(
             self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
-            self.remat, self.axis_name, self.dtype,
+            self.detail, self.remat, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
@@ -177,8 +192,17 @@ class COSNet(nn.Module):
         Returns:
           Logits (n, height, width), float32.
         """
-        logits = self.encoder.side_logits(features).astype(jnp.float32)
-        return resize_bilinear(logits, size)[..., 0]
+        return self._resize(self.encoder.side_logits(features), features, size)
+
+    def _resize(self, logits: Array, features: Array, size: Sequence[int]) -> Array:
+        """Maps logits (n * m, h, w, 1) of frames with features V (n, h, w, c) to those of pixels (n * m, *size)."""
+        logits = logits.astype(jnp.float32)
+        if not self.detail:
+            return resize_bilinear(logits, size)[..., 0]
+        finer = [-(-length // 4) for length in size]
+        spread = depth_to_space(self.encoder.subpixel_logits(features).astype(jnp.float32), finer)
+        logits = resize_aligned(logits, finer) + jnp.repeat(spread, len(logits) // len(spread), axis=0)
+        return resize_aligned(logits, size)[..., 0]
 
     def values(self, features: Array) -> Array:
         """Maps a reference's features (n, h, w, c) to the values (n, j, c) that summaries are means of."""
@@ -235,7 +259,7 @@ class COSNet(nn.Module):
     def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
         logits = head(summary, features, train)
         self.sow("intermediates", "logits", logits)
-        return resize_bilinear(logits.astype(jnp.float32), size)[..., 0]
+        return self._resize(logits, features, size)
 
     def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, Array]:
         """Segments pairs of frames of the same video, each with the other as its reference.

@@ -257,3 +257,45 @@ def max_pool(x: Array, ceil_mode: bool) -> Array:
 def resize_bilinear(x: Array, size: Sequence[int]) -> Array:
     """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, with half-pixel centres and no antialiasing."""
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)
+
+
+def resize_aligned(x: Array, size: Sequence[int]) -> Array:
+    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, corner pixel on corner pixel (PyTorch's `align_corners`).
+
+    So it undoes strided convolutions with "SAME" padding, whose position i stands at pixel stride * i of an image of
+    stride * k + 1 pixels.
+    """
+    scale = jnp.asarray([(to - 1) / max(of - 1, 1) for of, to in zip(x.shape[1:3], size, strict=True)])
+    shape = (x.shape[0], *size, *x.shape[3:])
+    return jax.image.scale_and_translate(x, shape, (1, 2), scale, 0.5 - 0.5 * scale, "linear", antialias=False)
+
+
+def space_to_depth(x: Array, size: Sequence[int]) -> Array:
+    """Moves each square of 2x2 positions into the channels of one.
+
+    Args:
+      x: (n, at most 2h, at most 2w, c); zeros are added below and on the right.
+      size: (h, w).
+
+    Returns:
+      (n, h, w, 4c).
+    """
+    n, height, width, channels = x.shape
+    h, w = size
+    x = jnp.pad(x, ((0, 0), (0, 2 * h - height), (0, 2 * w - width), (0, 0)))
+    return x.reshape(n, h, 2, w, 2, channels).swapaxes(2, 3).reshape(n, h, w, 4 * channels)
+
+
+def depth_to_space(x: Array, size: Sequence[int]) -> Array:
+    """Spreads channels over squares of 2x2 positions, the inverse of `space_to_depth` (Shi et al., CVPR 2016).
+
+    Args:
+      x: (n, h, w, 4c).
+      size: (height, width) to keep of the result, at most (2h, 2w).
+
+    Returns:
+      (n, *size, c).
+    """
+    n, h, w, channels = x.shape
+    x = x.reshape(n, h, w, 2, 2, channels // 4).swapaxes(2, 3).reshape(n, 2 * h, 2 * w, channels // 4)
+    return x[:, : size[0], : size[1]]

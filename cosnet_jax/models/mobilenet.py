@@ -27,7 +27,6 @@ STAGES = {
     ),
 }  # fmt: skip
 BLOCKS = {name: sum(stage[2] for stage in stages) for name, stages in STAGES.items()}
-LOW_LEVEL_STRIDE = 8
 OUTPUT_STRIDES = (8, 16)
 
 
@@ -92,7 +91,7 @@ class MobileNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array, Array]:
         """Maps images in [-1, 1] (n, h, w, 3) to features.
 
         Args:
@@ -101,8 +100,8 @@ class MobileNet(nn.Module):
 
         Returns:
           The last block's features (n, ceil(h/s), ceil(w/s), c) at output stride s, where c = 320 with all blocks;
-          and the last features at stride 8: (n, ceil(h/8), ceil(w/8), 32 or 40) for output stride 16, the same array
-          for 8.
+          the last features at stride 8, (n, ceil(h/8), ceil(w/8), 32 or 40) for output stride 16, the same array
+          for 8; and the last at stride 4, (n, ceil(h/4), ceil(w/4), 24).
         """
         del train
         x = Conv(32, 3, 2, 1, "SAME", use_bias=True, dtype=self.dtype, name="stem")(x)
@@ -110,6 +109,7 @@ class MobileNet(nn.Module):
         self.sow("intermediates", "stem", x)
         residual = rematerialise(InvertedResidual) if self.remat else InvertedResidual
         index, reduced, dilation = 0, 2, 1
+        last = {}  # the last features at each stride
         for expansion, channels, repeats, stage_stride, kernel_size in STAGES[self.variant]:
             for block in range(min(repeats, self.blocks - index)):
                 stride = stage_stride if block == 0 else 1
@@ -123,7 +123,6 @@ class MobileNet(nn.Module):
                     dilation *= stride
                 else:
                     reduced *= stride
-                if reduced == LOW_LEVEL_STRIDE:
-                    low_level = x
+                last[reduced] = x
         self.sow("intermediates", f"block{index - 1}", x)
-        return x, low_level
+        return x, last[8], last[4]

@@ -1,4 +1,4 @@
-"""Brings features at output stride 16 back to stride 8."""
+"""Brings features at output stride 16 back to stride 8, and details of stride 4 into them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cosnet_jax.models.batch_norm import BatchNorm
-from cosnet_jax.models.layers import Conv, resize_bilinear
+from cosnet_jax.models.layers import Conv, resize_aligned, resize_bilinear, space_to_depth
 
 Array = jax.Array
 
@@ -18,11 +18,13 @@ class Refinement(nn.Module):
     Attributes:
       channels: channels of the output.
       low_level: number of channels to reduce the low-level features to.
+      aligned: whether the coarse features are resized by `resize_aligned`.
       axis_name, dtype: as in `COSNet`.
     """
 
     channels: int
     low_level: int
+    aligned: bool
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -31,6 +33,27 @@ class Refinement(nn.Module):
         """Maps (n, h', w', c) and low-level features (n, h, w, c') to (n, h, w, channels)."""
         low_level = Conv(self.low_level, dtype=self.dtype, name="reduce_conv")(low_level)
         low_level = nn.relu(BatchNorm(self.axis_name, name="reduce_bn")(low_level, train))
-        x = jnp.concatenate([resize_bilinear(x, low_level.shape[1:3]), low_level], axis=-1)
+        resize = resize_aligned if self.aligned else resize_bilinear
+        x = jnp.concatenate([resize(x, low_level.shape[1:3]), low_level], axis=-1)
         x = Conv(self.channels, 3, dtype=self.dtype, name="join_conv")(x)
         return nn.relu(BatchNorm(self.axis_name, name="join_bn")(x, train))
+
+
+class Detail(nn.Module):
+    """Adds to features of stride 8 what those of stride 4 say, four positions in one. It begins as the identity.
+
+    Attributes:
+      hidden: channels in between.
+      axis_name, dtype: as in `COSNet`.
+    """
+
+    hidden: int
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, finest: Array, train: bool) -> Array:
+        """Maps (n, h, w, c) and features of stride 4 (n, ~2h, ~2w, c') to (n, h, w, c)."""
+        added = Conv(self.hidden, dtype=self.dtype, name="join_conv")(x, space_to_depth(finest, x.shape[1:3]))
+        added = nn.relu(BatchNorm(self.axis_name, name="join_bn")(added, train))
+        return x + Conv(x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="add_conv")(added)

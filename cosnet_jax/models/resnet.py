@@ -12,7 +12,6 @@ from cosnet_jax.models.rematerialisation import rematerialise
 
 Array = jax.Array
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-LOW_LEVEL_LAYER = 2
 
 
 class Bottleneck(nn.Module):
@@ -71,14 +70,23 @@ class ResNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
-        """Maps scaled images (n, h, w, 3) to features (n, ~h/8, ~w/8, 2048) and layer 2's (n, ~h/8, ~w/8, 512)."""
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array, Array]:
+        """Maps scaled images (n, h, w, 3) to the features of layers 4, 2 and 1.
+
+        Args:
+          x: the images.
+          train: as in `COSNet.encode`.
+
+        Returns:
+          (n, ~h/8, ~w/8, 2048), (n, ~h/8, ~w/8, 512), (n, ~h/4, ~w/4, 256).
+        """
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
         x = max_pool(x, self.ceil_mode)
         self.sow("intermediates", "stem", x)
         bottleneck = rematerialise(Bottleneck, train=2) if self.remat else Bottleneck
         previous = 1
+        outputs = []
         layers = zip((64, 128, 256, 512), self.depths, (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
         for layer, (width, depth, stride, dilation) in enumerate(layers, 1):
             for block in range(depth):
@@ -95,6 +103,5 @@ class ResNet(nn.Module):
                 )(x, train)
             previous = dilation
             self.sow("intermediates", f"layer{layer}", x)
-            if layer == LOW_LEVEL_LAYER:
-                low_level = x
-        return x, low_level
+            outputs.append(x)
+        return x, outputs[1], outputs[0]

@@ -164,6 +164,7 @@ def test_mobilenets_have_their_output_stride_and_widths(variant, stride, size, l
     model = MobileNet(variant, BLOCKS[variant], stride)
     x = jnp.zeros((1, 225, 200, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), x, False)
-    features, finer = jax.eval_shape(lambda v: model.apply(v, x, False), variables)
+    features, finer, finest = jax.eval_shape(lambda v: model.apply(v, x, False), variables)
     assert features.shape == (1, *size, 320)
     assert finer.shape == (1, 29, 25, low_level)
+    assert finest.shape == (1, 57, 50, 24)
