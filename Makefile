@@ -13,7 +13,8 @@ REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
 # LOWEST=1 installs the lowest versions. There warnings are no errors: old libraries warn about each other.
 CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
+# Byte code is written for what is imported, not for all that is installed.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(CONSTRAINT)
 
 .PHONY: demo test test-slow lint soak test-environments test-matrix clean
 demo: $(VENV)/installed
@@ -23,7 +24,7 @@ demo: $(VENV)/installed
 test: SELECTED := -m "not slow"
 test-slow: SELECTED := -m slow
 test test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(WARNINGS) $(SELECTED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(WARNINGS) $(SELECTED)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -31,7 +32,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy train.py evaluate.py
-	cd bench && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml *.py
+	cd bench && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache *.py
 
 INPUTS ?= 100000
 INJECTIONS ?= 1000

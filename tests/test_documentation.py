@@ -147,7 +147,9 @@ def run_script(script: str, arguments: list[str], here: Path) -> None:
         assert (workdir / "report.html").is_file()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=pytest.mark.slow) if "train.py" in each else each for each in COMMANDS]
+)
 def test_commands_run(command, here, capsys):
     for beginning, test in ELSEWHERE.items():
         if command.startswith(beginning):

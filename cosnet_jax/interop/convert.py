@@ -129,7 +129,7 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
         variables, config, initial = convert_state_dict(state_dict, preset, f"{weights} (--preset {preset})")
     except InputError:
         for other in PRESETS:
-            if matches_preset(state_dict, other):
+            if other != preset and matches_preset(state_dict, other):
                 raise InputError(f"{weights} does not fit --preset {preset}; it fits --preset {other}") from None
         raise
     try:

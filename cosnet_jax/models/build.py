@@ -71,7 +71,9 @@ def init_variables(model: COSNet, seed: int) -> dict[str, Any]:
     Returns:
       {"params": ..., "batch_stats": ...}.
     """
-    pair = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)  # no parameter's shape depends on the image's size
+    # No parameter's shape depends on the image's size, and nothing of that size is computed. In small images some
+    # convolutions are written as more operations, see `wide_conv`, which take longer to trace.
+    pair = jax.ShapeDtypeStruct((1, 2, 512, 512, 3), jnp.uint8)
     # This runs the initialisers alone, as one program. XLA's own generator compiles several times faster than threefry.
     variables = jax.jit(lambda key: model.lazy_init(key, pair))(jax.random.key(seed, impl="rbg"))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
