@@ -16,6 +16,7 @@ LITE = {
     False, "input_scaling": "unit",
 }  # fmt: skip
 SHIPPED = {**LITE, "coattention": "symmetric", "head_features": 64, "output_stride": 16, "low_level": 48}
+DETAILED = {**SHIPPED, "detail": 96}
 LITE0 = {**SHIPPED, "backbone": "efficientnet_lite0", "blocks": 16, "input_scaling": "lite"}
 TINY = {**LITE, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 
@@ -38,6 +39,7 @@ def count(tree):
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
         (SHIPPED, 3_474_051),
+        (DETAILED, 3_474_051 + (128 + 4 * 24) * 96 + 2 * 96 + 96 * 128 + 129 * 4),
         (LITE0, 4_617_619),
     ],
 )
@@ -126,6 +128,28 @@ def test_low_level_features_bring_output_stride_16_back_to_8():
     )
     segment = jax.jit(model.apply)
     assert jnp.abs(segment(variables, pair)[0] - segment(without, pair)[0]).max() > 1e-4
+
+
+def test_features_of_stride_4_make_masks_of_stride_4():
+    model = COSNet(**{**TINY, "blocks": 7}, coattention="symmetric", output_stride=16, low_level=4, detail=4)
+    pair = jax.random.uniform(jax.random.key(1), (1, 2, 65, 97, 3), maxval=255)
+    variables = random_variables(model)
+    segment = jax.jit(model.apply)
+
+    def without(*names):
+        zeros = lambda path, leaf: leaf * (not any(name in jax.tree_util.keystr(path) for name in names))  # noqa: E731
+        return segment(jax.tree_util.tree_map_with_path(zeros, variables), pair)
+
+    both = segment(variables, pair)
+    for given, changed in zip(both, without("add_conv"), strict=True):
+        assert jnp.abs(given - changed).max() > 1e-4
+    # Every fourth pixel is a position of its own. Two of them stand in a position of stride 8, and they differ from its
+    # logit by the same; without the layer that spreads logits, pixels in between are on straight lines.
+    for given, smooth in zip(both, without("subpixel"), strict=True):
+        spread = (given - smooth)[:, :, ::4, ::4][:, :, :16, :24].reshape(1, 2, 8, 2, 12, 2)
+        assert jnp.abs(spread).max() > 1e-2
+        np.testing.assert_allclose(spread.mean((3, 5)), 0, atol=1e-5)
+        np.testing.assert_allclose(smooth[:, :, 4::8], (smooth[:, :, :-8:8] + smooth[:, :, 8::8]) / 2, atol=1e-5)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():

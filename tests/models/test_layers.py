@@ -12,10 +12,13 @@ from cosnet_jax.models.layers import (
     Conv,
     conv,
     conv_on_cpu,
+    depth_to_space,
     depthwise_conv,
     explicit_padding,
     max_pool,
+    resize_aligned,
     resize_bilinear,
+    space_to_depth,
     wide_conv,
 )
 
@@ -166,3 +169,23 @@ def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)
     expected = torch.nn.functional.interpolate(to_torch(x), size, mode="bilinear", align_corners=False)
     np.testing.assert_allclose(resize_bilinear(jnp.array(x), size), from_torch(expected), atol=1e-5)
+
+
+@needs_torch
+@pytest.mark.parametrize("of", [(5, 7), (1, 7)])
+@pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7), (1, 9)])
+def test_resize_aligned_is_pytorchs(size, of):
+    x = normal(0, 2, *of, 2)
+    expected = torch.nn.functional.interpolate(to_torch(x), size, mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(resize_aligned(jnp.array(x), size), from_torch(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_space_to_depth_takes_squares_and_depth_to_space_spreads_them(size):
+    x = normal(0, 2, *size, 3)
+    joined = space_to_depth(jnp.array(x), (3, 4))
+    assert joined.shape == (2, 3, 4, 12)
+    for row, column in ((0, 0), (2, 4), (3, 5)):
+        square = joined[:, row // 2, column // 2].reshape(2, 2, 2, 3)
+        np.testing.assert_array_equal(square[:, row % 2, column % 2], x[:, row, column])
+    np.testing.assert_array_equal(depth_to_space(joined, size), x)
