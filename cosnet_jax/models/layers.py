@@ -266,8 +266,8 @@ def resize_aligned(x: Array, size: Sequence[int]) -> Array:
     stride * k + 1 pixels.
     """
     lengths = zip(x.shape[1:3], size, strict=True)
-    # Where either has a single pixel, any scale keeps corner on corner.
-    scale = jnp.asarray([to / of if 1 in (of, to) else (to - 1) / (of - 1) for of, to in lengths])
+    # Where either has a single pixel, any large scale keeps corner on corner.
+    scale = jnp.asarray([2 * to if 1 in (of, to) else (to - 1) / (of - 1) for of, to in lengths])
     shape = (x.shape[0], *size, *x.shape[3:])
     return jax.image.scale_and_translate(x, shape, (1, 2), scale, 0.5 - 0.5 * scale, "linear", antialias=False)
 
