@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
 
 import cv2
 import numpy as np
@@ -17,18 +16,41 @@ COLOUR_DEVIATION = 20.0  # grey levels; chosen on sequences that no score is rep
 Maps = tuple[int, np.ndarray, list[np.ndarray]]
 
 
-class Neighbour(NamedTuple):
-    """What is kept of a frame for those around it.
+class _Average:
+    """A frame whose maps are being averaged with those of the frames around it.
 
     Attributes:
       number: its number in the video.
+      frame: (H, W, 3) uint8.
       maps: (h, w) float32 each, one for each way of segmenting.
       picture: (h, w, 3) float32, the frame at the size of the maps.
+      totals, weights: (h, w) float32 for each way, sums over the frames met so far, itself included.
     """
 
-    number: int
-    maps: list[np.ndarray]
-    picture: np.ndarray
+    def __init__(self, number: int, frame: np.ndarray, maps: list[np.ndarray]):
+        self.number, self.frame, self.maps = number, frame, maps
+        size = maps[0].shape[1::-1]
+        self.picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        self.totals = [map_.copy() for map_ in maps]
+        self.weights = [np.ones_like(map_) for map_ in maps]
+
+    def meet(self, other: _Average, deviations: Sequence[float]) -> None:
+        """Adds the maps of each to the totals of the other, weighted by how alike they look at a pixel; see `smooth`."""
+        distance = abs(self.number - other.number)
+        difference = (other.picture - self.picture) / np.float32(COLOUR_DEVIATION)
+        squares = np.einsum("hwc,hwc->hw", difference, difference)
+        for way, deviation in enumerate(deviations):
+            if distance > math.ceil(REACH * deviation):
+                continue
+            weight = np.exp(np.float32(-0.5) * (squares + np.float32((distance / deviation) ** 2)))
+            for one, its in ((self, other), (other, self)):
+                one.totals[way] += weight * its.maps[way]
+                one.weights[way] += weight
+
+    def finish(self, deviations: Sequence[float]) -> Maps:
+        """Returns the frame with the averages for the maps."""
+        sums = zip(deviations, self.maps, self.totals, self.weights, strict=True)
+        return self.number, self.frame, [total / weights if way else map_ for way, map_, total, weights in sums]
 
 
 def smooth(segmented: Generator[Maps], deviations: Sequence[float]) -> Generator[Maps]:
@@ -46,53 +68,15 @@ def smooth(segmented: Generator[Maps], deviations: Sequence[float]) -> Generator
       The same with the averages for the maps. A frame is held back until the frames within `REACH` standard deviations
       after it have come, so memory does not grow with the video. `segmented` is closed with this generator.
     """
-    reaches = [math.ceil(REACH * deviation) for deviation in deviations]
-    reach = max(reaches)
-    waiting: deque[tuple[np.ndarray, Neighbour]] = deque()
-    window: deque[Neighbour] = deque()
-
-    def finish() -> Maps:
-        frame, centre = waiting.popleft()
-        while window[0].number < centre.number - reach:
-            window.popleft()
-        maps = [average(centre, window, way, deviation) for way, deviation in enumerate(deviations)]
-        return centre.number, frame, maps
-
+    reach = max(math.ceil(REACH * deviation) for deviation in deviations)
+    waiting: deque[_Average] = deque()  # for frames within reach
     with contextlib.closing(segmented):
         for number, frame, maps in segmented:
-            while waiting and number > waiting[0][1].number + reach:
-                yield finish()
-            size = maps[0].shape[1::-1]
-            neighbour = Neighbour(
-                number, maps, cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-            )
-            waiting.append((frame, neighbour))
-            window.append(neighbour)
+            while waiting and number > waiting[0].number + reach:
+                yield waiting.popleft().finish(deviations)
+            newest = _Average(number, frame, maps)
+            for other in waiting:
+                newest.meet(other, deviations)
+            waiting.append(newest)
         while waiting:
-            yield finish()
-
-
-def average(centre: Neighbour, window: Iterable[Neighbour], way: int, deviation: float) -> np.ndarray:
-    """Averages the maps of the frames around one; see `smooth`.
-
-    Args:
-      centre: the frame.
-      window: the frames around it, itself among them.
-      way: position of the maps.
-      deviation: in frames.
-
-    Returns:
-      (h, w) float32.
-    """
-    if not deviation:
-        return centre.maps[way]
-    total, weights = centre.maps[way].copy(), np.ones_like(centre.maps[way])
-    for other in window:
-        distance = abs(other.number - centre.number)
-        if 0 < distance <= math.ceil(REACH * deviation):
-            difference = (other.picture - centre.picture) / np.float32(COLOUR_DEVIATION)
-            squares = np.einsum("hwc,hwc->hw", difference, difference) + np.float32((distance / deviation) ** 2)
-            weight = np.exp(np.float32(-0.5) * squares)
-            total += weight * other.maps[way]
-            weights += weight
-    return total / weights
+            yield waiting.popleft().finish(deviations)
