@@ -64,7 +64,7 @@ def get_config() -> ConfigDict:
     config.model.aspp_kernel = 3  # of the convolution that joins the ASPP's branches
     config.model.prelu = True  # after the ASPP; False: ReLU. Chosen, as the release has it
     config.model.low_level = 0  # channels of stride-8 features that refine the ASPP's (DeepLabv3+); 0: none
-    config.model.detail = 0  # channels that join features of stride 4 to those of stride 8, for masks of stride 4; 0: none
+    config.model.detail = 0  # channels that bring features of stride 4 into those of 8, for masks of stride 4; 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
     config.model.input_scaling = "imagenet"  # imagenet | bgr | unit | lite (efficientnet_lite0)

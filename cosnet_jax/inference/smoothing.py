@@ -35,7 +35,7 @@ class _Average:
         self.weights = [np.ones_like(map_) for map_ in maps]
 
     def meet(self, other: _Average, deviations: Sequence[float]) -> None:
-        """Adds the maps of each to the totals of the other, weighted by how alike they look at a pixel; see `smooth`."""
+        """Adds the maps of each to the totals of the other, weighted by how alike the two look at a pixel."""
         distance = abs(self.number - other.number)
         difference = (other.picture - self.picture) / np.float32(COLOUR_DEVIATION)
         squares = np.einsum("hwc,hwc->hw", difference, difference)

@@ -113,8 +113,8 @@ class COSNet(nn.Module):
       stride_in_first, ceil_mode: see `ResNet`.
       aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
-      detail: hidden channels of the layer that adds the features of stride 4, see `Detail`; then masks have stride 4: the
-        logits of a position are spread over four as V says. 0: off; needs features V of stride 8.
+      detail: hidden channels of the layer that adds the features of stride 4, see `Detail`; then masks have stride 4:
+        the logits of a position are spread over four as V says. 0: off; needs features V of stride 8.
       gate_bias: whether Eq. 8 has its bias b_f.
       reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
         al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
