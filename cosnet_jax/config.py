@@ -21,6 +21,8 @@ MATMUL_PRECISIONS = ("default", "float32")
 RENAMED = {"cycle": "step_pattern"}
 # Keys of stored configurations that no longer exist, with the value that today's code stands for.
 REMOVED = {"model.width": 1.0, "data.max_gap": 0, "loss.orthogonal": 1e-4, "loss.orthogonal_matrix": "P"}
+# Keys of the network that stored configurations may lack, with the value that they had by then.
+ADDED = {"output_stride": 8, "low_level": 0, "reference_pooling": 1, "detail": 0}
 IGNORED = ("model.affinity_budget", "model.remat")  # any value gives the same result
 
 
@@ -125,6 +127,8 @@ def upgrade_config(stored: dict) -> ConfigDict:
         section, key = dotted.split(".")
         if config.get(section, {}).get(key) == expected:
             del config[section][key]
+    if isinstance(config.get("model"), ConfigDict):
+        config.model.update({key: value for key, value in ADDED.items() if key not in config.model})
     return config
 
 

@@ -192,7 +192,9 @@ def test_the_documented_backbone_has_the_papers_parameters(monkeypatch):
     monkeypatch.setitem(BACKBONES, "convnext_tiny", BACKBONES["resnet50"])  # put back in the end
     run_snippet("docs/adding.md", 1)
     config = base.get_config().model
-    config.update({"backbone": "convnext_tiny", "channels": 8, "head_features": 4, "aspp_depth": 4, "low_level": 4})
+    config.update(
+        {"backbone": "convnext_tiny", "channels": 8, "head_features": 4, "aspp_depth": 4, "low_level": 4, "detail": 4}
+    )
     model = build_model(config)
     variables = jax.eval_shape(lambda: init_variables(model, 0))
     body = jax.tree.leaves(variables["params"]["encoder"]["body"])

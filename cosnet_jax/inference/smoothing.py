@@ -40,7 +40,7 @@ class _Average:
         difference = (other.picture - self.picture) / np.float32(COLOUR_DEVIATION)
         squares = np.einsum("hwc,hwc->hw", difference, difference)
         for way, deviation in enumerate(deviations):
-            if distance > math.ceil(REACH * deviation):
+            if not 0 < distance <= math.ceil(REACH * deviation):
                 continue
             weight = np.exp(np.float32(-0.5) * (squares + np.float32((distance / deviation) ** 2)))
             for one, its in ((self, other), (other, self)):
@@ -50,7 +50,8 @@ class _Average:
     def finish(self, deviations: Sequence[float]) -> Maps:
         """Returns the frame with the averages for the maps."""
         sums = zip(deviations, self.maps, self.totals, self.weights, strict=True)
-        return self.number, self.frame, [total / weights if way else map_ for way, map_, total, weights in sums]
+        averages = [total / weights if deviation else map_ for deviation, map_, total, weights in sums]
+        return self.number, self.frame, averages
 
 
 def smooth(segmented: Generator[Maps], deviations: Sequence[float]) -> Generator[Maps]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from cosnet_jax.models import coattention, heads, resnet
 from cosnet_jax.models.aspp import ASPP
-from cosnet_jax.models.layers import Conv, depth_to_space, resize_aligned, resize_bilinear
+from cosnet_jax.models.layers import Conv, depth_to_space, resize_bilinear, upsample
 from cosnet_jax.models.mobilenet import STAGES, MobileNet
 from cosnet_jax.models.refinement import Detail, Refinement
 from cosnet_jax.models.rematerialisation import rematerialise
@@ -201,8 +201,8 @@ class COSNet(nn.Module):
             return resize_bilinear(logits, size)[..., 0]
         finer = [-(-length // 4) for length in size]
         spread = depth_to_space(self.encoder.subpixel_logits(features).astype(jnp.float32), finer)
-        logits = resize_aligned(logits, finer) + jnp.repeat(spread, len(logits) // len(spread), axis=0)
-        return resize_aligned(logits, size)[..., 0]
+        logits = upsample(logits, 2, finer) + jnp.repeat(spread, len(logits) // len(spread), axis=0)
+        return upsample(logits, 4, size)[..., 0]
 
     def values(self, features: Array) -> Array:
         """Maps a reference's features (n, h, w, c) to the values (n, j, c) that summaries are means of."""

@@ -259,17 +259,24 @@ def resize_bilinear(x: Array, size: Sequence[int]) -> Array:
     return jax.image.resize(x, (x.shape[0], *size, *x.shape[3:]), "bilinear", antialias=False)
 
 
-def resize_aligned(x: Array, size: Sequence[int]) -> Array:
-    """Resizes (n, h, w, ...) to (n, *size, ...) bilinearly, corner pixel on corner pixel (PyTorch's `align_corners`).
+def upsample(x: Array, stride: int, size: Sequence[int]) -> Array:
+    """Puts position i of a map at pixel stride * i of another, and interpolates bilinearly between them.
 
-    So it undoes strided convolutions with "SAME" padding, whose position i stands at pixel stride * i of an image of
-    stride * k + 1 pixels.
+    So it undoes a strided convolution with "SAME" padding, which takes an image of stride * k + 1 pixels to k + 1
+    positions; there it is PyTorch's `interpolate` with `align_corners`.
+
+    Args:
+      x: (n, h, w, c).
+      stride: pixels between neighbouring positions.
+      size: of the result, at most (stride * (h + 1), stride * (w + 1)); pixels beyond the last position have its value.
+
+    Returns:
+      (n, *size, c).
     """
-    lengths = zip(x.shape[1:3], size, strict=True)
-    # Where either has a single pixel, any large scale keeps corner on corner.
-    scale = jnp.asarray([2 * to if 1 in (of, to) else (to - 1) / (of - 1) for of, to in lengths])
-    shape = (x.shape[0], *size, *x.shape[3:])
-    return jax.image.scale_and_translate(x, shape, (1, 2), scale, 0.5 - 0.5 * scale, "linear", antialias=False)
+    x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    scale, shift = jnp.full(2, float(stride)), jnp.full(2, 0.5 - 0.5 * stride)
+    shape = (x.shape[0], *size, x.shape[3])
+    return jax.image.scale_and_translate(x, shape, (1, 2), scale, shift, "linear", antialias=False)
 
 
 def space_to_depth(x: Array, size: Sequence[int]) -> Array:

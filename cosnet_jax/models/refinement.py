@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cosnet_jax.models.batch_norm import BatchNorm
-from cosnet_jax.models.layers import Conv, resize_aligned, resize_bilinear, space_to_depth
+from cosnet_jax.models.layers import Conv, resize_bilinear, space_to_depth, upsample
 
 Array = jax.Array
 
@@ -18,7 +18,8 @@ class Refinement(nn.Module):
     Attributes:
       channels: channels of the output.
       low_level: number of channels to reduce the low-level features to.
-      aligned: whether the coarse features are resized by `resize_aligned`.
+      aligned: whether coarse features stand where their convolution was centred (`upsample`), which masks of stride 4
+        ask for, or are stretched to the size (`resize_bilinear`).
       axis_name, dtype: as in `COSNet`.
     """
 
@@ -33,8 +34,9 @@ class Refinement(nn.Module):
         """Maps (n, h', w', c) and low-level features (n, h, w, c') to (n, h, w, channels)."""
         low_level = Conv(self.low_level, dtype=self.dtype, name="reduce_conv")(low_level)
         low_level = nn.relu(BatchNorm(self.axis_name, name="reduce_bn")(low_level, train))
-        resize = resize_aligned if self.aligned else resize_bilinear
-        x = jnp.concatenate([resize(x, low_level.shape[1:3]), low_level], axis=-1)
+        size = low_level.shape[1:3]
+        x = upsample(x, -(-size[0] // x.shape[1]), size) if self.aligned else resize_bilinear(x, size)
+        x = jnp.concatenate([x, low_level], axis=-1)
         x = Conv(self.channels, 3, dtype=self.dtype, name="join_conv")(x)
         return nn.relu(BatchNorm(self.axis_name, name="join_bn")(x, train))
 

@@ -91,6 +91,7 @@ def _run_child(
     results.write_bytes(b"")
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "data", ROOT / "tests" / "interop")))
     environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "TMPDIR": str(scratch)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # of a module that is first imported under the guard
     failures_left = [max_failures - len(tally.failures) for tally in tallies]
     command = [sys.executable, "-m", "faults.fuzzing", json.dumps([left, job, failures_left]), str(scratch)]
     with open(scratch / "errors", "wb") as errors:

@@ -152,6 +152,27 @@ def test_features_of_stride_4_make_masks_of_stride_4():
         np.testing.assert_allclose(smooth[:, :, 4::8], (smooth[:, :, :-8:8] + smooth[:, :, 8::8]) / 2, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(33, 48), (50, 17), (15, 16)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"output_stride": 8}, {"output_stride": 16, "blocks": 7, "low_level": 4, "dtype": jnp.bfloat16},
+        {"head": "released", "remat": True}, {"coattention": "none"}, {"backbone": "resnet50", "low_level": 4},
+        {"backbone": "resnet50", "ceil_mode": True}, {"backbone": "efficientnet_lite0"},
+    ],
+)  # fmt: skip
+def test_every_network_has_masks_of_stride_4_at_any_size(settings, size):
+    model = COSNet(**{**TINY, **settings}, detail=4)
+    variables, frame = shapes(model), jnp.zeros((1, *size, 3), jnp.uint8)
+    logits, side = jax.eval_shape(model.apply, variables, jnp.stack([frame, frame], 1))
+    assert logits.shape == side.shape == (1, 2, *size)
+    features = jax.eval_shape(functools.partial(model.apply, method="encode"), variables, frame)
+    if model.coattention != "none":  # three summaries of one frame, as in prediction fusion
+        summaries = jnp.zeros((3, *features.shape[1:]))
+        decode = functools.partial(model.apply, size=size, method="decode")
+        assert jax.eval_shape(decode, variables, features, summaries).shape == (3, *size)
+
+
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     model = COSNet(**TINY, dtype=jnp.bfloat16)
     variables = shapes(model)

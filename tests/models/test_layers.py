@@ -16,9 +16,9 @@ from cosnet_jax.models.layers import (
     depthwise_conv,
     explicit_padding,
     max_pool,
-    resize_aligned,
     resize_bilinear,
     space_to_depth,
+    upsample,
     wide_conv,
 )
 
@@ -172,12 +172,17 @@ def test_resize_bilinear_is_pytorchs(size):
 
 
 @needs_torch
-@pytest.mark.parametrize("of", [(5, 7), (1, 7)])
-@pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7), (1, 9)])
-def test_resize_aligned_is_pytorchs(size, of):
-    x = normal(0, 2, *of, 2)
-    expected = torch.nn.functional.interpolate(to_torch(x), size, mode="bilinear", align_corners=True)
-    np.testing.assert_allclose(resize_aligned(jnp.array(x), size), from_torch(expected), atol=1e-5)
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("of", [(5, 7), (1, 4)])
+def test_upsample_is_pytorchs_with_aligned_corners(of, stride):
+    x, exact = normal(0, 2, *of, 2), [stride * (length - 1) + 1 for length in of]
+    expected = torch.nn.functional.interpolate(to_torch(x), exact, mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(upsample(jnp.array(x), stride, exact), from_torch(expected), atol=1e-5)
+    # Other sizes cut the result, or continue it by its last value.
+    longer = [length + stride - 1 for length in exact]
+    repeated = np.pad(from_torch(expected), ((0, 0), (0, stride - 1), (0, stride - 1), (0, 0)), mode="edge")
+    np.testing.assert_allclose(upsample(jnp.array(x), stride, longer), repeated, atol=1e-5)
+    np.testing.assert_allclose(upsample(jnp.array(x), stride, (1, 3)), repeated[:, :1, :3], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])

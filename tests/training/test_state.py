@@ -18,6 +18,13 @@ def test_an_output_stride_that_the_backbone_has_not_is_refused():
         build_model(config)
 
 
+def test_details_need_features_of_stride_8():
+    config = davis16_lite.get_config().model
+    config.update({"detail": 4, "low_level": 0})
+    with pytest.raises(InputError, match=r"detail refines features of stride 8; expected model\.low_level above 0"):
+        build_model(config)
+
+
 def test_references_are_pooled_over_a_position_at_least():
     config = davis16_lite.get_config().model
     config.reference_pooling = 0

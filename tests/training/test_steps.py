@@ -145,8 +145,14 @@ def frozen(config, start, batches):
     return jax.jit(step)(state, batches["still"])
 
 
-def test_frozen_batch_norm_leaves_the_statistics(start, frozen):
-    jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, start[1].batch_stats)
+def test_frozen_batch_norm_leaves_the_statistics(config, start, batches, frozen):
+    state, changed = start[1], with_settings(config, freeze_batch_norm=True)
+    jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, state.batch_stats)
+    loss = steps.paper_losses(build_model(config.model), changed)["video"]
+    given = jax.jit(lambda *given: loss(*given)[1][1])(
+        state.params, state.batch_stats, batches["video"], jax.random.key(0)
+    )
+    jax.tree.map(np.testing.assert_array_equal, given["batch_stats"], state.batch_stats)
 
 
 def assert_trees_close(given, expected, **tolerances):
