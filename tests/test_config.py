@@ -9,7 +9,7 @@ from tiny_network import tiny_synthetic
 
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
-from cosnet_jax.config import as_stored, changed_settings, check_config, upgrade_config
+from cosnet_jax.config import ADDED, as_stored, changed_settings, check_config, upgrade_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model
 from cosnet_jax.training.workdir import CONFIG_FILE, claim_workdir
@@ -31,6 +31,15 @@ def earlier(**changes):
 def test_an_earlier_configuration_is_todays():
     assert changed_settings(upgrade_config(earlier()), tiny_synthetic()) == {}
     assert upgrade_config(earlier()).step_pattern == tiny_synthetic().step_pattern
+
+
+def test_a_network_from_before_a_setting_existed_is_not_one_that_has_it():
+    stored, today = earlier(), tiny_synthetic()
+    for key in ADDED:
+        del stored["model"][key]
+    assert changed_settings(upgrade_config(stored), today) == {}
+    today.model.detail = 4
+    assert changed_settings(upgrade_config(stored), today) == {"model.detail": (0, 4)}
 
 
 def test_a_training_with_a_removed_setting_is_not_continued(tmp_path):
