@@ -1,11 +1,11 @@
-"""The small model: MobileNetV2 at output stride 16, 193x337, 128 channels. Trains on a CPU in an hour, in three stages.
+"""The small model: MobileNetV2, masks of stride 4, 193x337. Trains on a CPU in a few hours, in three stages.
 
-Saliency on still images, from ImageNet weights; pairs of frames and of stills; then the co-attention and head alone,
-with most of V hidden from the head so that it learns to read Z:
+Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper; then the co-attention
+and head alone, with most of V hidden from the head so that it learns to read Z:
 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
-        --config.data.davis16.source=DAVIS --config.data.duts.source=DUTS --config.data.stills.source=STILLS \
-        --config.init=mobilenet_v2_imagenet.npz
+        --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
+        --config.data.duts.source=DUTS --config.data.stills.source=STILLS --config.init=mobilenet_v2_imagenet.npz
     python train.py --config=configs/davis16_lite.py --workdir=out/lite \
         --config.init=out/lite_saliency and the same sources
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
@@ -40,6 +40,8 @@ def saliency(config):
 
 def coattention(config):
     """The third: co-attention and head alone."""
+    config.step_pattern = "video"
+    config.batch_size = 6
     config.total_steps = 100
     config.freeze_batch_norm = True
     config.head_dropout = 0.9
@@ -49,11 +51,14 @@ def coattention(config):
 
 def finetune(config):
     """A training on one's own videos."""
+    config.step_pattern = "video"
+    config.batch_size = 6
     config.total_steps = 300
     config.validate_every = 100
     config.optimizer.learning_rate = 2e-4
     config.freeze_batch_norm = True
     config.data.train_videos = config.data.eval_dataset = "videos"
+    config.data.video_weights = ""
     config.data.eval_split = "train"
     config.data.still_pairs = 0.0
     config.evaluation.metrics = "J,F"
@@ -67,9 +72,8 @@ def get_config(mode: str = ""):
     config = base.get_config()
     config.name = "davis16_lite"
     config.size = (193, 337)
-    config.batch_size = 6
-    config.total_steps = 1200
-    config.step_pattern = "video"
+    config.batch_size = 8
+    config.total_steps = 2400
 
     config.model.backbone = "mobilenet_v2"
     config.model.output_stride = 16
@@ -80,6 +84,7 @@ def get_config(mode: str = ""):
     config.model.aspp_kernel = 1
     config.model.prelu = False
     config.model.low_level = 48
+    config.model.detail = 96
     config.model.reference_pooling = 4
     config.model.input_scaling = "unit"
 
@@ -98,8 +103,10 @@ def get_config(mode: str = ""):
         ("", 1.0, 1.0),
     )
 
+    config.data.train_videos = "davis16,videos"
+    config.data.video_weights = "davis16=2"
     config.data.train_stills = "duts,stills"
-    config.data.still_pairs = 0.7
+    config.data.still_pairs = 0.3
     config.data.still_weights = "duts=3"  # they show all kinds of things, the others animals and people
     config.data.augment.crop = 0.8
     config.data.augment.scale = (0.6, 1.4)

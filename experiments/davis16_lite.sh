@@ -3,15 +3,15 @@
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
-# DATA holds DAVIS/, DUTS/ and stills/ (folders of images/ and masks/) and mobilenet_v2_imagenet.npz. What is finished is
-# not done again. Hours on two CPU cores.
+# DATA holds DAVIS/, DUTS/, stills/ (folders of images/ and masks/), videos/ and groups/ (folders of SET/VIDEO/ with images/
+# and masks/) and mobilenet_v2_imagenet.npz. What is finished is not done again. Many hours on two CPU cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1 out=$2
 python=${PYTHON:-.venv/bin/python}
 lite=configs/davis16_lite.py
 sources=(--config.data.davis16.source="$data/DAVIS" --config.data.duts.source="$data/DUTS"
-         --config.data.stills.source="$data/stills")
+         --config.data.stills.source="$data/stills" --config.data.videos.source="$data/videos,$data/groups")
 
 train() {  # NAME CONFIG INIT [OVERRIDES]
     "$python" train.py --config="$2" --workdir="$out/$1" --config.init="$3" --config.validate_every=0 \

@@ -56,6 +56,7 @@ LITE_MODEL = PAPER_MODEL | {
     "aspp_kernel": 1,
     "prelu": False,
     "low_level": 48,
+    "detail": 96,
     "reference_pooling": 4,
     "input_scaling": "lite",
 }
