@@ -13,8 +13,9 @@ REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
 # LOWEST=1 installs the lowest versions. There warnings are no errors: old libraries warn about each other.
 CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
-# Byte code is written for what is imported, not for all that is installed.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(CONSTRAINT)
+# pip would do this on one core. Some libraries have templates that are no Python, which say so by the status.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test test-slow lint soak test-environments test-matrix clean
 demo: $(VENV)/installed
@@ -24,7 +25,7 @@ demo: $(VENV)/installed
 test: SELECTED := -m "not slow"
 test-slow: SELECTED := -m slow
 test test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(WARNINGS) $(SELECTED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(WARNINGS) $(SELECTED)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -59,10 +60,12 @@ $(VENV)/lowest.txt: requirements/base.txt requirements/train.txt requirements/cr
 
 $(VENV)/installed: $(REQUIREMENTS) pyproject.toml $(if $(LOWEST),$(VENV)/lowest.txt) | $(VENV)/bin/python
 	$(PIP) --editable . --requirement requirements.txt
+	$(COMPILE)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --requirement requirements-dev.txt
+	$(COMPILE)
 	touch $@
 
 clean:

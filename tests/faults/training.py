@@ -18,13 +18,12 @@ import numpy as np
 from faults.programs import KeptPrograms
 from ml_collections import ConfigDict
 from raw_datasets import make_stills, make_videos
-from tiny_network import make_tiny
+from tiny_network import make_tiny, random_variables
 
 import train
 from configs import synthetic
 from cosnet_jax.checkpoints.store import LATEST, CheckpointFolder
 from cosnet_jax.data.prepare import prepare
-from cosnet_jax.models.build import init_variables
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 from cosnet_jax.training.state import init_state
 
@@ -102,7 +101,7 @@ class Compiled:
 
     def _init_variables(self, model: Any, seed: int) -> Any:
         if self._variables is None:
-            self._variables = jax.device_get(init_variables(model, seed))
+            self._variables = random_variables(model, seed)  # without compiling the initialisers
         return self._variables
 
     def _init_state(self, variables: Any, optimizer: Any) -> Any:
