@@ -13,9 +13,7 @@ REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
 # LOWEST=1 installs the lowest versions. There warnings are no errors: old libraries warn about each other.
 CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(CONSTRAINT)
-# pip would do this on one core. Some libraries have templates that are no Python, which say so by the status.
-COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
 
 .PHONY: demo test test-slow lint soak test-environments test-matrix clean
 demo: $(VENV)/installed
@@ -60,12 +58,10 @@ $(VENV)/lowest.txt: requirements/base.txt requirements/train.txt requirements/cr
 
 $(VENV)/installed: $(REQUIREMENTS) pyproject.toml $(if $(LOWEST),$(VENV)/lowest.txt) | $(VENV)/bin/python
 	$(PIP) --editable . --requirement requirements.txt
-	$(COMPILE)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --requirement requirements-dev.txt
-	$(COMPILE)
 	touch $@
 
 clean:
