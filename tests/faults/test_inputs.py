@@ -6,12 +6,12 @@ import pytest
 from faults import fuzzing
 from faults.kinds import damaged
 
-# Readers that need JAX are slower, and take seconds to start. Checkpoint folders: test_damaged_weights.py.
+# Readers that need JAX are slower, and take seconds to start.
 JOBS = {
     "without JAX": {
         "image": 100, "video": 50, "predicted mask": 100, "dataset image": 100, "listing": 60, ".pth": 100,
     },
-    "with JAX": {"weights file": 4, "override": 12, "records": 3},
+    "with JAX": {"weights file": 4, "override": 12, "records": 3, "checkpoint folder": 1},
 }  # fmt: skip
 
 

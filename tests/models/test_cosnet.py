@@ -136,9 +136,11 @@ def test_features_of_stride_4_make_masks_of_stride_4():
     variables = random_variables(model)
     segment = jax.jit(model.apply)
 
-    def without(*names):
-        zeros = lambda path, leaf: leaf * (not any(name in jax.tree_util.keystr(path) for name in names))  # noqa: E731
-        return segment(jax.tree_util.tree_map_with_path(zeros, variables), pair)
+    def without(layer):
+        changed = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: np.zeros_like(leaf) if layer in jax.tree_util.keystr(path) else leaf, variables
+        )
+        return segment(changed, pair)
 
     both = segment(variables, pair)
     for given, changed in zip(both, without("add_conv"), strict=True):

@@ -3,6 +3,7 @@
 import pytest
 
 from configs import davis16, davis16_lite
+from cosnet_jax.config import ADDED
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model
 
@@ -35,6 +36,6 @@ def test_references_are_pooled_over_a_position_at_least():
 def test_a_configuration_from_before_a_key_existed_means_its_default():
     config = davis16.get_config().model
     older = config.copy_and_resolve_references().unlock()
-    for key in ("output_stride", "low_level", "detail", "reference_pooling"):
+    for key in ADDED:
         del older[key]
     assert build_model(older) == build_model(config)

@@ -139,20 +139,14 @@ def test_a_step_moves_the_running_statistics_and_counts(start, single):
 
 @pytest.fixture(scope="module")
 def frozen(config, start, batches):
-    """The result of a still step with frozen batch normalisation, on one device."""
+    """The result of a video step with frozen batch normalisation, on one device."""
     optimizer, state = start
-    step = make_steps(build_model(config.model), optimizer, with_settings(config, freeze_batch_norm=True))["still"]
-    return jax.jit(step)(state, batches["still"])
+    step = make_steps(build_model(config.model), optimizer, with_settings(config, freeze_batch_norm=True))["video"]
+    return jax.jit(step)(state, batches["video"])
 
 
-def test_frozen_batch_norm_leaves_the_statistics(config, start, batches, frozen):
-    state, changed = start[1], with_settings(config, freeze_batch_norm=True)
-    jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, state.batch_stats)
-    loss = steps.paper_losses(build_model(config.model), changed)["video"]
-    given = jax.jit(lambda *given: loss(*given)[1][1])(
-        state.params, state.batch_stats, batches["video"], jax.random.key(0)
-    )
-    jax.tree.map(np.testing.assert_array_equal, given["batch_stats"], state.batch_stats)
+def test_frozen_batch_norm_leaves_the_statistics(start, frozen):
+    jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, start[1].batch_stats)
 
 
 def assert_trees_close(given, expected, **tolerances):
@@ -162,9 +156,9 @@ def assert_trees_close(given, expected, **tolerances):
 def test_accumulated_gradients_are_those_of_the_batch_where_batch_norm_is_frozen(config, start, batches, frozen):
     optimizer, state = start
     changed = with_settings(config, freeze_batch_norm=True, accumulate_steps=4)
-    step = make_steps(build_model(config.model), optimizer, changed)["still"]
+    step = make_steps(build_model(config.model), optimizer, changed)["video"]
     # Another order of summation in float32.
-    assert_trees_close(jax.jit(step)(state, batches["still"]), frozen, rtol=1e-5, atol=1e-6)
+    assert_trees_close(jax.jit(step)(state, batches["video"]), frozen, rtol=1e-5, atol=1e-6)
 
 
 def test_parts_are_taken_one_after_the_other_with_a_key_each():
