@@ -1,4 +1,4 @@
-"""The script that labels frames: what the teacher is given, and which of its maps become masks."""
+"""The scripts of experiments/: which of a teacher's maps become masks, and what bounds the gain from references."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import json
 import cv2
 import numpy as np
 import pytest
+from tiny_network import random_variables, tiny_synthetic
 
+from cosnet_jax.commands.ablate import score_ways
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
-from experiments import label
+from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.models.build import build_model
+from experiments import label, reference_bounds
 
 
 @pytest.fixture
@@ -71,3 +78,26 @@ def test_a_folder_without_frames_and_a_damaged_frame_are_named(frames, tmp_path)
     (frames / "images" / "bright.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bright\.png is not a readable image"):
         label.label(brightness, frames.parent, 80)
+
+
+def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
+    config = tiny_synthetic(data_dir=str(tmp_path))
+    config.model.reference_pooling = 2
+    model, protocol = build_model(config.model), get_protocol("davis16")
+    variables, sequences = random_variables(model), open_sequences("synthetic", "val", config.data)
+    ways = [InferenceOptions(0), InferenceOptions(5)]
+    expected = score_ways(Segmenter(model, variables, config.size), sequences, ways, protocol)
+    comparison = reference_bounds.Comparison(model, variables, config.size)
+    scores = {sequence.name: comparison.score(sequence, protocol) for sequence in sequences}
+    means = reference_bounds.summarise(scores)
+    for row, way in zip(("alone", "five"), ways, strict=True):
+        # A pixel whose probability is one half to the last bits may fall either way.
+        given = np.mean(list(means[row].values()))
+        assert given == pytest.approx(expected[way]["J"]["mean"], abs=2e-3)
+    for name, by_row in scores.items():
+        assert len({len(values) for values in by_row.values()}) == 1
+        larger = max(means["alone"][name], means["five"][name])
+        assert means["frame"][name] >= means["sequence"][name] == larger
+        assert means["grid"][name] > 0.5
+    lines = list(reference_bounds.table(means))
+    assert lines[0] == "| | J | val0000 | val0001 |" and len(lines) == 2 + len(reference_bounds.ROWS)

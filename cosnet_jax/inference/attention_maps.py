@@ -54,5 +54,5 @@ def attention_maps(
         _, sown = model.apply(
             variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"]
         )
-        gates = jnp.concatenate(sown["intermediates"]["gate"]["gate"])[..., 0]
+        gates = sown["intermediates"]["gate"]["gate"][0][:, 0, ..., 0]
     return np.asarray(attention, np.float32), np.asarray(gates, np.float32)

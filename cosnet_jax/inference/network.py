@@ -74,13 +74,14 @@ class Network:
             (variables, encoded), (features, positions) = shared, queries
             values = model.apply(variables, encoded.features, method="values")
             keys, values = encoded.keys[positions], values[positions]  # (n, N, j, d), (n, N, j, c)
-            if fusion != "prediction":
+            if fusion == "prediction":  # each pair of a query and a reference is a query of its own
+                repeated = jnp.repeat(features, positions.shape[1], axis=0)
+                keys, values = (x.reshape(-1, 1, *x.shape[2:]) for x in (keys, values))
+                summary = model.apply(variables, repeated, keys, values, method="attend")
+            else:
                 summary = model.apply(variables, features, keys, values, fusion, method="attend")
-                return jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))
-            summaries = model.apply(variables, features, keys, values, method="summaries")  # (n, N, h, w, c)
-            summaries = summaries.reshape(-1, *features.shape[1:])
-            probabilities = jax.nn.sigmoid(model.apply(variables, features, summaries, size, method="decode"))
-            return probabilities.reshape(*positions.shape, *size).mean(axis=1)
+            probabilities = jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))
+            return probabilities.reshape(len(features), -1, *size).mean(axis=1)
 
         self._encode, self._segment_alone = encode, segment_alone
         self._segment = {name: compiled(functools.partial(segment, fusion=name)) for name in FUSIONS}

@@ -12,6 +12,7 @@ import numpy as np
 
 REACH = 2  # standard deviations in time beyond which a frame has no weight
 COLOUR_DEVIATION = 20.0  # grey levels; chosen on sequences that no score is reported on, see experiments/LOG.md
+SUM_OF_COLOURS = np.full((1, 3), -0.5 / COLOUR_DEVIATION**2, np.float32)  # the exponent of a Gaussian, from squares
 
 Maps = tuple[int, np.ndarray, list[np.ndarray]]
 
@@ -23,29 +24,30 @@ class _Average:
       number: its number in the video.
       frame: (H, W, 3) uint8.
       maps: (h, w) float32 each, one for each way of segmenting.
-      picture: (h, w, 3) float32, the frame at the size of the maps.
+      picture: (h, w, 3) uint8, the frame at the size of the maps.
       totals, weights: (h, w) float32 for each way, sums over the frames met so far, itself included.
     """
 
     def __init__(self, number: int, frame: np.ndarray, maps: list[np.ndarray]):
         self.number, self.frame, self.maps = number, frame, maps
         size = maps[0].shape[1::-1]
-        self.picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        self.picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
         self.totals = [map_.copy() for map_ in maps]
         self.weights = [np.ones_like(map_) for map_ in maps]
 
     def meet(self, other: _Average, deviations: Sequence[float]) -> None:
         """Adds the maps of each to the totals of the other, weighted by how alike the two look at a pixel."""
         distance = abs(self.number - other.number)
-        difference = (other.picture - self.picture) / np.float32(COLOUR_DEVIATION)
-        squares = np.einsum("hwc,hwc->hw", difference, difference)
+        difference = cv2.absdiff(other.picture, self.picture)
+        squares = cv2.multiply(difference, difference, dtype=cv2.CV_32F)
+        likeness = cv2.exp(cv2.transform(squares, SUM_OF_COLOURS))
         for way, deviation in enumerate(deviations):
             if not 0 < distance <= math.ceil(REACH * deviation):
                 continue
-            weight = np.exp(np.float32(-0.5) * (squares + np.float32((distance / deviation) ** 2)))
+            weight = likeness * np.float32(math.exp(-0.5 * (distance / deviation) ** 2))
             for one, its in ((self, other), (other, self)):
-                one.totals[way] += weight * its.maps[way]
-                one.weights[way] += weight
+                cv2.accumulateProduct(weight, its.maps[way], one.totals[way])
+                cv2.accumulate(weight, one.weights[way])
 
     def finish(self, deviations: Sequence[float]) -> Maps:
         """Returns the frame with the averages for the maps."""

@@ -167,25 +167,6 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
     return (summary / total[..., None]).astype(values.dtype)
 
 
-def attend_each(queries: Array, keys: Array, values: Array, budget: float, normalise_queries: bool = False) -> Array:
-    """Runs `attend` for each of N references, one after the other, so that the affinity stays in a CPU's cache.
-
-    Args:
-      queries: (n, i, d) of frame a.
-      keys: (n, N, j, d) of the references.
-      values: (n, N, j, c) features of the references.
-      budget, normalise_queries: as in `attend`.
-
-    Returns:
-      (n, N, i, c).
-    """
-    references = jnp.moveaxis(keys, 1, 0), jnp.moveaxis(values, 1, 0)
-    summaries = jax.lax.map(
-        lambda reference: attend(queries, reference[0], reference[1], budget, normalise_queries), references
-    )
-    return jnp.moveaxis(summaries, 0, 1)
-
-
 class Gate(nn.Module):
     """Eqs. 8 and 9: weights each position's summary by a gate in [0, 1], `sigmoid(w_f Z + b_f)`."""
 

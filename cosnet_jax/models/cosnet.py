@@ -229,18 +229,20 @@ class COSNet(nn.Module):
         Returns:
           Z (n, h, w, c).
         """
-        return self.summaries(features, keys, values, fusion).mean(axis=1)
-
-    def summaries(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
-        """Computes what `attend` averages: (n, N, h, w, c), for the group fusions (n, 1, h, w, c)."""
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
-        n, *shape = features.shape
         if fusion != "summary":  # to (n, 1, N * j, ...): one reference with the positions of all
-            keys, values = (x.reshape(n, 1, -1, x.shape[-1]) for x in (keys, values))
-        queries = self.affinity.query(flatten(features))
-        summaries = coattention.attend_each(queries, keys, values, self.affinity_budget, fusion == "group_released")
-        return self.gate(summaries.reshape(-1, *shape)).reshape(n, -1, *shape)
+            keys, values = (x.reshape(len(x), 1, -1, x.shape[-1]) for x in (keys, values))
+        queries, budget = self.affinity.query(flatten(features)), self.affinity_budget
+
+        def add(network: COSNet, total: Array, reference: tuple[Array, Array]) -> tuple[Array, None]:
+            summary = coattention.attend(queries, *reference, budget, fusion == "group_released")
+            return total + network.gate(summary.reshape(features.shape)), None
+
+        # One reference after the other, so that its affinity stays in a CPU's cache.
+        lifted = {"variable_broadcast": "params", "variable_axes": {"intermediates": 0}, "split_rngs": {"params": False}}
+        total, _ = nn.scan(add, in_axes=1, **lifted)(self, jnp.zeros_like(features), (keys, values))
+        return total / keys.shape[1]
 
     def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
         """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
