@@ -240,8 +240,8 @@ class COSNet(nn.Module):
             return total + network.gate(summary.reshape(features.shape)), None
 
         # One reference after the other, so that its affinity stays in a CPU's cache.
-        lifted = {"variable_broadcast": "params", "variable_axes": {"intermediates": 0}, "split_rngs": {"params": False}}
-        total, _ = nn.scan(add, in_axes=1, **lifted)(self, jnp.zeros_like(features), (keys, values))
+        each = nn.scan(add, {"intermediates": 0}, "params", split_rngs={"params": False}, in_axes=1)
+        total, _ = each(self, jnp.zeros_like(features), (keys, values))
         return total / keys.shape[1]
 
     def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
