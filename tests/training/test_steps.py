@@ -59,7 +59,7 @@ def single(config, start, batches):
     return {kind: jax.jit(steps[kind])(state, batches[kind]) for kind in ("still", "video")}
 
 
-@pytest.mark.parametrize("kind", ["still", "video"])
+@pytest.mark.parametrize("kind", [pytest.param("still", marks=pytest.mark.slow), "video"])
 def test_four_devices_take_the_step_of_one(config, start, batches, single, kind):
     assert jax.device_count() == 4
     optimizer, state = start
@@ -307,6 +307,7 @@ def test_without_coattention_the_papers_groups_fit(config, batches):
         assert set(metrics) == {"loss", "finite", "side"} | ({"coattention"} if kind == "video" else set())
 
 
+@pytest.mark.slow
 def test_a_step_that_computes_activations_again_is_the_plain_one(config, start, batches, single):
     optimizer, state = start
     changed = with_settings(config, model__remat=True)

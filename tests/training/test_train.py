@@ -156,6 +156,7 @@ def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
     assert again["F"] == results["F"]
 
 
+@pytest.mark.slow
 def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config = tiny()
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
