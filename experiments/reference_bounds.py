@@ -1,6 +1,6 @@
 """What references add to a network, and what bounds it: one network with better and better references.
 
-    python experiments/reference_bounds.py --config=configs/davis16_lite.py \
+    python -m experiments.reference_bounds --config=configs/davis16_lite.py \
         --checkpoint=cosnet_jax/assets/davis16_lite.npz --workdir=OUT --config.data.davis16.source=DAVIS
 
 Scores the split that the configuration evaluates by J, not smoothed, without a CRF, and writes a table, `bounds.md`,

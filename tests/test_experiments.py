@@ -1,4 +1,4 @@
-"""The scripts of experiments/: which of a teacher's maps become masks, and what bounds the gain from references."""
+"""The scripts of experiments/: a teacher's maps become masks, weights are averaged, and what bounds the references."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from tiny_network import random_variables, tiny_synthetic
 
+from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.weights_file import export_weights
 from cosnet_jax.commands.ablate import score_ways
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
@@ -16,7 +18,7 @@ from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
-from experiments import label, reference_bounds
+from experiments import average, label, reference_bounds
 
 
 @pytest.fixture
@@ -101,3 +103,21 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
         assert means["grid"][name] > 0.5
     lines = list(reference_bounds.table(means))
     assert lines[0] == "| | J | val0000 | val0001 |" and len(lines) == 2 + len(reference_bounds.ROWS)
+
+
+def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp_path):
+    config = tiny_synthetic()
+    paths, every = [str(tmp_path / f"{seed}.npz") for seed in range(3)], []
+    for seed, path in enumerate(paths):
+        export_weights(path, random_variables(build_model(config.model), seed), config)
+        every.append(load_checkpoint(path)[0]["params"]["affinity"])
+    mean, stored = average.average(paths)
+    for name, given in mean["params"]["affinity"].items():
+        expected = sum(np.asarray(weights[name], np.float64) for weights in every) / 3
+        np.testing.assert_allclose(given, expected, atol=1e-6)
+        assert given.dtype == np.float32
+    assert stored.model.channels == config.model.channels == 8
+    config.model.channels = 16
+    export_weights(tmp_path / "wider.npz", random_variables(build_model(config.model)), config)
+    with pytest.raises(InputError, match=r"wider\.npz has another network than"):
+        average.average([paths[0], str(tmp_path / "wider.npz")])
