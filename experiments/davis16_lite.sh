@@ -23,7 +23,7 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
         --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The shipped model: the last step of training, at half precision.
+# The model: both rounds of the second stage averaged, then the third; at half precision.
 train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
 train lite $lite "$out/saliency/checkpoints"
 train lite_again $lite "$out/lite/checkpoints" --config.seed=1
