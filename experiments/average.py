@@ -10,13 +10,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
 from cosnet_jax.errors import InputError, report_input_errors
 
 
-def average(checkpoints: list[str]) -> tuple[dict, dict]:
+def average(checkpoints: list[str]) -> tuple[dict, ConfigDict]:
     """Averages checkpoints.
 
     Args:

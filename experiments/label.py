@@ -20,8 +20,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cosnet_jax.data.builders.base import Frame, FramesBuilder
 from cosnet_jax.errors import InputError, report_input_errors
-from cosnet_jax.files import write_bytes
+from cosnet_jax.files import writable_folder, write_bytes
 from cosnet_jax.progress import track
 from cosnet_jax.video.images import decode_image, encode_mask, is_image
 
@@ -87,18 +88,21 @@ def label(teacher: Teacher, folder: Path, size: int) -> tuple[int, int]:
       How many masks were written, and of how many frames the network was not sure.
 
     Raises:
-      InputError: there are no frames, a frame is unreadable, or a mask cannot be written.
+      InputError: there are no frames, one is unreadable or truncated, or a folder cannot be written to.
     """
     frames = sorted(path for path in folder.glob("*/images/*") if is_image(path))
     if not frames:
         raise InputError(f"{folder} has no frames; expected VIDEO/images/*")
     masks = [path.parent.with_name("masks") / f"{path.stem}.png" for path in frames]
     missing = [(frame, mask) for frame, mask in zip(frames, masks, strict=True) if not mask.exists()]
+    for video in {mask.parent.parent for _, mask in missing}:
+        writable_folder(video)
+    for frame, _ in missing:
+        for problem in FramesBuilder.check_frame(Frame("", frame.stem, frame, None)):
+            raise InputError(f"{frame} is not a readable image: {problem}")
     written = 0
     for frame, mask in track(missing, folder.name):
-        if (image := decode_image(frame.read_bytes())) is None:
-            raise InputError(f"{frame} is not a readable image")
-        probabilities = saliency(teacher, image, size)
+        probabilities = saliency(teacher, decode_image(frame.read_bytes()), size)
         if is_sure(probabilities):
             mask.parent.mkdir(exist_ok=True)
             write_bytes(mask, encode_mask(probabilities > 0.5))

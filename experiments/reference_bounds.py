@@ -14,7 +14,6 @@ with a row for each way. Some of them know the truth:
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import jax
@@ -25,7 +24,7 @@ from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import check_config, inference_size, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
-from cosnet_jax.errors import report_input_errors
+from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
@@ -91,8 +90,16 @@ class Comparison:
         return areas[0].ravel() > 0.5, areas[1].ravel() > 0.5
 
     def score(self, sequence: Sequence, protocol: Protocol) -> dict[str, list[float]]:
-        """Returns J of each evaluated frame for each of `ROWS` that is a way of segmenting."""
+        """Returns J of each evaluated frame for each of `ROWS` but the better of the two.
+
+        Raises:
+          InputError: a frame has no ground truth, which "exact attention" asks for.
+        """
         truths, evaluated = read_ground_truth(sequence, protocol)
+        if len(truths) < len(sequence):
+            raise InputError(
+                f"sequence {sequence.name!r}: {len(truths)} of {len(sequence)} frames have a mask; expected all"
+            )
         encoded = [jax.device_get(self.encode(frame)) for frame in sequence]
         shape = encoded[0][0].shape[1:3]
         grids = {index: self.grids(truth, shape) for index, truth in truths.items()}
@@ -108,7 +115,7 @@ class Comparison:
         best = [evaluated[position] for position in order[:REFERENCES]]
         uniform = choose_references(len(sequence), REFERENCES, "uniform", 0)
         for index in evaluated:
-            features, chosen = encoded[index][0], [number for number in uniform[index] if number in grids]
+            features, chosen = encoded[index][0], uniform[index].tolist()
 
             def segment(references, exact=False, hidden=False, index=index, features=features):
                 keys, values = (np.concatenate([encoded[number][part] for number in references]) for part in (1, 2))
@@ -116,8 +123,8 @@ class Comparison:
                 return self.segment(features, keys, values, np.float32(pairs) * exact, hidden)
 
             add("itself", index, segment([index]))
-            add("five", index, segment(list(uniform[index])))
-            add("hidden", index, segment(list(uniform[index]), hidden=True))
+            add("five", index, segment(chosen))
+            add("hidden", index, segment(chosen, hidden=True))
             add("best", index, segment(best))
             add("exact", index, segment(chosen, exact=True))
             add("best exact", index, segment(best, exact=True))
@@ -167,7 +174,7 @@ def main() -> None:
                 comparisons[size] = Comparison(build_model(config.model), variables, size)
             scores[sequence.name] = comparisons[size].score(sequence, protocol)
         text = "\n".join(table(summarise(scores))) + "\n"
-        write_bytes(Path(workdir) / "bounds.md", text.encode())
+        write_bytes(workdir / "bounds.md", text.encode())
         print(text)
 
 

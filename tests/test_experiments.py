@@ -80,6 +80,23 @@ def test_a_folder_without_frames_and_a_damaged_frame_are_named(frames, tmp_path)
     (frames / "images" / "bright.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bright\.png is not a readable image"):
         label.label(brightness, frames.parent, 80)
+    image = cv2.imencode(".jpg", np.zeros((40, 60, 3), np.uint8))[1].tobytes()
+    (frames / "images" / "bright.png").unlink()
+    (frames / "images" / "torn.jpg").write_bytes(image[:-40])
+    with pytest.raises(InputError, match=r"torn\.jpg is truncated"):
+        label.label(lambda _: pytest.fail("asked before all frames were checked"), frames.parent, 80)
+
+
+class SparselyAnnotated:
+    """A sequence that has a mask for its second frame alone."""
+
+    annotated = (1,)
+
+    def __init__(self, sequence):
+        self.name, self.frame_names, self.mask = sequence.name, sequence.frame_names, sequence.mask
+
+    def __len__(self):
+        return len(self.frame_names)
 
 
 def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
@@ -101,6 +118,9 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
         larger = max(means["alone"][name], means["five"][name])
         assert means["frame"][name] >= means["sequence"][name] == larger
         assert means["grid"][name] > 0.5
+    sparse = SparselyAnnotated(sequences[0])
+    with pytest.raises(InputError, match=r"'val0000': 1 of 9 frames have a mask; expected all"):
+        comparison.score(sparse, get_protocol("fbms"))
     lines = list(reference_bounds.table(means))
     assert lines[0] == "| | J | val0000 | val0001 |" and len(lines) == 2 + len(reference_bounds.ROWS)
 
