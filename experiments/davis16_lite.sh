@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes a model as the shipped one was made, and the tables of scores on DAVIS-2016 that README.md and the model card have.
+# Makes the shipped model from the one shipped before, and the tables of scores on DAVIS-2016 that README.md and the model
+# card have.
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
 # DATA holds DAVIS/, DUTS/, stills/ (folders of images/ and masks/), videos/ and groups/ (folders of SET/VIDEO/ with images/
-# and masks/) and mobilenet_v2_imagenet.npz. What is finished is not done again. Many hours on two CPU cores.
+# and masks/). What is finished is not done again. Some hours on two CPU cores. configs/davis16_lite.py says how to begin from
+# ImageNet weights instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1 out=$2
@@ -23,13 +25,14 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
         --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The model: both rounds of the second stage averaged, then the third; at half precision.
-train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
-train lite $lite "$out/saliency/checkpoints"
-train lite_again $lite "$out/lite/checkpoints" --config.seed=1
-averaged=$out/averaged.npz
-[ -f "$averaged" ] || "$python" -m experiments.average "$out/lite/checkpoints" "$out/lite_again/checkpoints" \
-    --output "$averaged"
+# The model: three more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
+mkdir -p "$out"
+start=$out/start.npz averaged=$out/averaged.npz
+[ -f "$start" ] || git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start"
+train round1 $lite "$start" --config.seed=1
+train round2 $lite "$out/round1/checkpoints" --config.seed=2
+train round3 $lite "$out/round2/checkpoints" --config.seed=3
+[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/round{1,2,3}/checkpoints --output "$averaged"
 train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
