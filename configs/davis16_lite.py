@@ -1,17 +1,18 @@
 """The small model: MobileNetV2, masks of stride 4, 193x337. Trains on a CPU in some hours, in three stages.
 
-Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in rounds of which each
-begins where the last one ended and whose weights are averaged, which is better than any of them; then the co-attention
-and head alone, with most of V hidden from the head so that it learns to read Z:
+Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in rounds of which
+each begins where the last one ended and whose weights are averaged, which is better than any of them; then the
+co-attention and head alone, with most of V hidden from the head so that it learns to read Z. `/checkpoints` stands for
+the last step, where the folder itself would stand for the best by validation:
 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
         --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
         --config.data.duts.source=DUTS --config.data.stills.source=STILLS --config.init=mobilenet_v2_imagenet.npz
     python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.total_steps=2400 \
-        --config.init=out/lite_saliency and the same sources
+        --config.init=out/lite_saliency/checkpoints and the same sources
     python train.py --config=configs/davis16_lite.py --workdir=out/lite_again --config.seed=1 \
-        --config.init=out/lite and the same sources
-    python -m experiments.average out/lite out/lite_again --output averaged.npz
+        --config.init=out/lite/checkpoints and the same sources
+    python -m experiments.average out/lite/checkpoints out/lite_again/checkpoints --output averaged.npz
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
         --config.init=averaged.npz and the same sources
 

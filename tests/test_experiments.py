@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from tiny_network import random_variables, tiny_synthetic
@@ -51,6 +52,15 @@ def test_sure_maps_become_masks_of_the_frames_size(frames):
     assert not (frames / "masks" / "grey.png").exists()  # 140 / 255 lies between 0.3 and 0.7: the teacher is not sure
     assert (frames / "masks" / "known.png").read_bytes() == b"drawn by hand"
     assert label.label(brightness, frames.parent, 80) == (0, 1)
+
+
+def test_a_mask_of_any_format_counts_and_frames_of_one_stem_are_refused(frames):
+    (frames / "masks" / "known.png").rename(frames / "masks" / "known.BMP")
+    assert label.label(brightness, frames.parent, 80) == (1, 1)
+    assert {path.name for path in (frames / "masks").iterdir()} == {"known.BMP", "bright.png"}
+    (frames / "images" / "grey.bmp").hardlink_to(frames / "images" / "grey.png")
+    with pytest.raises(InputError, match=r"grey\.png has the same stem as grey\.bmp"):
+        label.label(brightness, frames.parent, 80)
 
 
 def test_the_teacher_sees_channels_first_in_rgb():
@@ -125,19 +135,52 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     assert lines[0] == "| | J | val0000 | val0001 |" and len(lines) == 2 + len(reference_bounds.ROWS)
 
 
+def test_positions_are_of_the_object_where_their_surroundings_are():
+    config = tiny_synthetic()
+    config.model.reference_pooling = 2
+    model = build_model(config.model)
+    comparison = reference_bounds.Comparison(model, random_variables(model), (65, 65))
+    truth = np.zeros((130, 130), np.uint8)
+    truth[24:72, 56:] = (
+        1  # pixels 12 to 35 and 28 to 64 of the input: positions 2 to 4 (16 to 32) and 4 to 8 (32 to 64)
+    )
+    query, reference = (labels.astype(int) for labels in comparison.grids(truth, (9, 9)))
+    expected = np.zeros((9, 9), int)
+    expected[2:5, 4:] = 1
+    np.testing.assert_array_equal(query.reshape(9, 9), expected)
+    pooled = np.zeros((5, 5), int)
+    pooled[1, 2:] = 1  # rows 2 and 3 are of it; of rows 4 and 5 only one is, which is no majority
+    np.testing.assert_array_equal(reference.reshape(5, 5), pooled)
+
+
 def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp_path):
     config = tiny_synthetic()
     paths, every = [str(tmp_path / f"{seed}.npz") for seed in range(3)], []
     for seed, path in enumerate(paths):
-        export_weights(path, random_variables(build_model(config.model), seed), config)
-        every.append(load_checkpoint(path)[0]["params"]["affinity"])
+        variables = random_variables(build_model(config.model), seed)
+        noise = np.random.default_rng(seed).normal(0, 0.05, (8, 8))
+        variables["params"]["affinity"]["projection"] = np.float32(
+            np.eye(8) + noise
+        )  # as trainings of one start have it
+        export_weights(path, variables, config)
+        every.append(load_checkpoint(path)[0])
     mean, stored = average.average(paths)
-    for name, given in mean["params"]["affinity"].items():
-        expected = sum(np.asarray(weights[name], np.float64) for weights in every) / 3
-        np.testing.assert_allclose(given, expected, atol=1e-6)
+    projection = mean["params"]["affinity"]["projection"]
+    np.testing.assert_allclose(projection @ projection.T, np.eye(8), atol=1e-5)
+    leaves = zip(jax.tree.leaves(mean), *map(jax.tree.leaves, every), strict=True)
+    others = [(given, each) for given, *each in leaves if given is not projection]
+    assert len(others) > 20
+    for given, each in others:
+        np.testing.assert_allclose(given, sum(np.asarray(array, np.float64) for array in each) / 3, atol=1e-6)
         assert given.dtype == np.float32
     assert stored.model.channels == config.model.channels == 8
+    del every[0]["batch_stats"]
+    export_weights(tmp_path / "other.npz", every[0], config)  # no statistics
+    config.model.remat = True  # the same network
+    export_weights(paths[1], every[1], config)
+    assert average.average(paths[:2])[1].model.remat
     config.model.channels = 16
     export_weights(tmp_path / "wider.npz", random_variables(build_model(config.model)), config)
-    with pytest.raises(InputError, match=r"wider\.npz has another network than"):
-        average.average([paths[0], str(tmp_path / "wider.npz")])
+    for name in ("wider.npz", "other.npz"):
+        with pytest.raises(InputError, match=rf"{name} has another network than"):
+            average.average([paths[0], str(tmp_path / name)])

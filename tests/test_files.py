@@ -23,6 +23,11 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
     missing = atomic_write(tmp_path / "missing" / "b.png")
     with pytest.raises(InputError, match=r"b\.png: cannot be written \(No such file"), missing as temporary:
         temporary.write_bytes(b"")
+    with (
+        pytest.raises(InputError, match=r"c\.png: cannot be written \(Not a directory"),
+        atomic_write(path / "c.png") as below,
+    ):
+        below.write_bytes(b"")
 
 
 def test_a_writable_folder_is_made_and_tried(tmp_path):

@@ -195,7 +195,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
     """Reads what inference needs from a checkpoint.
 
     Args:
-      path: as in `load_checkpoint`, a weights file (.npz), or the name of a model in the package.
+      path: as in `find_checkpoint`, a weights file (.npz), or the name of a model in the package.
 
     Returns:
       ({"params": ..., "batch_stats": ...}, the configuration it was trained with).

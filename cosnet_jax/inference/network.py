@@ -55,7 +55,7 @@ class Network:
         has_coattention = model.coattention != "none"
 
         def compiled(function):
-            return self._devices.compile(_name_misfits(with_matmul_precision(function, matmul_precision)))
+            return self._devices.compile(name_misfits(with_matmul_precision(function, matmul_precision)))
 
         @compiled
         def encode(variables, images):
@@ -133,7 +133,7 @@ class Network:
         return self._stack([*trees, *[trees[-1]] * (count - len(trees))])
 
 
-def _name_misfits(function: Callable) -> Callable:
+def name_misfits(function: Callable) -> Callable:
     """Makes a function that applies the network, when it is compiled, name weights that the network does not have."""
 
     @functools.wraps(function)

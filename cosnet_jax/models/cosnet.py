@@ -237,12 +237,12 @@ class COSNet(nn.Module):
 
         def add(network: COSNet, total: Array, reference: tuple[Array, Array]) -> tuple[Array, None]:
             summary = coattention.attend(queries, *reference, budget, fusion == "group_released")
-            return total + network.gate(summary.reshape(features.shape)), None
+            return total + network.gate(summary.reshape(features.shape)).astype(jnp.float32), None
 
         # One reference after the other, so that its affinity stays in a CPU's cache.
         each = nn.scan(add, {"intermediates": 0}, "params", split_rngs={"params": False}, in_axes=1)
-        total, _ = each(self, jnp.zeros_like(features), (keys, values))
-        return total / keys.shape[1]
+        total, _ = each(self, jnp.zeros(features.shape, jnp.float32), (keys, values))
+        return (total / keys.shape[1]).astype(features.dtype)
 
     def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
         """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
