@@ -25,17 +25,19 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
         --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The model: three more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
+# The model: four more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
 mkdir -p "$out"
 start=$out/start.npz averaged=$out/averaged.npz
 if [ ! -f "$start" ]; then  # a clone without history has no such commit
     git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part"
     mv "$start.part" "$start"
 fi
-train round1 $lite "$start" --config.seed=1
-train round2 $lite "$out/round1/checkpoints" --config.seed=2
-train round3 $lite "$out/round2/checkpoints" --config.seed=3
-[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/round{1,2,3}/checkpoints --output "$averaged"
+last=$start
+for round in 1 2 3 4; do
+    train round$round $lite "$last" --config.seed=$round
+    last=$out/round$round/checkpoints
+done
+[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/round{1,2,3,4}/checkpoints --output "$averaged"
 train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
