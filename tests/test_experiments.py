@@ -1,13 +1,19 @@
-"""The scripts of experiments/: a teacher's maps become masks, weights are averaged, and what bounds the references."""
+"""The scripts of experiments/: a teacher's masks, the mean of weights, what bounds the references, and the pictures."""
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import cv2
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+from raw_datasets import make_davis, save
 from tiny_network import random_variables, tiny_synthetic
 
 from cosnet_jax.checkpoints.store import load_checkpoint
@@ -19,7 +25,15 @@ from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
-from experiments import average, label, reference_bounds
+from experiments import average, label, moving_strip, pictures, reference_bounds
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script: ModuleType, *arguments: str) -> None:
+    """Runs a script as its command line does."""
+    with mock.patch.object(sys, "argv", [script.__name__, *arguments]):
+        script.main()
 
 
 @pytest.fixture
@@ -61,6 +75,15 @@ def test_a_mask_of_any_format_counts_and_frames_of_one_stem_are_refused(frames):
     (frames / "images" / "grey.bmp").hardlink_to(frames / "images" / "grey.png")
     with pytest.raises(InputError, match=r"grey\.png has the same stem as grey\.bmp"):
         label.label(brightness, frames.parent, 80)
+
+
+def test_the_command_says_how_many_masks_it_wrote(frames, monkeypatch, capsys):
+    monkeypatch.setattr(label, "load_teacher", lambda package: {"dist": brightness}[str(package)])
+    run(label, "dist", str(frames.parent), "--size=80")
+    assert capsys.readouterr().out == "1 masks written; 1 frames left without, as the network was not sure\n"
+    with pytest.raises(SystemExit):
+        run(label, "dist", str(frames.parent), "--size=0")
+    assert "--size is 0; expected at least 1" in capsys.readouterr().err
 
 
 def test_the_teacher_sees_channels_first_in_rgb():
@@ -135,6 +158,24 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     assert lines[0] == "| | J | val0000 | val0001 |" and len(lines) == 2 + len(reference_bounds.ROWS)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+def test_bounds_are_written_as_a_table_and_ask_for_coattention(checkpoint, tmp_path, monkeypatch, capsys):
+    rows = {row: [0.25, 0.75] for row in reference_bounds.ROWS if row not in ("sequence", "frame")}
+    monkeypatch.setattr(reference_bounds.Comparison, "score", lambda self, sequence, protocol: rows)
+    stored = load_checkpoint(checkpoint)[1]
+    given = [
+        f"--config={ROOT / 'configs' / 'synthetic.py'}:smoke", f"--checkpoint={checkpoint}",
+        f"--workdir={tmp_path}", f"--config.data.data_dir={tmp_path}",
+        *(f"--config.model.{key}={value}" for key, value in stored.model.items()),
+    ]  # fmt: skip
+    run(reference_bounds, *given)
+    text = (tmp_path / "bounds.md").read_text()
+    assert text in capsys.readouterr().out and "| N = 5, uniform | 50.0 |" in text
+    with pytest.raises(SystemExit):
+        run(reference_bounds, *given, "--config.model.coattention=none")
+    assert "coattention is 'none'; expected one of the co-attentions" in capsys.readouterr().err
+
+
 def test_positions_are_of_the_object_where_their_surroundings_are():
     config = tiny_synthetic()
     config.model.reference_pooling = 2
@@ -164,7 +205,10 @@ def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp
         )  # as trainings of one start have it
         export_weights(path, variables, config)
         every.append(load_checkpoint(path)[0])
+    run(average, *paths, "--output", str(tmp_path / "mean.npz"))
     mean, stored = average.average(paths)
+    written = load_checkpoint(tmp_path / "mean.npz")[0]
+    jax.tree.map(lambda half, given: np.testing.assert_allclose(half, given, rtol=1e-3, atol=1e-6), written, mean)
     projection = mean["params"]["affinity"]["projection"]
     np.testing.assert_allclose(projection @ projection.T, np.eye(8), atol=1e-5)
     leaves = zip(jax.tree.leaves(mean), *map(jax.tree.leaves, every), strict=True)
@@ -184,3 +228,37 @@ def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp
     for name in ("wider.npz", "other.npz"):
         with pytest.raises(InputError, match=rf"{name} has another network than"):
             average.average([paths[0], str(tmp_path / name)])
+
+
+def test_pictures_show_the_middle_frames_of_the_best_and_worst_sequences(tmp_path, capsys):
+    names = [f"v{number}" for number in range(7)]
+    davis = make_davis(tmp_path / "DAVIS", {}, dict.fromkeys(names, 3))
+    for name in names:
+        prediction = np.zeros((40, 56), bool)
+        prediction[5:15, 5:15] = True
+        save(tmp_path / "masks" / name / "00001.png", prediction * np.uint8(255))
+    scores = {name: {"J": [0.5, 0.9, 0.1, 0.6, 0.8, 0.2, 0.3][number]} for number, name in enumerate(names)}
+    (tmp_path / "results.json").write_text(json.dumps({"per_sequence": scores}))
+    run(pictures, str(tmp_path), str(davis), str(tmp_path / "out"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"v{number}.jpg" for number in (1, 4, 6, 5, 2)}
+    shown = cv2.imread(str(tmp_path / "out" / "v1.jpg"))
+    assert shown.shape[1] == pictures.WIDTH
+    (tmp_path / "masks" / "v2" / "00001.png").unlink()
+    with pytest.raises(SystemExit):
+        run(pictures, str(tmp_path), str(davis), str(tmp_path / "out"))
+    assert "v2/00001.png: cannot be read (No such file" in capsys.readouterr().err
+
+
+def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
+    for number, grey in enumerate((50, 200)):
+        save(tmp_path / "frames" / f"{number}.jpg", np.full((40, 60, 3), grey, np.uint8))
+        cutout = np.full((40, 60, 4), grey, np.uint8)
+        cutout[..., 3] = 255 * (np.arange(60) < 30)  # the left half is the object
+        save(tmp_path / "cutout" / f"{number}.png", cutout)
+    run(moving_strip, str(tmp_path / "frames"), str(tmp_path / "cutout"), str(tmp_path / "strip.webp"), "--height=40")
+    with Image.open(tmp_path / "strip.webp") as strip:
+        assert strip.n_frames == 2 and strip.size == (120, 40)
+        strip.seek(0)
+        picture = np.asarray(strip.convert("RGB"), int)
+    assert abs(picture[:, :60] - 50).mean() < 5 and abs(picture[:, 60:88] - 50).mean() < 5
+    assert picture[:, 95:].mean() > 200  # the pattern
