@@ -25,7 +25,7 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
         --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The model: four more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
+# The model: three more rounds of the second stage, averaged with where they began; then the third stage; at half precision.
 mkdir -p "$out"
 start=$out/start.npz averaged=$out/averaged.npz
 if [ ! -f "$start" ]; then  # a clone without history has no such commit
@@ -33,11 +33,11 @@ if [ ! -f "$start" ]; then  # a clone without history has no such commit
     mv "$start.part" "$start"
 fi
 last=$start
-for round in 1 2 3 4; do
+for round in 1 2 3; do
     train round$round $lite "$last" --config.seed=$round
     last=$out/round$round/checkpoints
 done
-[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/round{1,2,3,4}/checkpoints --output "$averaged"
+[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/round{1,2,3}/checkpoints --output "$averaged"
 train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
