@@ -1,14 +1,14 @@
 """The small model: MobileNetV2, masks of stride 4, 193x337. Trains on a CPU in some hours, in three stages.
 
-Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in rounds of which
-each begins where the last one ended and whose weights are averaged, which is better than any of them; then the
-co-attention and head alone, with most of V hidden from the head so that it learns to read Z. `/checkpoints` stands for
-the last step, where the folder itself would stand for the best by validation:
+Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in two rounds
+whose weights are averaged, which is better than either; then the co-attention and head alone, with most of V hidden
+from the head so that it learns to read Z. `/checkpoints` stands for the last step, where the folder itself would stand
+for the best by validation:
 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
         --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
         --config.data.duts.source=DUTS --config.data.stills.source=STILLS --config.init=mobilenet_v2_imagenet.npz
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite --config.total_steps=2400 \
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite \
         --config.init=out/lite_saliency/checkpoints and the same sources
     python train.py --config=configs/davis16_lite.py --workdir=out/lite_again --config.seed=1 \
         --config.init=out/lite/checkpoints and the same sources
@@ -78,7 +78,7 @@ def get_config(mode: str = ""):
     config.name = "davis16_lite"
     config.size = (193, 337)
     config.batch_size = 8
-    config.total_steps = 600
+    config.total_steps = 2400
 
     config.model.backbone = "mobilenet_v2"
     config.model.output_stride = 16
@@ -109,7 +109,7 @@ def get_config(mode: str = ""):
     )
 
     config.data.train_videos = "davis16,videos"
-    config.data.video_weights = "davis16=2"
+    config.data.video_weights = "davis16=4"
     config.data.train_stills = "duts,stills"
     config.data.still_pairs = 0.3
     config.data.still_weights = "duts=3"  # they show all kinds of things, the others animals and people
