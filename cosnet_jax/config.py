@@ -199,6 +199,12 @@ def describe_changes(changes: dict[str, tuple[object, object]], most: int = 3) -
     return "; ".join(parts[:most]) + ("; ..." if len(parts) > most else "")
 
 
+def check_has_coattention(config: ConfigDict) -> None:
+    """Raises an InputError if the network of a configuration has no co-attention."""
+    if config.model.coattention == "none":
+        raise InputError("model.coattention is 'none'; expected one of the co-attentions")
+
+
 def parse_step_pattern(step_pattern: str) -> list[str]:
     """The kinds of steps of `config.step_pattern`, e.g. "still,video,video".
 

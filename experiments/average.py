@@ -36,7 +36,8 @@ def average(checkpoints: list[str]) -> tuple[dict, ConfigDict]:
     loaded = [load_checkpoint(checkpoint) for checkpoint in checkpoints]
     for checkpoint, (variables, config) in zip(checkpoints, loaded, strict=True):
         first, its_config = loaded[0]
-        if changed_settings(its_config.model, config.model) or _shapes(variables) != _shapes(first):
+        shapes, expected = (jax.tree.map(np.shape, tree) for tree in (variables, first))
+        if changed_settings(its_config.model, config.model) or shapes != expected:
             raise InputError(f"{checkpoint} has another network than {checkpoints[0]}")
     every, (*_, config) = zip(*loaded, strict=True)
     mean = jax.tree.map(lambda *arrays: np.mean(np.stack(arrays), axis=0, dtype=np.float32), *every)
@@ -44,10 +45,6 @@ def average(checkpoints: list[str]) -> tuple[dict, ConfigDict]:
         affinity = mean["params"]["affinity"]
         affinity["projection"] = np.asarray(nearest_orthogonal(affinity["projection"]))
     return mean, config
-
-
-def _shapes(variables: dict) -> dict[str, tuple]:
-    return {jax.tree_util.keystr(path): array.shape for path, array in jax.tree_util.tree_leaves_with_path(variables)}
 
 
 def main() -> None:

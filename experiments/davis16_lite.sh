@@ -46,7 +46,7 @@ evaluate lite_released_crf "$weights" $plain $crf.enabled $crf.bilateral_sxy=15 
     $crf.bilateral_compat=9 $crf.gaussian_compat=5
 
 # The pictures of the model card, and that of README.md: every second of the first 60 frames of cows.
-"$python" -m experiments.pictures "$out/lite_val" "$data/DAVIS" "$out/pictures"
+"$python" -m experiments.pictures "$out/lite_val" "$out/pictures"
 mkdir -p "$out/cows"
 cp "$data"/DAVIS/JPEGImages/480p/cows/000[0-5][02468].jpg "$out/cows"
 "$python" -m cosnet_jax segment "$out/cows" --checkpoint "$weights" --output "$out/cows_cutout" --cutout png --no-overlay

@@ -19,6 +19,7 @@ from tiny_network import random_variables, tiny_synthetic
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights
 from cosnet_jax.commands.ablate import score_ways
+from cosnet_jax.config import as_stored
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import get_protocol
@@ -151,6 +152,9 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
         larger = max(means["alone"][name], means["five"][name])
         assert means["frame"][name] >= means["sequence"][name] == larger
         assert means["grid"][name] > 0.5
+    misfit = {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != "gate"}}
+    with pytest.raises(InputError, match="the weights do not fit the network"):
+        reference_bounds.Comparison(model, misfit, config.size).score(sequences[0], protocol)
     sparse = SparselyAnnotated(sequences[0])
     with pytest.raises(InputError, match=r"'val0000': 1 of 9 frames have a mask; expected all"):
         comparison.score(sparse, get_protocol("fbms"))
@@ -182,9 +186,8 @@ def test_positions_are_of_the_object_where_their_surroundings_are():
     model = build_model(config.model)
     comparison = reference_bounds.Comparison(model, random_variables(model), (65, 65))
     truth = np.zeros((130, 130), np.uint8)
-    truth[24:72, 56:] = (
-        1  # pixels 12 to 35 and 28 to 64 of the input: positions 2 to 4 (16 to 32) and 4 to 8 (32 to 64)
-    )
+    # Pixels 12 to 35 and 28 to 64 of the input: positions 2 to 4 (16 to 32) and 4 to 8 (32 to 64).
+    truth[24:72, 56:] = 1
     query, reference = (labels.astype(int) for labels in comparison.grids(truth, (9, 9)))
     expected = np.zeros((9, 9), int)
     expected[2:5, 4:] = 1
@@ -200,9 +203,8 @@ def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp
     for seed, path in enumerate(paths):
         variables = random_variables(build_model(config.model), seed)
         noise = np.random.default_rng(seed).normal(0, 0.05, (8, 8))
-        variables["params"]["affinity"]["projection"] = np.float32(
-            np.eye(8) + noise
-        )  # as trainings of one start have it
+        # Near each other and the identity, as those of trainings of one start.
+        variables["params"]["affinity"]["projection"] = np.float32(np.eye(8) + noise)
         export_weights(path, variables, config)
         every.append(load_checkpoint(path)[0])
     run(average, *paths, "--output", str(tmp_path / "mean.npz"))
@@ -232,21 +234,27 @@ def test_the_average_of_weights_is_their_mean_and_other_networks_are_refused(tmp
 
 def test_pictures_show_the_middle_frames_of_the_best_and_worst_sequences(tmp_path, capsys):
     names = [f"v{number}" for number in range(7)]
-    davis = make_davis(tmp_path / "DAVIS", {}, dict.fromkeys(names, 3))
+    config = tiny_synthetic(data_dir=str(tmp_path / "prepared"))
+    config.data.davis16.source = str(make_davis(tmp_path / "DAVIS", {"bear": 2}, dict.fromkeys(names, 3)))
     for name in names:
         prediction = np.zeros((40, 56), bool)
         prediction[5:15, 5:15] = True
         save(tmp_path / "masks" / name / "00001.png", prediction * np.uint8(255))
     scores = {name: {"J": [0.5, 0.9, 0.1, 0.6, 0.8, 0.2, 0.3][number]} for number, name in enumerate(names)}
-    (tmp_path / "results.json").write_text(json.dumps({"per_sequence": scores}))
-    run(pictures, str(tmp_path), str(davis), str(tmp_path / "out"))
+    results = {"dataset": "davis16", "split": "val", "per_sequence": scores, "config": as_stored(config)}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    run(pictures, str(tmp_path), str(tmp_path / "out"))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"v{number}.jpg" for number in (1, 4, 6, 5, 2)}
     shown = cv2.imread(str(tmp_path / "out" / "v1.jpg"))
     assert shown.shape[1] == pictures.WIDTH
     (tmp_path / "masks" / "v2" / "00001.png").unlink()
     with pytest.raises(SystemExit):
-        run(pictures, str(tmp_path), str(davis), str(tmp_path / "out"))
+        run(pictures, str(tmp_path), str(tmp_path / "out"))
     assert "v2/00001.png: cannot be read (No such file" in capsys.readouterr().err
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(SystemExit):
+        run(pictures, str(tmp_path), str(tmp_path / "out"))
+    assert "results.json is not what evaluate.py writes" in capsys.readouterr().err
 
 
 def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):

@@ -12,9 +12,8 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
-from cosnet_jax.config import as_stored, check_config, read_config
+from cosnet_jax.config import as_stored, check_config, check_has_coattention, read_config
 from cosnet_jax.data.sequences import open_sequences
-from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
@@ -68,8 +67,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """
     check_config(config)
     workdir = writable_folder(workdir)
-    if config.model.coattention == "none":
-        raise InputError("model.coattention is 'none'; expected one of the co-attentions")
+    check_has_coattention(config)
     variables = load_checkpoint_for(config, checkpoint)
     dataset, split = config.data.eval_dataset, config.data.eval_split
     protocol = protocol_of(dataset)
