@@ -127,6 +127,7 @@ def get_config() -> ConfigDict:
     config.data.augment.scale = (0.7, 1.3)
     config.data.augment.flip = 0.5  # probability
     config.data.augment.colour = 0.0  # strength of brightness, contrast and saturation changes
+    config.data.augment.smoke = 0.0  # probability of smoke near the object
 
     config.inference = ConfigDict()
     config.inference.size = ()  # (height, width) of the input at inference, swapped for tall videos; () is `size`

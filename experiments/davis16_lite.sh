@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a model as the shipped one was made, and the tables and pictures of scores on DAVIS-2016 that README.md and the model
-# card have.
+# Makes a model from the shipped one, and the tables and pictures of scores on DAVIS-2016 that README.md and the model card have.
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
 # DATA holds DAVIS/, DUTS/, stills/ (folders of images/ and masks/), videos/ and groups/ (folders of SET/VIDEO/ with images/
-# and masks/) and mobilenet_v2_imagenet.npz. What is finished is not done again. Many hours on two CPU cores.
+# and masks/). What is finished is not done again. Some hours on two CPU cores. configs/davis16_lite.py says how to begin from
+# ImageNet weights instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1 out=$2
@@ -24,13 +24,18 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
         --checkpoint="$2" "${sources[@]}" "${@:3}"
 }
 
-# The model: both rounds of the second stage averaged, then the third; at half precision.
-train saliency $lite:saliency "$data/mobilenet_v2_imagenet.npz"
-train lite $lite "$out/saliency/checkpoints"
-train lite_again $lite "$out/lite/checkpoints" --config.seed=1
-averaged=$out/averaged.npz
-[ -f "$averaged" ] || "$python" -m experiments.average "$out/lite/checkpoints" "$out/lite_again/checkpoints" \
-    --output "$averaged"
+# The model: one more round of the second stage, with smoke, and a shorter one at the size of inference; their mean with where
+# they began; then the third stage; at half precision.
+mkdir -p "$out"
+start=$out/start.npz averaged=$out/averaged.npz smoke=--config.data.augment.smoke=0.15
+if [ ! -f "$start" ]; then  # a clone without history has no such commit
+    git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part"
+    mv "$start.part" "$start"
+fi
+train smoke $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
+train large $lite "$out/smoke/checkpoints" $smoke --config.seed=5 --config.total_steps=600 "--config.size=(257, 449)" \
+    --config.optimizer.learning_rate=5e-4
+[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/{smoke,large}/checkpoints --output "$averaged"
 train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"

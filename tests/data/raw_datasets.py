@@ -83,7 +83,7 @@ def make_config(data_dir: Path, **changes) -> ConfigDict:
             "threads": 2,
             "workers": 0,
             "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},
-            "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0},
+            "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0, "smoke": 0.0},
         }
     )
     for name in ("davis16", "fbms", "youtube_objects", "duts", "msra10k", "dut_omron", "stills", "videos"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.data.augment import PADDING, Augmentation, augment, resize, vary_colour
+from cosnet_jax.data.augment import PADDING, Augmentation, add_smoke, augment, resize, vary_colour
 
 NONE = Augmentation()
 RNG = np.random.default_rng(0)
@@ -167,3 +167,34 @@ def test_inputs_are_not_changed():
     image, mask = IMAGE.copy(), MASK.copy()
     augment(image, mask, (20, 20), Augmentation(0.5, (0.7, 1.3), 0.5, 0.3), np.random.default_rng(0))
     assert np.array_equal(image, IMAGE) and np.array_equal(mask, MASK)
+
+
+def test_smoke_is_grey_and_leaves_the_object_at_least_half_visible():
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[MASK] = (0, 200, 0)
+    inside = np.zeros_like(MASK)
+    inside[14:26, 24:46] = True  # beyond the blurred edge of the mask
+    untouched = 0
+    for seed in range(40):
+        smoky = add_smoke(image, MASK, np.random.default_rng(seed)).astype(int)
+        alpha = smoky[..., 2] / 255  # of the blue channel, which the image lacks: at most the share of smoke
+        assert smoky.max(axis=(0, 1))[2] > 60, seed  # a cloud is somewhere
+        assert alpha[inside].max() <= 0.6
+        assert (smoky[inside] - (0, 200 * 0.4, 0)).min() >= -1
+        untouched += np.array_equal(smoky[inside], image[inside])
+        outside = smoky[~MASK]
+        assert (outside.max(axis=1) - outside.min(axis=1)).max() <= 17  # tinted by 8 levels at most
+    assert 10 <= untouched <= 30
+
+
+def test_smoke_has_the_configured_frequency_and_leaves_the_mask_alone():
+    smoky = 0
+    for seed in range(200):
+        image, mask = augment(IMAGE, MASK, (48, 64), Augmentation(smoke=0.25), np.random.default_rng(seed))
+        assert np.array_equal(mask, MASK)
+        smoky += not np.array_equal(image, IMAGE)
+    assert 30 <= smoky <= 70
+
+
+def test_smoke_needs_no_object():
+    assert add_smoke(IMAGE, np.zeros_like(MASK), np.random.default_rng(0)).shape == IMAGE.shape
