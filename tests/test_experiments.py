@@ -57,7 +57,7 @@ def brightness(image: np.ndarray) -> np.ndarray:
 
 
 def test_sure_maps_become_masks_of_the_frames_size(frames):
-    assert label.label(brightness, frames.parent, 80) == (1, 1)
+    assert label.label(brightness, frames.parent) == (1, 1)
     mask = cv2.imread(str(frames / "masks" / "bright.png"), cv2.IMREAD_UNCHANGED)
     expected = np.zeros((40, 60), np.uint8)
     expected[10:30, 15:45] = 255
@@ -66,32 +66,29 @@ def test_sure_maps_become_masks_of_the_frames_size(frames):
     assert (mask[inside > 0] == 255).all() and (mask[outside == 0] == 0).all()
     assert not (frames / "masks" / "grey.png").exists()  # 140 / 255 lies between 0.3 and 0.7: the teacher is not sure
     assert (frames / "masks" / "known.png").read_bytes() == b"drawn by hand"
-    assert label.label(brightness, frames.parent, 80) == (0, 1)
+    assert label.label(brightness, frames.parent) == (0, 1)
 
 
 def test_a_mask_of_any_format_counts_and_frames_of_one_stem_are_refused(frames):
     (frames / "masks" / "known.png").rename(frames / "masks" / "known.BMP")
-    assert label.label(brightness, frames.parent, 80) == (1, 1)
+    assert label.label(brightness, frames.parent) == (1, 1)
     assert {path.name for path in (frames / "masks").iterdir()} == {"known.BMP", "bright.png"}
     (frames / "images" / "grey.bmp").hardlink_to(frames / "images" / "grey.png")
     with pytest.raises(InputError, match=r"grey\.png has the same stem as grey\.bmp"):
-        label.label(brightness, frames.parent, 80)
+        label.label(brightness, frames.parent)
 
 
 def test_the_command_says_how_many_masks_it_wrote(frames, monkeypatch, capsys):
     monkeypatch.setattr(label, "load_teacher", lambda package: {"dist": brightness}[str(package)])
-    run(label, "dist", str(frames.parent), "--size=80")
+    run(label, "dist", str(frames.parent))
     assert capsys.readouterr().out == "1 masks written; 1 frames left without, as the network was not sure\n"
-    with pytest.raises(SystemExit):
-        run(label, "dist", str(frames.parent), "--size=0")
-    assert "--size is 0; expected at least 1" in capsys.readouterr().err
 
 
 def test_the_teacher_sees_channels_first_in_rgb():
     seen = []
     image = np.full((4, 6, 3), (255, 128, 0), np.uint8)
-    label.saliency(lambda x: seen.append(x) or x[:, :1], image, 8)
-    assert seen[0].shape == (1, 3, 8, 8) and seen[0].dtype == np.float32
+    label.saliency(lambda x: seen.append(x) or x[:, :1], image)
+    assert seen[0].shape == (1, 3, 1024, 1024) and seen[0].dtype == np.float32
     np.testing.assert_array_equal(seen[0][0, :, 3, 3], [127 / 256, 0, -0.5])
 
 
@@ -110,15 +107,15 @@ def test_the_model_is_joined_from_its_pieces(tmp_path):
 
 def test_a_folder_without_frames_and_a_damaged_frame_are_named(frames, tmp_path):
     with pytest.raises(InputError, match="expected VIDEO/images"):
-        label.label(brightness, frames, 80)
+        label.label(brightness, frames)
     (frames / "images" / "bright.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bright\.png is not a readable image"):
-        label.label(brightness, frames.parent, 80)
+        label.label(brightness, frames.parent)
     image = cv2.imencode(".jpg", np.zeros((40, 60, 3), np.uint8))[1].tobytes()
     (frames / "images" / "bright.png").unlink()
     (frames / "images" / "torn.jpg").write_bytes(image[:-40])
     with pytest.raises(InputError, match=r"torn\.jpg is truncated"):
-        label.label(lambda _: pytest.fail("asked before all frames were checked"), frames.parent, 80)
+        label.label(lambda _: pytest.fail("asked before all frames were checked"), frames.parent)
 
 
 class SparselyAnnotated:
