@@ -1,7 +1,7 @@
 """Makes the pictures of the sample clip from photographs that come with scikit-image, all in the public domain.
 
     pip download --no-deps scikit-image==0.26.0 && unzip scikit_image-*.whl 'skimage/data/*'
-    python experiments/sample_cutouts.py skimage/data cosnet_jax/assets
+    python -m experiments.sample_cutouts skimage/data cosnet_jax/assets
 
 `cosnet_jax/assets/README.md` names the photographers. Polygons drawn by hand say what is outside an object and what is
 inside; GrabCut (Rother et al., 2004) decides between them.
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from cosnet_jax.errors import InputError, report_input_errors
 
 Polygon = list[tuple[int, int]]  # (x, y) in pixels of the photograph
 
@@ -62,18 +64,32 @@ def write_cutout(path: Path, photograph: np.ndarray, opacity: np.ndarray, height
     cv2.imwrite(str(path), picture, [cv2.IMWRITE_WEBP_QUALITY, 85])
 
 
+def make_pictures(photographs: Path, output: Path) -> None:
+    """Writes the pictures of the sample clip to an existing folder, from the photographs of scikit-image."""
+    if not output.is_dir():
+        raise InputError(f"{output} is not a folder")
+    astronaut, coffee, rocket = (read(photographs / name) for name in ("astronaut.png", "coffee.png", "rocket.jpg"))
+    opacity = grab(astronaut, ASTRONAUT_OUTSIDE, ASTRONAUT_INSIDE)
+    write_cutout(output / "sample_astronaut.webp", astronaut, opacity, 300)
+    write_cutout(output / "sample_cup.webp", coffee, grab(coffee, *cup_outlines()), 200)
+    cv2.imwrite(str(output / "sample_launch_pad.jpg"), rocket, [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+def read(path: Path) -> np.ndarray:
+    """Reads a photograph, (h, w, 3) uint8 BGR."""
+    photograph = cv2.imread(str(path))
+    if photograph is None:
+        raise InputError(f"{path} is not a readable image; expected one of scikit-image 0.26.0")
+    return photograph
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    astronaut, coffee, rocket = (
-        cv2.imread(str(arguments.photographs / name)) for name in ("astronaut.png", "coffee.png", "rocket.jpg")
-    )
-    opacity = grab(astronaut, ASTRONAUT_OUTSIDE, ASTRONAUT_INSIDE)
-    write_cutout(arguments.output / "sample_astronaut.webp", astronaut, opacity, 300)
-    write_cutout(arguments.output / "sample_cup.webp", coffee, grab(coffee, *cup_outlines()), 200)
-    cv2.imwrite(str(arguments.output / "sample_launch_pad.jpg"), rocket, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    with report_input_errors():
+        make_pictures(arguments.photographs, arguments.output)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
-from experiments import average, label, moving_strip, pictures, reference_bounds
+from experiments import average, label, moving_strip, pictures, reference_bounds, sample_cutouts
 
 ROOT = Path(__file__).parents[1]
 
@@ -267,3 +267,22 @@ def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
         picture = np.asarray(strip.convert("RGB"), int)
     assert abs(picture[:, :60] - 50).mean() < 5 and abs(picture[:, 60:88] - 50).mean() < 5
     assert picture[:, 95:].mean() > 200  # the pattern
+
+
+def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
+    photograph = np.full((60, 80, 3), 40, np.uint8)
+    photograph += np.random.default_rng(0).integers(0, 20, photograph.shape, np.uint8)
+    truth = cv2.circle(np.zeros((60, 80), np.uint8), (40, 30), 20, 255, cv2.FILLED)
+    photograph[truth > 0] += 120
+    around, within = [(15, 5), (65, 5), (65, 55), (15, 55)], [(35, 25), (45, 25), (45, 35), (35, 35)]
+    opacity = sample_cutouts.grab(photograph, around, [within])
+    assert np.count_nonzero(opacity != truth) <= 30  # of the 1,257 pixels: the median filter rounds the outline
+    sample_cutouts.write_cutout(tmp_path / "disc.webp", photograph, opacity, 82)
+    with Image.open(tmp_path / "disc.webp") as cutout:
+        assert cutout.mode == "RGBA" and cutout.size == (82, 82)
+    with pytest.raises(SystemExit):
+        run(sample_cutouts, str(tmp_path), str(tmp_path))
+    assert "astronaut.png is not a readable image" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(sample_cutouts, str(tmp_path), str(tmp_path / "out"))
+    assert "out is not a folder" in capsys.readouterr().err
