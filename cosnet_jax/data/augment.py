@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cosnet_jax.errors import InputError
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
 PASTE_SCALE = (0.4, 1.0)  # zoom of a still image whose object is pasted into a frame
@@ -37,8 +39,22 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config: Any) -> Augmentation:
-        """Reads `config.data.augment`."""
-        return cls(config.crop, tuple(config.scale), config.flip, config.colour, config.smoke)
+        """Reads `config.data.augment`.
+
+        Raises:
+          InputError: a strength is out of its range.
+        """
+        scale, shares = tuple(config.scale), "a share, at least 0 and at most 1"
+        for key, fits, expected in (
+            ("crop", 0 < config.crop <= 1, "a share, above 0 and at most 1"),
+            ("scale", len(scale) == 2 and 0 < scale[0] <= scale[1], "two numbers above 0, the smaller one first"),
+            ("flip", 0 <= config.flip <= 1, shares),
+            ("colour", 0 <= config.colour < 1, "at least 0 and below 1"),
+            ("smoke", 0 <= config.smoke <= 1, shares),
+        ):
+            if not fits:
+                raise InputError(f"config.data.augment.{key} is {config[key]}: expected {expected}")
+        return cls(config.crop, scale, config.flip, config.colour, config.smoke)
 
     def smaller(self) -> Augmentation:
         """Returns the same with zooms of `PASTE_SCALE`. The object of a still image fills it, but not a whole scene."""

@@ -176,6 +176,19 @@ def test_a_share_of_still_pairs_out_of_range_is_an_error(tmp_path, share):
         video_batches(synthetic_config(tmp_path, still_pairs=share), SIZE, 4, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("crop", 0.0), ("crop", 1.5), ("scale", (1.2, 0.8)), ("scale", (0.0, 1.0)), ("scale", (1.0,)), ("flip", 2.0),
+     ("colour", 1.0), ("smoke", -0.1), ("smoke", float("nan"))],
+)  # fmt: skip
+def test_augmentation_out_of_range_is_an_error(tmp_path, key, value):
+    config = synthetic_config(tmp_path)
+    config.augment[key] = value
+    for make_batches in (still_batches, video_batches):
+        with pytest.raises(InputError, match=rf"augment\.{key} is .*: expected"):
+            make_batches(config, SIZE, 4, seed=0)
+
+
 def test_objects_of_stills_are_pasted_into_both_frames(tmp_path):
     config = synthetic_config(tmp_path)
     plain = take(video_batches(config, SIZE, 6, seed=0), 4)
