@@ -55,7 +55,7 @@ evaluate lite_released_crf "$weights" $plain $crf.enabled $crf.bilateral_sxy=15 
 mkdir -p "$out/cows"
 cp "$data"/DAVIS/JPEGImages/480p/cows/000[0-5][02468].jpg "$out/cows"
 "$python" -m cosnet_jax segment "$out/cows" --checkpoint "$weights" --output "$out/cows_cutout" --cutout png --no-overlay
-"$python" experiments/moving_strip.py "$out/cows" "$out/cows_cutout/cutout" "$out/pictures/cows.webp" --height=200
+"$python" -m experiments.moving_strip "$out/cows" "$out/cows_cutout/cutout" "$out/pictures/cows.webp" --height=200
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do

@@ -1,6 +1,6 @@
 """Makes the README's moving picture: frames of a video beside what `cosnet segment --cutout png` made of them.
 
-python experiments/moving_strip.py FRAMES OUT/cutout strip.webp [--height=160] [--fps=12]
+python -m experiments.moving_strip FRAMES OUT/cutout strip.webp [--height=160] [--fps=12]
 """
 
 import argparse
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from cosnet_jax.errors import InputError, report_input_errors
 
 CHECK = 10  # pixels of a square of the pattern behind the cut-out
 
@@ -25,6 +27,23 @@ def beside(frame: Image.Image, cutout: Image.Image, height: int) -> Image.Image:
     return strip
 
 
+def read_strips(frames: Path, cutouts: Path, height: int) -> list[Image.Image]:
+    """Reads the cut-outs of a folder, each with the frame of the same name, and puts them side by side."""
+    paths = sorted(cutouts.glob("*.png"))
+    if not paths:
+        raise InputError(f"{cutouts} has no cut-outs; expected *.png")
+    strips = []
+    for cutout in paths:
+        frame = next(frames.glob(f"{cutout.stem}.*"), None)
+        if frame is None:
+            raise InputError(f"{frames} has no frame for {cutout}; expected {cutout.stem}.*")
+        try:
+            strips.append(beside(Image.open(frame), Image.open(cutout), height))
+        except OSError as error:  # Pillow's own among them
+            raise InputError(f"{frame} or {cutout} is not a readable image ({error})") from error
+    return strips
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frames", type=Path)
@@ -33,13 +52,12 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=160)
     parser.add_argument("--fps", type=float, default=12)
     arguments = parser.parse_args()
-    cutouts = sorted(arguments.cutouts.glob("*.png"))
-    frames = [next(arguments.frames.glob(f"{path.stem}.*")) for path in cutouts]
-    strips = [beside(Image.open(f), Image.open(c), arguments.height) for f, c in zip(frames, cutouts, strict=True)]
-    strips[0].save(
-        arguments.output, save_all=True, append_images=strips[1:], duration=round(1000 / arguments.fps), loop=0,
-        quality=60, method=6,
-    )  # fmt: skip
+    with report_input_errors():
+        first, *others = read_strips(arguments.frames, arguments.cutouts, arguments.height)
+        first.save(
+            arguments.output, save_all=True, append_images=others, duration=round(1000 / arguments.fps), loop=0,
+            quality=60, method=6,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

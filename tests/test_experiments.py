@@ -267,6 +267,14 @@ def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
         picture = np.asarray(strip.convert("RGB"), int)
     assert abs(picture[:, :60] - 50).mean() < 5 and abs(picture[:, 60:88] - 50).mean() < 5
     assert picture[:, 95:].mean() > 200  # the pattern
+    (tmp_path / "frames" / "1.jpg").unlink()
+    with pytest.raises(InputError, match=r"has no frame for .*1\.png"):
+        moving_strip.read_strips(tmp_path / "frames", tmp_path / "cutout", 40)
+    (tmp_path / "frames" / "1.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"1\.jpg or .*1\.png"):
+        moving_strip.read_strips(tmp_path / "frames", tmp_path / "cutout", 40)
+    with pytest.raises(InputError, match=r"expected \*\.png"):
+        moving_strip.read_strips(tmp_path / "frames", tmp_path / "frames", 40)
 
 
 def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
