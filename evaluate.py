@@ -225,7 +225,7 @@ def sample_section(scored: Segmenter) -> Section:
         "which of the two is the object; its references can. J is measured against the exact mask of the astronaut.",
         "The network in the package takes the cup too, with references or without: it knows above all what a salient "
         "object looks like. Where a frame alone is less clear, as at a smaller input, references complete the object "
-        "if nothing is beside it.",
+        "if nothing is beside it, and bring in more of what is.",
         "Where the network in the package finds the astronaut's suit (the cross) in the references, and how far it "
         "lets them in (the gates).",
     )

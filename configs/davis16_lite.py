@@ -1,4 +1,4 @@
-"""The small model: MobileNetV2, masks of stride 4, 193x337. Trains on a CPU in some hours, in three stages.
+"""The small model: MobileNetV2, masks of stride 4, 193x337 (at last 257x449). Trains on a CPU, in three stages.
 
 Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in four rounds of
 which each begins where the last one ended or from a mean of weights; then the co-attention and head alone, with most of
@@ -12,17 +12,20 @@ would stand for the best by validation:
         --config.init=out/lite_saliency/checkpoints and the same sources
     python train.py --config=configs/davis16_lite.py --workdir=out/lite_again --config.seed=1 \
         --config.init=out/lite/checkpoints and the same sources
-    python -m experiments.average out/lite/checkpoints out/lite_again/checkpoints --output start.npz
+    python -m experiments.average out/lite/checkpoints out/lite_again/checkpoints --output mean.npz
+    python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_before \
+        --config.init=mean.npz and the same sources
+    cosnet export-weights out/lite_before/checkpoints --output start.npz
 
-experiments/davis16_lite.sh does the rest. It begins with the model shipped before, which is that mean after
-the third stage:
+experiments/davis16_lite.sh does the rest, from the very file that these commands stand for, the model shipped before:
 
-    python train.py --config=configs/davis16_lite.py --workdir=out/smoke --config.seed=4 --config.total_steps=1100 \
-        --config.data.augment.smoke=0.15 --config.init=start.npz and the same sources
-    python train.py --config=configs/davis16_lite.py --workdir=out/large --config.seed=5 --config.total_steps=600 \
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite_smoke --config.seed=4 \
+        --config.total_steps=1100 --config.data.augment.smoke=0.15 --config.init=start.npz and the same sources
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite_large --config.seed=5 --config.total_steps=600 \
         --config.data.augment.smoke=0.15 "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4 \
-        --config.init=out/smoke/checkpoints and the same sources
-    python -m experiments.average start.npz out/smoke/checkpoints out/large/checkpoints --output averaged.npz
+        --config.init=out/lite_smoke/checkpoints and the same sources
+    python -m experiments.average start.npz out/lite_smoke/checkpoints out/lite_large/checkpoints \
+        --output averaged.npz
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
         --config.init=averaged.npz and the same sources
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a model from the shipped one, and the tables and pictures of scores on DAVIS-2016 that README.md and the model card have.
+# Makes the model in the package from the one shipped before (commit 618e5f0), its tables and pictures of scores on DAVIS-2016 that
+# README.md and the model card have, and the trainings of Table 1 on its encoder.
 #
 #   experiments/davis16_lite.sh DATA OUT
 #
@@ -29,13 +30,16 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 mkdir -p "$out"
 start=$out/start.npz averaged=$out/averaged.npz smoke=--config.data.augment.smoke=0.15
 if [ ! -f "$start" ]; then  # a clone without history has no such commit
-    git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part"
+    git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part" || {
+        echo "the model shipped before is in the history: git fetch --unshallow, or copy it to $start" >&2
+        exit 1
+    }
     mv "$start.part" "$start"
 fi
-train smoke $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
-train large $lite "$out/smoke/checkpoints" $smoke --config.seed=5 --config.total_steps=600 "--config.size=(257, 449)" \
-    --config.optimizer.learning_rate=5e-4
-[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/{smoke,large}/checkpoints --output "$averaged"
+train lite_smoke $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
+train lite_large $lite "$out/lite_smoke/checkpoints" $smoke --config.seed=5 --config.total_steps=600 \
+    "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
+[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/lite_{smoke,large}/checkpoints --output "$averaged"
 train coattention $lite:coattention "$averaged"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cosnet_jax.errors import InputError, report_input_errors
+from cosnet_jax.files import writable_folder
 
 CHECK = 10  # pixels of a square of the pattern behind the cut-out
 
@@ -28,7 +29,13 @@ def beside(frame: Image.Image, cutout: Image.Image, height: int) -> Image.Image:
 
 
 def read_strips(frames: Path, cutouts: Path, height: int) -> list[Image.Image]:
-    """Reads the cut-outs of a folder, each with the frame of the same name, and puts them side by side."""
+    """Reads the cut-outs of a folder, each with the frame of the same name, and puts them side by side.
+
+    Raises:
+      InputError: there are no cut-outs, one has no frame, a picture cannot be read, or the height is below 1.
+    """
+    if height < 1:
+        raise InputError(f"--height is {height}; expected at least 1")
     paths = sorted(cutouts.glob("*.png"))
     if not paths:
         raise InputError(f"{cutouts} has no cut-outs; expected *.png")
@@ -53,6 +60,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=12)
     arguments = parser.parse_args()
     with report_input_errors():
+        if not arguments.fps > 0:
+            raise InputError(f"--fps is {arguments.fps}; expected more than 0")
+        writable_folder(arguments.output.parent)
         first, *others = read_strips(arguments.frames, arguments.cutouts, arguments.height)
         first.save(
             arguments.output, save_all=True, append_images=others, duration=round(1000 / arguments.fps), loop=0,

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError, report_input_errors
+from cosnet_jax.files import writable_folder
 
 Polygon = list[tuple[int, int]]  # (x, y) in pixels of the photograph
 
@@ -65,9 +66,12 @@ def write_cutout(path: Path, photograph: np.ndarray, opacity: np.ndarray, height
 
 
 def make_pictures(photographs: Path, output: Path) -> None:
-    """Writes the pictures of the sample clip to an existing folder, from the photographs of scikit-image."""
-    if not output.is_dir():
-        raise InputError(f"{output} is not a folder")
+    """Writes the pictures of the sample clip from the photographs of scikit-image.
+
+    Raises:
+      InputError: a photograph cannot be read, or the folder cannot be written to.
+    """
+    writable_folder(output)
     astronaut, coffee, rocket = (read(photographs / name) for name in ("astronaut.png", "coffee.png", "rocket.jpg"))
     opacity = grab(astronaut, ASTRONAUT_OUTSIDE, ASTRONAUT_INSIDE)
     write_cutout(output / "sample_astronaut.webp", astronaut, opacity, 300)
@@ -76,7 +80,7 @@ def make_pictures(photographs: Path, output: Path) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """Reads a photograph, (h, w, 3) uint8 BGR."""
+    """Reads a photograph, (h, w, 3) uint8 BGR, or raises an InputError that names it."""
     photograph = cv2.imread(str(path))
     if photograph is None:
         raise InputError(f"{path} is not a readable image; expected one of scikit-image 0.26.0")

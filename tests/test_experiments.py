@@ -275,6 +275,9 @@ def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
         moving_strip.read_strips(tmp_path / "frames", tmp_path / "cutout", 40)
     with pytest.raises(InputError, match=r"expected \*\.png"):
         moving_strip.read_strips(tmp_path / "frames", tmp_path / "frames", 40)
+    for wrong in ("--height=0", "--fps=0"):
+        with pytest.raises(SystemExit):
+            run(moving_strip, str(tmp_path / "frames"), str(tmp_path / "cutout"), str(tmp_path / "strip.webp"), wrong)
 
 
 def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
@@ -291,6 +294,7 @@ def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(sample_cutouts, str(tmp_path), str(tmp_path))
     assert "astronaut.png is not a readable image" in capsys.readouterr().err
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit):
-        run(sample_cutouts, str(tmp_path), str(tmp_path / "out"))
-    assert "out is not a folder" in capsys.readouterr().err
+        run(sample_cutouts, str(tmp_path), str(tmp_path / "file"))
+    assert "file" in capsys.readouterr().err

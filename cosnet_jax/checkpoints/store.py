@@ -54,7 +54,12 @@ class CheckpointFolder:
           folder: where the checkpoints are.
           keep: how many of the newest stay.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            # Processes that wait for each other while two folders are written must know for which they wait.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name),
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Augmentation:
       flip: probability of a horizontal flip.
       colour: largest relative change of brightness, contrast and saturation; each channel changes by up to a third
         of it.
-      smoke: probability of a cloud of smoke behind or around the object, which stays the foreground.
+      smoke: probability of a cloud of smoke around the object, behind it or partly before it.
     """
 
     crop: float = 1.0
@@ -57,8 +57,8 @@ class Augmentation:
         return cls(config.crop, scale, config.flip, config.colour, config.smoke)
 
     def smaller(self) -> Augmentation:
-        """Returns the same with zooms of `PASTE_SCALE`. The object of a still image fills it, but not a whole scene."""
-        return dataclasses.replace(self, scale=PASTE_SCALE)
+        """Returns the same without smoke, with zooms of `PASTE_SCALE`: an object fills a still image, but no scene."""
+        return dataclasses.replace(self, scale=PASTE_SCALE, smoke=0.0)
 
 
 def augment(
@@ -177,7 +177,7 @@ def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) ->
 
 
 def add_smoke(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds a cloud of smoke: opaque, textured and near the object, which it hides in part or not at all.
+    """Adds a cloud of smoke near the object: behind it, or in half of the cases with up to 60% of itself before it.
 
     Smoke, dust and spray move with what raises them, so a network takes them for a part of it.
 
@@ -205,7 +205,7 @@ def add_smoke(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _noise(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Returns fractal noise (h, w) float32 of mean 0 and about unit variance: octaves of halved amplitude."""
+    """Returns fractal noise (h, w) float32 of octaves of halved amplitude: of mean 0 and variance 1, about."""
     noise = np.zeros(size, np.float32)
     for octave in range(OCTAVES):
         coarse = rng.standard_normal((2 + 2**octave, 3 + 2 ** (octave + 1))).astype(np.float32)

@@ -93,6 +93,27 @@ def test_a_checkpoint_whose_digests_cannot_be_made_is_none(tmp_path, monkeypatch
     assert newest(tmp_path) is None
 
 
+def test_two_folders_may_be_written_at_a_time_by_several_processes(tmp_path, monkeypatch):
+    """Orbax makes processes wait for each other by name, and a name that two folders share at a time is an error."""
+    from orbax.checkpoint._src.multihost import multihost
+
+    names, original = {}, multihost.unique_barrier_key
+
+    def note(*arguments, **settings):
+        name = original(*arguments, **settings)
+        names[folder].add(name)
+        return name
+
+    monkeypatch.setattr(multihost, "unique_barrier_key", note)
+    for folder in ("checkpoints", "best"):
+        names[folder] = set()
+        writer = CheckpointFolder(tmp_path / folder, keep=1)
+        writer.save(1, state_of(1), tiny_synthetic(), {})
+        writer.close()
+    assert any("set_value_start" in name for name in names["best"])
+    assert not names["checkpoints"] & names["best"]
+
+
 def test_only_the_first_process_makes_digests(monkeypatch):
     assert jax.tree.map(np.shape, parallel.copy_on_first(LIKE)) == jax.tree.map(np.shape, LIKE)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
