@@ -254,7 +254,7 @@ def test_pictures_show_the_middle_frames_of_the_best_and_worst_sequences(tmp_pat
     assert "results.json is not what evaluate.py writes" in capsys.readouterr().err
 
 
-def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
+def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path, capsys):
     for number, grey in enumerate((50, 200)):
         save(tmp_path / "frames" / f"{number}.jpg", np.full((40, 60, 3), grey, np.uint8))
         cutout = np.full((40, 60, 4), grey, np.uint8)
@@ -278,6 +278,7 @@ def test_the_moving_strip_shows_frames_beside_what_was_cut_out(tmp_path):
     for wrong in ("--height=0", "--fps=0"):
         with pytest.raises(SystemExit):
             run(moving_strip, str(tmp_path / "frames"), str(tmp_path / "cutout"), str(tmp_path / "strip.webp"), wrong)
+        assert f"error: {wrong.split('=')[0]} is 0" in capsys.readouterr().err
 
 
 def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
@@ -297,4 +298,4 @@ def test_cutouts_end_where_the_object_ends(tmp_path, capsys):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit):
         run(sample_cutouts, str(tmp_path), str(tmp_path / "file"))
-    assert "file" in capsys.readouterr().err
+    assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err
