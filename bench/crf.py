@@ -1,6 +1,6 @@
 """Times the CRF in JAX against pydensecrf on real frames, compares their results, and both with exact filtering.
 
-    python bench/crf.py [--davis=DIR] [--frames=100] [--workers=2] [--maps=DIR] [--output=crf.json]
+    python bench/crf.py [--davis=DIR] [--frames=100] [--workers=2] [--maps=DIR] [--json=crf.json]
 
 DIR is DAVIS-2016 in its own layout (default: $COSNET_DATA/DAVIS). The frames are spread evenly over the validation
 sequences that are there; the maps are those of the shipped model, kept in --maps for another run. The two
@@ -13,24 +13,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
-import platform
-import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import jax
 import numpy as np
+from report import machine, timed, write_json
 
 from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.files import atomic_write
 from cosnet_jax.inference import crf, dense_crf
 from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
@@ -73,19 +68,6 @@ def read_examples(davis: Path, count: int, maps: Path | None) -> list[Example]:
     return examples
 
 
-def cpu_seconds() -> float:
-    """Returns the seconds of this process and of those that it started and that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def timed(function: Callable[[], T]) -> tuple[T, np.ndarray]:
-    """Returns a call's result, and its seconds on the clock and of the CPU."""
-    start = np.array([time.perf_counter(), cpu_seconds()])
-    result = function()
-    return result, np.array([time.perf_counter(), cpu_seconds()]) - start
-
-
 def refine_all(examples: list[Example], params: CRFParams, workers: int) -> list[np.ndarray]:
     """Refines frames as the inference does."""
     items = ((None, example.frame, example.probability) for example in examples)
@@ -99,9 +81,9 @@ def take_turns(examples: list[Example], workers: int, part: int = 25) -> tuple[d
     for start in range(0, len(examples), part):
         some = examples[start : start + part]
         for name, params in PARAMS.items():
-            refined, spent = timed(functools.partial(refine_all, some, params, workers))
+            spent, refined = timed(functools.partial(refine_all, some, params, workers))
             maps[name] += refined
-            seconds[name] += spent / len(examples)
+            seconds[name] += spent.each(len(examples))
     return maps, seconds
 
 
@@ -114,12 +96,12 @@ def time_parts(examples: list[Example]) -> dict[str, float]:
     """Returns the CPU seconds a frame of the parts of the CRF in JAX, one frame after the other."""
     spent = {"lattice": 0.0, "copy to the device": 0.0, "mean field": 0.0}
     for frame, probability, _ in examples:
-        lattice, seconds = timed(functools.partial(dense_crf.appearance_lattice, frame, 15.0, 7.0))
-        spent["lattice"] += seconds[1]
-        placed, seconds = timed(functools.partial(place, lattice))
-        spent["copy to the device"] += seconds[1]
-        _, all_seconds = timed(functools.partial(crf.refine, frame, probability, PARAMS["jax"]))
-        spent["mean field"] += all_seconds[1]
+        seconds, lattice = timed(functools.partial(dense_crf.appearance_lattice, frame, 15.0, 7.0))
+        spent["lattice"] += seconds.cpu
+        seconds, placed = timed(functools.partial(place, lattice))
+        spent["copy to the device"] += seconds.cpu
+        all_seconds, _ = timed(functools.partial(crf.refine, frame, probability, PARAMS["jax"]))
+        spent["mean field"] += all_seconds.cpu
         del placed
     spent["mean field"] -= spent["lattice"] + spent["copy to the device"]
     return {name: seconds / len(examples) for name, seconds in spent.items()}
@@ -214,8 +196,6 @@ def run(options: argparse.Namespace) -> dict:
     return {
         "frames": len(examples),
         "size": list(examples[0].probability.shape),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-                    "device": jax.devices()[0].platform, "load": os.getloadavg()[0]},
         "workers": options.workers,
         "equal_labels": {"mean": float(np.mean(equal)), "worst": float(np.min(equal))},
         "largest_difference": float(max(abs(a - b).max() for a, b in zip(*maps.values(), strict=True))),
@@ -237,10 +217,9 @@ def describe(results: dict) -> str:
     columns = ("backend", "s a frame", "CPU s a frame", "MiB", "J", "F", "from exact: probability", "labels, %")
     ours, theirs = (results["backends"][name] for name in ("jax", "pydensecrf"))
     equal, parts = results["equal_labels"], results["cpu_seconds_of_parts"]
-    machine = results["machine"]
     caption = (
-        f"{results['frames']} frames of {results['size'][0]}x{results['size'][1]}, {results['workers']} workers, on "
-        f"{machine['device']}, {machine['cores']} cores, load {machine['load']:.1f}."
+        f"{results['frames']} frames of {results['size'][0]}x{results['size'][1]}, {results['workers']} workers, "
+        f"{machine()}."
     )
     return "\n".join([
         Table(columns, rows, caption=caption).to_markdown(),
@@ -261,7 +240,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2, help="threads of ours, processes of pydensecrf")
     parser.add_argument("--maps", type=Path, help="folder that keeps the shipped model's maps")
-    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--measure-memory", nargs=2, metavar=("BACKEND", "COUNT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not (options.davis / "JPEGImages/480p").is_dir():
@@ -272,9 +251,8 @@ def main() -> None:
         return
     results = run(options)
     print(describe(results))
-    if options.output:
-        with atomic_write(options.output) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if options.json:
+        write_json(options.json, {"frames": options.frames, "davis": str(options.davis)}, results)
 
 
 if __name__ == "__main__":

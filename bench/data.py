@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import resource
-import time
 from pathlib import Path
 
-from report import machine, write_json
+from report import machine, seconds_so_far, timed, write_json
 
 from cosnet_jax.config import read_config
 from cosnet_jax.data.pipeline import still_batches, video_batches
@@ -24,28 +22,19 @@ from cosnet_jax.data.pipeline import still_batches, video_batches
 MAKERS = {"still": (still_batches, 1), "video": (video_batches, 2)}  # and images of an example
 
 
-def cpu_seconds() -> float:
-    """Seconds of the CPU so far, of this process and of the children that ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def measure(config, kind: str, threads: int, workers: int, count: int) -> dict[str, float]:
     """Makes `count` batches; returns images a second, and milliseconds of the CPU an image, warming up included."""
     config = config.copy_and_resolve_references()
     config.data.update({"threads": threads, "workers": workers})
     make, per_example = MAKERS[kind]
-    warm_up, cpu = 2 * max(workers, 1), cpu_seconds()
+    warm_up, start = 2 * max(workers, 1), seconds_so_far()
     with contextlib.closing(make(config.data, config.size, config.batch_size, config.seed)) as batches:
         for _ in range(warm_up):
             next(batches)
-        start = time.perf_counter()
-        for _ in range(count):
-            next(batches)
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(lambda: [next(batches) for _ in range(count)])
     images = per_example * config.batch_size
-    cpu = (cpu_seconds() - cpu) / (images * (count + warm_up))
-    return {"images_per_second": images * count / seconds, "cpu_milliseconds": 1000 * cpu}
+    cpu = (seconds_so_far().cpu - start.cpu) / (images * (count + warm_up))
+    return {"images_per_second": images * count / seconds.clock, "cpu_milliseconds": 1000 * cpu}
 
 
 def main() -> None:

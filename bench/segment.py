@@ -11,15 +11,14 @@ engine's batches. Seconds of the CPU (of all threads) are given too: other work 
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import jax
 import numpy as np
 import torch
+from report import Seconds, machine, timed
 
 from cosnet_jax.inference.network import Encoded, Network, get_network
 from cosnet_jax.inference.options import InferenceOptions
@@ -49,23 +48,6 @@ def make_video(size: tuple[int, int], count: int) -> np.ndarray:
     """Smooth random frames (count, *size, 3) uint8 that move to the left."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 8 + count, 3), dtype=np.uint8)
     return np.stack([cv2.resize(noise[:, number : number + 8], size[::-1]) for number in range(count)])
-
-
-class Seconds(NamedTuple):
-    """Seconds a frame, on the clock and of the CPU."""
-
-    clock: float
-    cpu: float
-
-    def __str__(self) -> str:
-        return f"{self.clock:8.3f} s a frame ({self.cpu:.3f} s of the CPU)"
-
-
-def timed(function: Callable[[], object], count: int) -> Seconds:
-    """Times a call that works on some frames."""
-    start = time.perf_counter(), time.process_time()
-    function()
-    return Seconds((time.perf_counter() - start[0]) / count, (time.process_time() - start[1]) / count)
 
 
 class ReleasedLoop:
@@ -142,26 +124,32 @@ def main() -> None:
     next(segmenter.stream(video))  # compiled
     loop.segment(1)
 
-    expected: list[np.ndarray] = []
-    found: list[np.ndarray] = []
-    floor, segmenting = (timed(stage, stages.batch_size) for stage in (stages.encode, stages.segment))
-    ours = timed(lambda: found.extend(segmenter.stream(video)), len(video))
-    theirs = timed(lambda: expected.extend(loop.segment(arguments.baseline_frames)), arguments.baseline_frames)
+    floor, segmenting = (timed(stage)[0].each(stages.batch_size) for stage in (stages.encode, stages.segment))
+    found, ours = time_maps(lambda: list(segmenter.stream(video)))
+    expected, theirs = time_maps(lambda: loop.segment(arguments.baseline_frames))
     difference = np.abs(np.stack(found[: len(expected)]) - expected).max()
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {cores} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{size[0]}x{size[1]}, N = {arguments.num_references}, {arguments.dtype}, {where}")
-    print(f"  released loop (PyTorch, float32): {theirs}, over {arguments.baseline_frames}")
-    print(f"  engine, frames to maps:           {ours}, over {len(video)}, in batches of {stages.batch_size}")
-    print(f"    its encoder, which is the floor: {floor}")
-    print(f"    its co-attention and heads:     {segmenting}")
+    print(f"{size[0]}x{size[1]}, N = {arguments.num_references}, {arguments.dtype}, {machine()}")
+    print(f"  released loop (PyTorch, float32): {in_words(theirs)}, over {len(expected)}")
+    print(f"  engine, frames to maps:           {in_words(ours)}, over {len(found)}, in batches of {stages.batch_size}")
+    print(f"    its encoder, which is the floor: {in_words(floor)}")
+    print(f"    its co-attention and heads:     {in_words(segmenting)}")
     for name, own, other, least in zip(Seconds._fields, ours, theirs, floor, strict=True):
         print(f"  by the {name}: {other / own:.1f} times the loop's speed, {100 * least / own:.0f}% of the floor's")
     print(f"  largest difference of a probability: {difference:.1e} (of maps that reach from {extent(expected)})")
 
 
-def extent(maps: list[np.ndarray]) -> str:
+def time_maps(segment: Callable[[], Sequence[np.ndarray]]) -> tuple[Sequence[np.ndarray], Seconds]:
+    """Returns maps and the seconds of each."""
+    seconds, maps = timed(segment)
+    return maps, seconds.each(len(maps))
+
+
+def in_words(seconds: Seconds) -> str:
+    return f"{seconds.clock:8.3f} s a frame ({seconds.cpu:.3f} s of the CPU)"
+
+
+def extent(maps: Sequence[np.ndarray]) -> str:
     return f"{min(x.min() for x in maps):.3f} to {max(x.max() for x in maps):.3f}"
 
 

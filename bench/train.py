@@ -19,10 +19,8 @@ import contextlib
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory of the same GPU
 
@@ -31,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from ml_collections import ConfigDict
-from report import machine, write_json
+from report import Seconds, machine, timed, write_json
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,20 +48,6 @@ from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
 
 Batch = dict[str, np.ndarray]
-
-
-class Seconds(NamedTuple):
-    """Seconds of a step, on the clock and of the CPU."""
-
-    clock: float
-    cpu: float
-
-
-def timed(function: Callable[[], Any]) -> tuple[Seconds, Any]:
-    """Calls a function; returns its seconds and its result."""
-    clock, cpu = time.perf_counter(), time.process_time()
-    result = function()
-    return Seconds(time.perf_counter() - clock, time.process_time() - cpu), result
 
 
 def make_config(arguments: argparse.Namespace, overrides: list[str]) -> ConfigDict:
@@ -107,7 +91,7 @@ class Ours:
             return waited
 
         seconds, waited = timed(train)
-        return Seconds(*(value / rounds for value in seconds)), waited / seconds.clock
+        return seconds.each(rounds), waited / seconds.clock
 
 
 class Twin:

@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     config.data.copy_paste = 0.0  # share of a video step's pairs that an object of a still image is pasted into
     config.data.distractors = 0.0  # share whose one frame gets such an object, which is background
     config.data.still_weights = ""  # "duts=2,msra10k=1": a set is drawn in proportion to weight x number of its images
-    config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,camel"
+    config.data.hold_out = ""  # sequences of the train split to validate on instead of training, "bear,bus"
     config.data.eval_dataset = "davis16"
     config.data.eval_split = "val"
     config.data.threads = 0  # that decode and augment; 0: one per core
@@ -137,7 +137,7 @@ def get_config() -> ConfigDict:
     # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
     config.inference.temporal_smoothing = 0.0
     config.inference.crf = ConfigDict()  # the defaults are the release's
-    config.inference.crf.enabled = False  # in evaluate.py; other commands have --crf
+    config.inference.crf.enabled = False  # in evaluate.py; `cosnet segment` has --crf
     config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
     config.inference.crf.gaussian_compat = 5.0  # its weight
     config.inference.crf.bilateral_sxy = 15.0  # pixels; of the appearance kernel
@@ -170,7 +170,7 @@ def check_mode(mode: str, *known: str) -> None:
 
 
 def make_smoke(config: ConfigDict) -> None:
-    """Turns a configuration into one that shows in seconds that everything runs: small images, four steps."""
+    """Turns a configuration into one that shows that everything runs: small images, four steps."""
     config.size = (65, 65)
     config.batch_size = 2
     config.total_steps = 4

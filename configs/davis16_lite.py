@@ -17,6 +17,10 @@ would stand for the best by validation:
         --config.init=mean.npz and the same sources
     cosnet export-weights out/lite_before/checkpoints --output start.npz
 
+`mobilenet_v2_imagenet.npz` holds the backbone's ImageNet weights, its batch norm folded in, for "SAME" padding as in
+TensorFlow, under the names of the parameters (`stem/kernel`, `block0/depthwise/kernel`, ...). It does not come with the
+package, whose model can take its place.
+
 experiments/davis16_lite.sh does the rest, from the very file that these commands stand for, the model shipped before:
 
     python train.py --config=configs/davis16_lite.py --workdir=out/lite_smoke --config.seed=4 \

@@ -41,7 +41,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, lock: str, doing: str) -> Iterator[None]:
+def claimed(folder: Path, lock: str, doing: str, wait: bool = False) -> Iterator[None]:
     """Keeps a folder for one kind of work of this process while the block runs.
 
     The system gives the lock free when the process ends, however it ends, so a killed process blocks nothing. On a
@@ -51,15 +51,16 @@ def claimed(folder: Path, lock: str, doing: str) -> Iterator[None]:
       folder: must exist.
       lock: name of the lock's file in it, one for each kind of work; "" locks the folder itself, without a file.
       doing: the work in the third person, for the message.
+      wait: until no other process does this work there.
 
     Raises:
-      InputError: another process does this work there, or the file of the lock cannot be written.
+      InputError: another process does this work there and `wait` is False, or the file of the lock cannot be written.
     """
     with report_write_errors(folder / lock):
         descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT if lock else os.O_RDONLY, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
         except OSError:  # a network file system without locks

@@ -29,7 +29,7 @@ TINY = ["--config=configs/synthetic.py:smoke", "--config.model.blocks=4", *TINY,
 def load(monkeypatch):
     """A function that imports a file of bench/ with the arguments of its command line."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(BENCH)  # for `report`, which all of them import
+    monkeypatch.syspath_prepend(BENCH)  # for `report`
 
     def load(name: str, *arguments: str) -> ModuleType:
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
@@ -131,10 +131,10 @@ def test_crf(davis, load, monkeypatch, tmp_path, capsys):
         mask = cv2.imread(str(davis / "Annotations/480p" / name / "00001.png"), cv2.IMREAD_GRAYSCALE)
         np.save(maps / f"{name}-1.npy", cv2.GaussianBlur(mask.astype(np.float32) / 255, (5, 5), 0)[None])
     arguments = [f"--davis={davis}", "--frames=2", "--workers=1", f"--maps={maps}"]
-    crf = load("crf", *arguments, f"--output={tmp_path / 'crf.json'}")
+    crf = load("crf", *arguments, f"--json={tmp_path / 'crf.json'}")
     monkeypatch.setattr(crf, "peak_memory", crf.measure_memory)  # in this process instead of one of its own
     crf.main()
-    results = json.loads((tmp_path / "crf.json").read_text())
+    results = json.loads((tmp_path / "crf.json").read_text())["results"]
     assert results["frames"] == 2 and results["equal_labels"]["worst"] > 0.99
     assert "| pydensecrf |" in capsys.readouterr().out
 

@@ -24,6 +24,8 @@ from cosnet_jax.checkpoints.store import load_checkpoint_for
 from cosnet_jax.config import read_config
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.evaluation.protocols import PROTOCOLS, protocol_of
+from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import BACKBONES
 from cosnet_jax.video.writer import VideoWriter
@@ -37,7 +39,7 @@ NOT_RUN = ("git clone", "cd ", "experiments/davis16_lite.sh")  # the last one tr
 ELSEWHERE = {
     "cosnet convert": "tests/test_package.py",
     "cosnet export": "tests/test_package.py",
-    "cosnet compare": "tests/interop/test_full_depth.py",
+    "cosnet compare": "tests/test_package.py",
     "cosnet explain": "tests/commands/test_explain.py",
     "cosnet app": "tests/commands/test_app.py",
     "cosnet segment FOLDER --output OUT --ray": "tests/commands/test_segment_on_ray.py",
@@ -178,14 +180,18 @@ def test_the_documented_dataset_is_read(here, monkeypatch):
     for name in ("1", "2"):
         (raw / "GroundTruth" / "bird").mkdir(parents=True, exist_ok=True)
         (raw / name / "Annotations" / "480p" / "bird").rename(raw / "GroundTruth" / "bird" / name)
-    monkeypatch.setitem(BUILDERS, "segtrack", BUILDERS["davis16"])  # put back in the end
+    for known, alike in ((BUILDERS, "davis16"), (PROTOCOLS, "videos")):
+        monkeypatch.setitem(known, "segtrack", known[alike])  # put back in the end
     run_snippet("docs/adding.md")
     config = base.get_config().data
     with config.unlocked():
         config.segtrack = {"source": str(raw)}
     config.data_dir = str(here / "prepared")
-    (sequence,) = open_sequences("segtrack", "train", config)
-    assert (sequence.name, len(sequence)) == ("bird", 3)
+    for source in (str(raw), ""):  # prepared now, and before
+        config.segtrack.source = source
+        (sequence,) = open_sequences("segtrack", "train", config)
+        assert (sequence.name, len(sequence)) == ("bird", 3)
+    check_scoring([sequence], protocol_of("segtrack"), ("J", "F"))
 
 
 def test_the_documented_backbone_has_the_papers_parameters(monkeypatch):

@@ -55,7 +55,8 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """Scores the ways of comparing frames by mean J, each as `evaluate.py` would alone, without a CRF.
 
     Args:
-      config: the whole configuration; its model must be the checkpoint's. `config.inference` is not used.
+      config: the whole configuration; its model must be the checkpoint's. of `config.inference`
+        only the size is used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
       checkpoint: see `load_checkpoint`.
 

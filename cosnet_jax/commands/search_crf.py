@@ -42,7 +42,7 @@ GRID = {
 
 EXAMPLE = (
     "cosnet search-crf --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/crf "
-    "--config.data.train_videos=davis16 --config.data.hold_out=bear,camel --config.validate_frames=8"
+    "--config.data.train_videos=davis16 --config.data.hold_out=bear,bus --config.validate_frames=8"
 )
 TAKES_OVERRIDES = True
 

@@ -133,6 +133,8 @@ def segment(
     """
     if num_workers < 0:
         raise InputError(f"--ray-workers is {num_workers}; expected 0 or more")
+    if num_workers and not ray:
+        raise InputError(f"--ray-workers is {num_workers}; it needs --ray")
     options, output = SegmentSettings(checkpoint, **settings), Path(output).expanduser()
     found = [path for given in inputs for path in find_videos(given)]
     paths = list({os.path.realpath(path): path for path in found}.values())

@@ -45,7 +45,8 @@ class SegmentSettings:
       save_coco: whether to write the masks as JSON of COCO too.
 
     Raises:
-      InputError: the threshold is out of range, or the options of the cut-out are wrong.
+      InputError: the threshold is out of range, the options of the cut-out are wrong, or a backend is named without
+        `refine`.
     """
 
     checkpoint: str | Path = SHIPPED_MODEL
@@ -68,6 +69,8 @@ class SegmentSettings:
     def __post_init__(self):
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is {self.threshold}; expected at least 0 and below 1")
+        if self.crf_backend and not self.refine:
+            raise InputError(f"--crf-backend is {self.crf_backend}; it needs --crf")
         check_cutout(self.cutout, self.background, self.feather)
 
 

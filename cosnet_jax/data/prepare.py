@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import re
@@ -26,7 +25,7 @@ from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import write_bytes
+from cosnet_jax.files import claimed, writable_folder, write_bytes
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -97,7 +96,7 @@ def describe_prepared(folder: Path) -> list[str]:
 def _find_prepared(dataset: str, root: Path) -> list[Path]:
     version = str(BUILDERS[dataset].VERSION)
     pattern = f"*/{version}/dataset_info.json" if dataset in SET_FINDERS else f"{version}/dataset_info.json"
-    folders = sorted(path.parent for path in (root / dataset).glob(pattern))
+    folders = sorted(path.parent for path in (root / BUILDERS[dataset].name).glob(pattern))
     if not folders:
         raise InputError(
             f"{dataset} is not prepared in {root}: set config.data.{dataset}.source to its raw folder, "
@@ -120,7 +119,7 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     builder = _make_builder(dataset, config, root)
     if _is_current(builder, fingerprint):
         return Path(builder.data_path)
-    with _one_at_a_time(root, dataset):
+    with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
         builder = _make_builder(dataset, config, root)  # another process may just have prepared it
         if not _is_current(builder, fingerprint):
             _check(builder, scan, name, root)
@@ -187,27 +186,9 @@ def _report(name: str, scan: Scan, root: Path) -> None:
     if len(problems) <= PROBLEMS_SHOWN:
         raise InputError(f"{name} has {len(problems)} problems: {shown}")
     listing = root / printable(f"{name.replace('/', '_')}_problems.txt")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        write_bytes(listing, "".join(f"{printable(problem)}\n" for problem in problems).encode())
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
+    writable_folder(root)
+    write_bytes(listing, "".join(f"{printable(problem)}\n" for problem in problems).encode())
     raise InputError(f"{name} has {len(problems)} problems, all of them listed in {listing}; the first: {shown}")
-
-
-@contextlib.contextmanager
-def _one_at_a_time(root: Path, dataset: str) -> Iterator[None]:
-    """Makes other processes that prepare the same dataset wait, as `files.claimed` keeps them away."""
-    lock = root / f".{dataset}.lock"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock.touch()
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}): expected a folder for prepared data") from error
-    with lock.open("w") as held:
-        with contextlib.suppress(OSError):  # a network file system without locks
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

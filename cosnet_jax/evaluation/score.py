@@ -39,7 +39,7 @@ def score_masks(
     Args:
       sequences: the ground truth; picklable unless `processes` is 1.
       masks_dir: holds `<sequence>/<frame>.png`; `predictions.read_masks` says how each kind of PNG is binarised.
-      protocol: davis16 (also for the synthetic videos), fbms or youtube_objects.
+      protocol: one of `PROTOCOLS`, see `get_protocol`.
       metrics: any of "J", "F" and, for davis16, "T".
       processes: number of worker processes, at most one per sequence; None for one per core, 1 for this process alone.
       dataset: copied into the results; the protocol's name by default.

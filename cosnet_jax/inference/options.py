@@ -26,7 +26,7 @@ class InferenceOptions:
         once.
       seed: seed of random sampling.
       temporal_smoothing: standard deviation in frames of the average over neighbouring maps, see `smooth`; 0 for none.
-        At most 10: the maps of 41 frames are in memory then.
+        At most 10: the maps of 21 frames are in memory then.
 
     Raises:
       InputError: for an unknown sampling or fusion, or a number out of range, see `RANGES` in `ranges.py`.

@@ -331,6 +331,8 @@ def test_a_missing_crf_package_is_said_before_any_work(checkpoint, folder, tmp_p
         segment([folder], tmp_path / "out", checkpoint, refine=True, crf_backend="pydensecrf")
     with pytest.raises(InputError, match=r"crf\.backend is 'c'; expected jax or pydensecrf"):
         segment([folder], tmp_path / "out", checkpoint, refine=True, crf_backend="c")
+    with pytest.raises(InputError, match="--crf-backend is jax; it needs --crf"):
+        segment([folder], tmp_path / "out", checkpoint, crf_backend="jax")
     assert not (tmp_path / "out").exists()
 
 

@@ -143,6 +143,8 @@ def test_wrong_settings_are_said_before_ray_starts(checkpoint, corpus, tmp_path,
         segment([corpus], tmp_path, checkpoint, ray="local", fusion="mean")
     with pytest.raises(InputError, match="ray-workers is -1; expected 0 or more"):
         segment([corpus], tmp_path, checkpoint, ray="local", num_workers=-1)
+    with pytest.raises(InputError, match="--ray-workers is 2; it needs --ray"):
+        segment([corpus], tmp_path, checkpoint, num_workers=2)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit):
         cli.main(["segment", str(corpus), "--output", str(tmp_path), "--checkpoint", str(checkpoint), "--ray", "local"])

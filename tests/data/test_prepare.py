@@ -31,7 +31,7 @@ def test_a_file_system_without_locks_does_not_keep_from_preparing(davis, tmp_pat
     def flock(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(prepare_module.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     assert folder.is_dir()
 
@@ -123,7 +123,7 @@ def test_an_unknown_dataset_or_a_missing_folder_is_an_error(tmp_path):
 
 def test_an_unwritable_data_dir_is_an_error(davis, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/prepared cannot be written"):
+    with pytest.raises(InputError, match="file/prepared: cannot be written to"):
         prepare("davis16", str(davis), str(tmp_path / "file" / "prepared"))
 
 
