@@ -168,6 +168,18 @@ def test_commands_run(command, here, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_settings_in_sentences_exist(page):
+    prose = re.sub(r"```.*?```|^    .*?$", "", page.read_text(), flags=re.S | re.M)
+    setting = r"(?:--|`)config\.(?!json|py)([a-z_.0-9]+)(?:\{(.*?)\})?(=[^`\s]+)?"  # {...}: several endings
+    for key, endings, value in re.findall(setting, prose):
+        for ending in endings.split(","):
+            found = read_config(f"{ROOT}/configs/davis16.py", [f"--config.{key}{value}"] if value else [])
+            for name in (key + ending).split("."):
+                assert name in found, key + ending
+                found = found[name]
+
+
 def test_the_readmes_snippet_runs(here):
     assert run_snippet("README.md")["mask"].shape == (64, 96)
 
