@@ -28,10 +28,10 @@ def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, 
     assert gates.shape == (2, 4, 5)
     assert attention.shape == {1: (2, 4, 5), 2: (2, 2, 3)}[pooling]
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
-    features = model.apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
-    keys = model.apply(variables, features[1:], method="keys")
-    values = model.apply(variables, features[1:], method="values")
-    summary = model.apply(variables, features[:1], keys[None], values[None], method="attend")[0]
+    apply = jax.jit(model.apply, static_argnames="method")
+    features = apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
+    keys, values = (apply(variables, features[1:], method=part) for part in ("keys", "values"))
+    summary = apply(variables, features[:1], keys[None], values[None], method="attend")[0]
     parts = [
         gate[cell] * weights.ravel() @ value for gate, weights, value in zip(gates, attention, values, strict=True)
     ]

@@ -22,6 +22,7 @@ def test_damaged_inputs_are_read_or_refused(jobs):
         assert tally.tried == jobs[tally.kind]
 
 
+@pytest.mark.slow
 def test_the_harness_notices_everything_that_a_reader_must_not_do(monkeypatch, tmp_path):
     first, count = 9, 7  # all of the acts
     monkeypatch.setenv("FAULTS_OUTSIDE", str(tmp_path / "outside"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_network import random_variables
 
+from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.mobilenet import BLOCKS, MobileNet
 
@@ -21,8 +22,9 @@ LITE0 = {**SHIPPED, "backbone": "efficientnet_lite0", "blocks": 16, "input_scali
 TINY = {**LITE, "blocks": 4, "channels": 8, "head_features": 4, "aspp_depth": 4, "aspp_rates": (2,)}
 
 
-def shapes(model, size=(65, 65)):
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, *size, 3)))
+@functools.cache
+def shapes(model):
+    return jax.eval_shape(lambda: init_variables(model, 0))
 
 
 def count(tree):
@@ -154,7 +156,7 @@ def test_features_of_stride_4_make_masks_of_stride_4():
         np.testing.assert_allclose(smooth[:, :, 4::8], (smooth[:, :, :-8:8] + smooth[:, :, 8::8]) / 2, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(33, 48), (50, 17), (15, 16)])
+@pytest.mark.parametrize("size", [(50, 17), (15, 16)])
 @pytest.mark.parametrize(
     "settings",
     [

@@ -91,7 +91,7 @@ def test_wide_conv_is_the_dilated_convolution_and_has_its_gradient(size, dilatio
             out = function(x, kernel, dilation)
             return (out * weights).sum(), out
 
-        gradients, out = jax.grad(project, (0, 1), has_aux=True)(x, kernel)
+        gradients, out = jax.jit(jax.grad(project, (0, 1), has_aux=True))(x, kernel)
         return out, *gradients
 
     # Sums of up to 2 * 286 products of order 1, in another order.
@@ -141,7 +141,7 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
 def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
     x = normal(0, 2, *size, 5)
     layer = Conv(4, kernel_size, stride, dilation, use_bias=True)
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
     params = {**params, "bias": jnp.arange(4.0)}
     kernel = torch.from_numpy(np.asarray(params["kernel"]).transpose(3, 2, 0, 1).copy())
     padding = dilation * (kernel_size - 1) // 2
@@ -176,13 +176,17 @@ def test_resize_bilinear_is_pytorchs(size):
 @pytest.mark.parametrize("of", [(5, 7), (1, 4)])
 def test_upsample_is_pytorchs_with_aligned_corners(of, stride):
     x, exact = normal(0, 2, *of, 2), [stride * (length - 1) + 1 for length in of]
+
+    def given(size):
+        return jax.jit(lambda x: upsample(x, stride, size))(x)
+
     expected = torch.nn.functional.interpolate(to_torch(x), exact, mode="bilinear", align_corners=True)
-    np.testing.assert_allclose(upsample(jnp.array(x), stride, exact), from_torch(expected), atol=1e-5)
+    np.testing.assert_allclose(given(exact), from_torch(expected), atol=1e-5)
     # Other sizes cut the result, or continue it by its last value.
     longer = [length + stride - 1 for length in exact]
     repeated = np.pad(from_torch(expected), ((0, 0), (0, stride - 1), (0, stride - 1), (0, 0)), mode="edge")
-    np.testing.assert_allclose(upsample(jnp.array(x), stride, longer), repeated, atol=1e-5)
-    np.testing.assert_allclose(upsample(jnp.array(x), stride, (1, 3)), repeated[:, :1, :3], atol=1e-5)
+    np.testing.assert_allclose(given(longer), repeated, atol=1e-5)
+    np.testing.assert_allclose(given((1, 3)), repeated[:, :1, :3], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
