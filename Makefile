@@ -13,7 +13,9 @@ REQUIREMENTS := $(wildcard requirements*.txt requirements/*.txt)
 # LOWEST=1 installs the lowest versions. There warnings are no errors: old libraries warn about each other.
 CONSTRAINT := $(if $(LOWEST),--constraint $(VENV)/lowest.txt)
 WARNINGS := $(if $(LOWEST),-W default)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINT)
+# pip would compile all modules, a minute's work; the first imports compile those that are used.
+export PYTHONDONTWRITEBYTECODE =
+PIP := $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check $(CONSTRAINT)
 
 .PHONY: demo test test-slow lint soak test-environments test-matrix clean
 demo: $(VENV)/installed

@@ -155,6 +155,7 @@ def shallow(monkeypatch):
     torch.set_float32_matmul_precision(precision)
 
 
+@pytest.mark.slow
 def test_segment(shallow, load, capsys):
     arguments = ["--size", "33", "33", "--frames=2", "--baseline-frames=1", "--num-references=1", "--batch-size=1"]
     load("segment", *arguments).main()

@@ -347,7 +347,7 @@ def test_a_frame_that_is_damaged_stops_the_work_without_half_files(checkpoint, f
 
 
 @pytest.mark.usefixtures("default_sigint")
-@pytest.mark.parametrize("options", [[], ["--crf", "--save-probabilities"]])
+@pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.slow), ["--crf", "--save-probabilities"]])
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):
     (tmp_path / "long").mkdir()
     for number in range(3000):

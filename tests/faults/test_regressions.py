@@ -151,6 +151,7 @@ def test_every_16_bit_level_becomes_the_nearest_8_bit_one(tmp_path):
     np.testing.assert_array_equal(frame[..., 0], (levels.astype(np.int64) + 128) // 257)
 
 
+@pytest.mark.slow
 def test_the_largest_images_take_bounded_memory(tmp_path):
     """A 16-bit image with transparency took 3 GB when it was scaled to 8 bits and composited in one piece."""
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8192, 8192, 4), np.uint16))

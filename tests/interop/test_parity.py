@@ -61,7 +61,7 @@ def segmenter(shallow_network):
     return Segmenter(*shallow_network, (41, 56), InferenceOptions())
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2, 5])
 @pytest.mark.parametrize("fusion", ["summary", "prediction", "group", "group_released"])
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])

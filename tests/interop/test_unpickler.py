@@ -220,7 +220,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("wrap", [legacy, zipped])
+@pytest.mark.parametrize("wrap", [pytest.param(legacy, marks=pytest.mark.slow), zipped])
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(tmp_path, name, wrap):
     assert isinstance(read(tmp_path / "a.pth", wrap(b"\x80\x02" + BOMBS[name] + b".")), InputError)
