@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -62,8 +64,19 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     argv = ["", f"--config={path}", *overrides]
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
-    _parse(argv, values, holder)
+    with _importable(Path(path).absolute().parent.parent):  # `from configs import base`, also from the program `cosnet`
+        _parse(argv, values, holder)
     return holder.value
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets modules of a folder be imported in the block, after all others of their name."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _parse(argv: list[str], values: flags.FlagValues, holder: flags.FlagHolder) -> None:

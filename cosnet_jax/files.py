@@ -7,12 +7,13 @@ import fcntl
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 
 LONGEST_NAME = 200  # bytes; file systems take 255, and a temporary name is longer than the final one
 
@@ -60,9 +61,12 @@ def claimed(folder: Path, lock: str, doing: str, wait: bool = False) -> Iterator
         descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT if lock else os.O_RDONLY, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
+            if not wait:
+                raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
+            print(printable(f"{folder}: another process {doing} there; waiting for its end"), file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:  # a network file system without locks
             pass
         yield

@@ -196,11 +196,11 @@ def test_the_documented_dataset_is_read(here, monkeypatch):
         monkeypatch.setitem(known, "segtrack", known[alike])  # put back in the end
     run_snippet("docs/adding.md")
     config = base.get_config().data
-    with config.unlocked():
-        config.segtrack = {"source": str(raw)}
     config.data_dir = str(here / "prepared")
-    for source in (str(raw), ""):  # prepared now, and before
-        config.segtrack.source = source
+    prepare("segtrack", str(raw), config.data_dir)
+    for given in ({}, {"segtrack": {"source": str(raw)}}):  # a configuration of before, and one with its source
+        with config.unlocked():
+            config.update(given)
         (sequence,) = open_sequences("segtrack", "train", config)
         assert (sequence.name, len(sequence)) == ("bird", 3)
     check_scoring([sequence], protocol_of("segtrack"), ("J", "F"))

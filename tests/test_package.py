@@ -151,6 +151,12 @@ def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
     assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 
 
+def test_a_configuration_of_the_repository_is_read_from_anywhere(cosnet):
+    config = ROOT / "configs" / "synthetic.py"
+    message = cosnet("ablate", f"--config={config}", "--checkpoint=none", "--workdir=out", extras=True, status=1)
+    assert "checkpoint: none does not exist" in message
+
+
 def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     cosnet("segment", clip, "--output", tmp_path, "--size", 65, 65, "--num-references", 2)
     masks = sorted((tmp_path / "masks").rglob("*.png"))

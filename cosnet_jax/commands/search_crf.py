@@ -93,8 +93,9 @@ def search_crf(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) 
         dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())
     )
     settings = list(dict.fromkeys([base, *(dataclasses.replace(base, **line) for line in grid)]))
-    examples = track(segmented(segmenter, sequences, chosen), "searching", sum(map(len, chosen)))
-    scores = crf.score_settings(examples, [None, *settings])  # (sequence, frame) -> J without CRF, J of each setting
+    scored = crf.score_settings(segmented(segmenter, sequences, chosen), [None, *settings])
+    # (sequence, frame) -> J without CRF, J of each setting
+    scores = dict(track(scored, "searching", sum(map(len, chosen))))
 
     per_sequence = [
         [float(np.mean(row)) for row in zip(*(scores[sequence.name, index] for index in indices), strict=True)]

@@ -272,7 +272,7 @@ def _source(dataset: str, config: Any) -> str:
     if dataset not in BUILDERS:
         known = ", ".join(sorted((*BUILDERS, "synthetic")))
         raise InputError(f"dataset {dataset!r} is unknown: expected one of {known}")
-    return config[dataset].source
+    return config[dataset].source if dataset in config else ""  # one that is registered elsewhere, and prepared
 
 
 def _open_folder(folder: str, split: str) -> list[Sequence]:

@@ -134,18 +134,18 @@ def score_settings(
     examples: Iterable[tuple[Key, np.ndarray, np.ndarray, np.ndarray]],
     settings: Sequence[CRFParams | None],
     workers: int | None = None,
-) -> dict[Key, list[float]]:
+) -> Iterator[tuple[Key, list[float]]]:
     """Scores parameter settings on frames with ground truth, for a search on a validation set.
 
     Args:
       examples: a key, an image, a probability map and the ground truth per frame: image and map as `refine` takes them,
-        ground truth bool (H, W). No key occurs twice.
+        ground truth bool (H, W).
       settings: the settings to compare, all of one backend; None for the maps without CRF.
       workers: as in `refine_stream`.
 
     Returns:
-      For each key, in the order of the examples, the region similarity J of the map above 0.5 for each setting. Average
-      over the examples as the benchmark does (over a sequence's frames, then over sequences).
+      An iterator over the keys, in order, each with the region similarity J of the map above 0.5 for each setting.
+      Average over the examples as the benchmark does (over a sequence's frames, then over sequences).
 
     Raises:
       InputError: the backend is not installed, or as `refine`.
@@ -154,7 +154,7 @@ def score_settings(
     for params in present:
         check_installed(params)
     tasks = ((key, (*example, settings)) for key, *example in examples)
-    return dict(_map(present[0].backend if present else "jax")(_score, tasks, workers))
+    return _map(present[0].backend if present else "jax")(_score, tasks, workers)
 
 
 def check_installed(params: CRFParams) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from cosnet_jax.data import prepare as prepare_module
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.prepare import describe_prepared, prepare
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import claimed
 
 
 def prepared_files(root: Path) -> set[str]:
@@ -35,6 +37,19 @@ def test_a_file_system_without_locks_does_not_keep_from_preparing(davis, tmp_pat
     monkeypatch.setattr("fcntl.flock", flock)
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     assert folder.is_dir()
+
+
+def test_a_second_preparation_waits_for_the_first_and_says_so(davis, tmp_path, capsys):
+    root = tmp_path / "prepared"
+    root.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with claimed(root, ".davis16.lock", "prepares"):
+            second = pool.submit(prepare, "davis16", str(davis), str(root))
+            said = ""
+            while "waiting for its end" not in said and not second.done():
+                said += capsys.readouterr().err
+            assert f"{root}: another process prepares there" in said and not second.done()
+        assert second.result()[0].is_dir()
 
 
 def test_tfds_alone_reads_the_frames_in_order(davis, tmp_path):

@@ -158,7 +158,7 @@ def test_scores_are_the_region_similarity_of_each_setting_and_frame(backend):
     examples = [make_example(seed=seed) for seed in range(3)]
     settings = (CRFParams(), CRFParams(gaussian_compat=0, bilateral_compat=0), SOFT, CRFParams(bilateral_sxy=10))
     settings = (*(dataclasses.replace(params, backend=backend) for params in settings), None)
-    scores = score_settings(((number, *example) for number, example in enumerate(examples)), settings, workers=1)
+    scores = dict(score_settings(((number, *example) for number, example in enumerate(examples)), settings, workers=1))
     assert list(scores) == [0, 1, 2]
     for number, (image, probability, truth) in enumerate(examples):
         for score, params in zip(scores[number], settings, strict=True):
