@@ -156,7 +156,7 @@ def test_features_of_stride_4_make_masks_of_stride_4():
         np.testing.assert_allclose(smooth[:, :, 4::8], (smooth[:, :, :-8:8] + smooth[:, :, 8::8]) / 2, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(50, 17), (15, 16)])
+@pytest.mark.parametrize("size", [pytest.param((33, 48), marks=pytest.mark.slow), (50, 17), (15, 16)])
 @pytest.mark.parametrize(
     "settings",
     [
