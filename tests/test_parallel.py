@@ -1,5 +1,8 @@
 """Batches over the four fake devices, against one device."""
 
+import os
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,3 +36,19 @@ def test_a_result_can_be_shared_in_the_next_call():
 
 def test_one_example_for_each_cpu_keeps_them_busy():
     assert Devices.default_batch_size(per_accelerator=8) == 4
+
+
+def test_a_program_that_another_process_has_written_by_half_is_compiled_anew():
+    def compile_again():
+        def half_written(x):
+            return x + 1
+
+        return jax.jit(half_written)(1)
+
+    assert compile_again() == 2
+    (program,) = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("jit_half_written-*-cache")
+    try:
+        os.truncate(program, program.stat().st_size // 2)
+        assert compile_again() == 2
+    finally:
+        program.unlink()
