@@ -28,7 +28,7 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 # The model: one more round of the second stage, with smoke, and a shorter one at the size of inference; their mean with where
 # they began; then the third stage; at half precision.
 mkdir -p "$out"
-start=$out/start.npz averaged=$out/averaged.npz smoke=--config.data.augment.smoke=0.15
+start=$out/start.npz
 if [ ! -f "$start" ]; then  # a clone without history has no such commit
     git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part" || {
         echo "the model shipped before is in the history: git fetch --unshallow, or copy it to $start" >&2
@@ -36,13 +36,17 @@ if [ ! -f "$start" ]; then  # a clone without history has no such commit
     }
     mv "$start.part" "$start"
 fi
-train lite_smoke $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
-train lite_large $lite "$out/lite_smoke/checkpoints" $smoke --config.seed=5 --config.total_steps=600 \
-    "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
-[ -f "$averaged" ] || "$python" -m experiments.average "$start" "$out"/lite_{smoke,large}/checkpoints --output "$averaged"
-train coattention $lite:coattention "$averaged"
+rounds() {  # NAME SMOKE
+    train "$1_small" $lite "$start" --config.data.augment.smoke=$2 --config.seed=4 --config.total_steps=1100
+    train "$1_large" $lite "$out/$1_small/checkpoints" --config.data.augment.smoke=$2 --config.seed=5 \
+        --config.total_steps=600 "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
+    [ -f "$out/$1_averaged.npz" ] || "$python" -m experiments.average "$start" "$out/$1"_{small,large}/checkpoints \
+        --output "$out/$1_averaged.npz"
+    train "$1_coattention" $lite:coattention "$out/$1_averaged.npz"
+}
+rounds lite 0.15
 weights=$out/davis16_lite.npz
-"$python" -m cosnet_jax export-weights "$out/coattention/checkpoints" --output "$weights"
+"$python" -m cosnet_jax export-weights "$out/lite_coattention/checkpoints" --output "$weights"
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 "$python" -m experiments.reference_bounds --config=$lite --checkpoint="$weights" --workdir="$out/lite_bounds" \
@@ -61,11 +65,19 @@ cp "$data"/DAVIS/JPEGImages/480p/cows/000[0-5][02468].jpg "$out/cows"
 "$python" -m cosnet_jax segment "$out/cows" --checkpoint "$weights" --output "$out/cows_cutout" --cutout png --no-overlay
 "$python" -m experiments.moving_strip "$out/cows" "$out/cows_cutout/cutout" "$out/pictures/cows.webp" --height=200
 
+# What each of these steps gives, and the same steps without smoke.
+evaluate start_val "$start"
+evaluate lite_small_val "$out/lite_small/checkpoints"
+evaluate lite_large_val "$out/lite_large/checkpoints"
+evaluate lite_averaged_val "$out/lite_averaged.npz"
+rounds no_smoke 0.0
+evaluate no_smoke_val "$out/no_smoke_coattention/checkpoints"
+
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do
     for coattention in symmetric vanilla channelwise; do
         name=${coattention}_$seed change=--config.model.coattention=$coattention
-        train "$name" $lite:coattention "$averaged" $change --config.seed=$seed
+        train "$name" $lite:coattention "$out/lite_averaged.npz" $change --config.seed=$seed
         evaluate "${name}_val" "$out/$name/checkpoints" $change $plain
     done
 done
