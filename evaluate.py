@@ -188,7 +188,7 @@ def gain_section(results: dict, alone: dict) -> Section:
     runs = {"co-attention": results, "the same network, N = 0": alone}
     gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
     text = f"Co-attention adds {gain:+.1f} points of mean J to what the same network sees in a single frame."
-    return Section("What the references add", [text, score_table(runs, dataset=None)])
+    return Section("What the references add", [text, score_table(runs)])
 
 
 def sample_section(scored: Segmenter) -> Section:

@@ -161,7 +161,7 @@ def take_steps(
 def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
     with job.several_processes():
-        stopped = train(config, Path(WORKDIR.value))
+        stopped = train(config, Path(WORKDIR.value).expanduser())
     job.ignore_sigterm()
     if stopped:
         sys.exit(config.stopped_status)

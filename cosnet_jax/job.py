@@ -86,7 +86,7 @@ def _give_up(number: int, lost: int) -> None:
         try:
             sys.stderr.write(f"error: process {number} stops: process {lost} was killed or failed, see its output\n")
         finally:
-            _end(1)
+            _end(1, at_once=lost == 0)
 
 
 def _fail(error: BaseException) -> None:
@@ -106,15 +106,21 @@ def _fail(error: BaseException) -> None:
             _end(status if isinstance(status, int) else int(status is not None))
 
 
-def _end(status: int) -> None:
-    """Ends this process and the others. If Python ended it, JAX would wait for the others for minutes, then abort."""
+def _end(status: int, at_once: bool = False) -> None:
+    """Ends this process and the others. If Python ended it, JAX would wait for the others for minutes, then abort.
+
+    Args:
+      status: the exit status.
+      at_once: whether process 0 is gone; JAX aborts this process soon.
+    """
     try:
         for partners in _partners:
             partners.abandon()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
                 stream.flush()
-        time.sleep(LAST_SECONDS)
+        if not at_once:
+            time.sleep(LAST_SECONDS)
     finally:
         os._exit(status)
 

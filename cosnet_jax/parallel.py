@@ -32,7 +32,7 @@ def use_cpu() -> None:
 
 
 def describe() -> str:
-    """The devices in words, e.g. "8 x NVIDIA H100 in 2 processes"."""
+    """The devices in words, e.g. "8 x NVIDIA H100 in 2 process(es)"."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind} in {jax.process_count()} process(es)"
 
 

@@ -101,7 +101,7 @@ def wait_for_all(address: str, num_processes: int, process_id: int, timeout: flo
       InputError: the address is wrong, or time ran out; the message names the missing processes.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise InputError(f"distributed.coordinator_address is {address!r}; expected HOST:PORT")
     if not 0 <= process_id < num_processes:
         raise InputError(f"distributed.process_id is {process_id}; expected 0 to {num_processes - 1}")
@@ -127,14 +127,13 @@ def _gather(port: int, num_processes: int, deadline: float) -> tuple[dict[int, s
     with _listen(port) as server:
         while len(connections) < num_processes - 1 and (left := deadline - time.monotonic()) > 0:
             server.settimeout(left)
-            with contextlib.suppress(OSError):
-                connection = server.accept()[0]
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                connection = stack.enter_context(server.accept()[0])
                 connection.settimeout(GRACE_SECONDS)
                 number = connection.recv(16).decode("ascii", "replace")
-                if number.isdigit() and 0 < int(number) < num_processes:
+                if number.isdigit() and 0 < int(number) < num_processes:  # no stranger
                     connections[int(number)] = connection
-                else:
-                    connection.close()  # a stranger's
+                    stack.pop_all()
     missing = sorted(set(range(1, num_processes)) - connections.keys())
     for connection in connections.values():
         with contextlib.suppress(OSError):

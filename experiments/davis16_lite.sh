@@ -36,15 +36,13 @@ if [ ! -f "$start" ]; then  # a clone without history has no such commit
     }
     mv "$start.part" "$start"
 fi
-rounds() {  # NAME SMOKE
-    train "$1_small" $lite "$start" --config.data.augment.smoke=$2 --config.seed=4 --config.total_steps=1100
-    train "$1_large" $lite "$out/$1_small/checkpoints" --config.data.augment.smoke=$2 --config.seed=5 \
-        --config.total_steps=600 "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
-    [ -f "$out/$1_averaged.npz" ] || "$python" -m experiments.average "$start" "$out/$1"_{small,large}/checkpoints \
-        --output "$out/$1_averaged.npz"
-    train "$1_coattention" $lite:coattention "$out/$1_averaged.npz"
-}
-rounds lite 0.15
+smoke=--config.data.augment.smoke=0.15
+train lite_small $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
+train lite_large $lite "$out/lite_small/checkpoints" $smoke --config.seed=5 --config.total_steps=600 \
+    "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
+[ -f "$out/lite_averaged.npz" ] || "$python" -m experiments.average "$start" "$out"/lite_{small,large}/checkpoints \
+    --output "$out/lite_averaged.npz"
+train lite_coattention $lite:coattention "$out/lite_averaged.npz"
 weights=$out/davis16_lite.npz
 "$python" -m cosnet_jax export-weights "$out/lite_coattention/checkpoints" --output "$weights"
 evaluate lite_val "$weights"
@@ -65,13 +63,13 @@ cp "$data"/DAVIS/JPEGImages/480p/cows/000[0-5][02468].jpg "$out/cows"
 "$python" -m cosnet_jax segment "$out/cows" --checkpoint "$weights" --output "$out/cows_cutout" --cutout png --no-overlay
 "$python" -m experiments.moving_strip "$out/cows" "$out/cows_cutout/cutout" "$out/pictures/cows.webp" --height=200
 
-# What each of these steps gives, and the same steps without smoke.
+# What each of these steps gives, and the first one without smoke.
 evaluate start_val "$start"
 evaluate lite_small_val "$out/lite_small/checkpoints"
 evaluate lite_large_val "$out/lite_large/checkpoints"
 evaluate lite_averaged_val "$out/lite_averaged.npz"
-rounds no_smoke 0.0
-evaluate no_smoke_val "$out/no_smoke_coattention/checkpoints"
+train no_smoke_small $lite "$start" --config.seed=4 --config.total_steps=1100
+evaluate no_smoke_small_val "$out/no_smoke_small/checkpoints"
 
 # Table 1: the co-attentions, trained alike on the encoder of the shipped model.
 for seed in 0 1 2; do

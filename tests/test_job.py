@@ -71,6 +71,15 @@ def test_sigterm_ends_a_process_that_has_nothing_to_save_and_so_the_others():
     assert (status, line) == (1, "error: process 0 stops: process 1 was killed or failed, see its output")
 
 
+def test_when_the_first_process_is_killed_the_others_do_not_wait_for_it():
+    work = "if job.is_first(): os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(100)"
+    processes = start_two(work)
+    outputs = [process.communicate(timeout=60)[1] for process in processes]
+    assert processes[0].returncode == -signal.SIGKILL
+    # JAX's coordinator was in it; whoever notices first, this package or JAX, ends the other process.
+    assert processes[1].returncode in (1, -signal.SIGABRT), outputs
+
+
 def test_an_evaluation_is_ended_by_sigterm(tmp_path, monkeypatch):
     """What `start` and JAX do with it in several processes is the test above."""
     asked = []

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import future
 
-from cosnet_jax.models.parameters import parameter_name
+from cosnet_jax.models.parameters import named_leaves
 
 SHAPES = "shapes"  # name of the digest of names and shapes
 
@@ -34,7 +34,7 @@ def digest_of_json(value: Any) -> str:
 
 def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a tree of arrays by name."""
-    return {parameter_name(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {name: tuple(leaf.shape) for name, leaf in named_leaves(tree).items()}
 
 
 def digests_of_state(state: Any) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from cosnet_jax.checkpoints import store, weights_file
 from cosnet_jax.checkpoints.arrays import read_arrays
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.models.parameters import parameter_name
+from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
 
 
 def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
     Raises:
       InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
     """
+    path = os.path.expanduser(path)
     if Path(path).is_dir() or weights_file.is_weights_file(path):
         return load_parts(variables, path)
     if not Path(path).is_file():
@@ -39,7 +40,7 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
         raise InputError(f"init: {path} is not a readable .npz file ({error})") from None
     arrays = {name: array for name, array in arrays.items() if not name.startswith(("head/", "logits/"))}
     body = variables["params"]["encoder"]["body"]
-    wanted = {parameter_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(body)}
+    wanted = named_leaves(body)
     problems = [f"{name} is text" for name, array in arrays.items() if array.dtype.kind == "U"]
     problems += [f"missing {name}" for name in wanted.keys() - arrays.keys()]
     problems += [f"unknown {name}" for name in arrays.keys() - wanted.keys()]
@@ -78,9 +79,8 @@ def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
 
     def parts(tree):
         found = {}
-        for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            name = parameter_name(key)
-            found.setdefault(re.match(r"\w+/(encoder/\w+|\w+)", name)[1], {})[name] = leaf.shape, leaf
+        for name, leaf in named_leaves(tree).items():
+            found.setdefault(part_of(name), {})[name] = leaf.shape, leaf
         return found
 
     def shapes(part):

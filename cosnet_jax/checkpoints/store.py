@@ -63,9 +63,10 @@ class CheckpointFolder:
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
-        """Writes a checkpoint, unless there is one of that step.
+        """Writes a checkpoint, unless the newest is of that step.
 
-        It returns as soon as the state is copied; digests are made and files written while the training goes on.
+        It returns as soon as the state is copied; digests are made and files written while the training goes on. If
+        there are later steps, the training began anew or at an earlier one; this step and later ones are removed.
 
         Args:
           step: its name.
@@ -86,6 +87,10 @@ class CheckpointFolder:
             "digests": DigestSave(digests, parallel.copy_on_first(state)),
         }
         with self._report_write_errors():
+            for outdated in (there for there in self._manager.all_steps() if there >= step):
+                folder = Path(self._manager.directory) / str(outdated)
+                job.say(printable(f"checkpoint: {folder} is removed, for step {step} is anew"))
+                self._manager.delete(outdated)
             self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
@@ -183,7 +188,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     Raises:
       InputError: if there is no checkpoint there.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_dir():
         raise InputError(f"checkpoint: {path} does not exist; expected a weights file (.npz), or {WRITTEN}")
     for folder in (path, path / BEST, path / LATEST):
@@ -208,8 +213,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
     Raises:
       InputError: if there is no readable checkpoint.
     """
-    path = SHIPPED_FILES.get(str(path), path)
-    if Path(path).suffix == weights_file.SUFFIX:
+    path = Path(SHIPPED_FILES.get(str(path), path)).expanduser()
+    if path.suffix == weights_file.SUFFIX:
         return weights_file.read_weights_file(path)
     folder = find_checkpoint(path)
     try:

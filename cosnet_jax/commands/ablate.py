@@ -55,8 +55,8 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """Scores the ways of comparing frames by mean J, each as `evaluate.py` would alone, without a CRF.
 
     Args:
-      config: the whole configuration; its model must be the checkpoint's. of `config.inference`
-        only the size is used.
+      config: the whole configuration; its model must be the checkpoint's. Of `config.inference` only the
+        size is used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
       checkpoint: see `load_checkpoint`.
 
@@ -90,7 +90,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     for name, table in tables.items():
         results[name] = {key: scores[way]["J"]["mean"] for key, way in table.items()}
     results["settings"] = [dataclasses.asdict(way) | scores[way] for way in ways]
-    results["paper"] = paper_ablation(dataset)
+    results["paper"] = paper_ablation(results)
     results["config"] = as_stored(config)
 
     text = ablation_markdown(results)

@@ -94,8 +94,10 @@ class Model:
 
     @classmethod
     def load(cls, checkpoint: str | Path) -> Model:
-        """Loads it, see `Segmenter.from_pretrained`."""
-        return cls(*load_checkpoint(checkpoint))
+        """Loads it, see `Segmenter.from_pretrained`, which it can be given to."""
+        variables, config = load_checkpoint(checkpoint)
+        Segmenter.from_config(config, variables)  # raises an InputError if a stored setting is missing or wrong
+        return cls(variables, config)
 
     def segmenter(self, num_references: int, sampling: str) -> Segmenter:
         """Returns the segmenter for these options; all of them share what is compiled."""

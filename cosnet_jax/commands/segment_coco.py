@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ class CocoWriter:
             {"id": number, "file_name": name, "height": height, "width": width} for number, name in enumerate(names, 1)
         ]
         head = {"info": {"description": video.name}, "categories": [CATEGORY], "images": images}
-        with report_write_errors(path):
-            self._file = self._temporary.open("w", encoding="utf-8")
+        with contextlib.ExitStack() as files, report_write_errors(path):
+            files.callback(self._temporary.unlink, missing_ok=True)
+            self._file = files.enter_context(self._temporary.open("w", encoding="utf-8"))
             self._file.write(json.dumps(head)[:-1] + ', "annotations": [')
+            files.pop_all()
 
     def write(self, mask: np.ndarray) -> None:
         """Writes the next frame's mask, bool (H, W).

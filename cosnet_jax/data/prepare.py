@@ -25,7 +25,7 @@ from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import claimed, writable_folder, write_bytes
+from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_bytes
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -71,7 +71,8 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
         return _find_prepared(dataset, root)
     with job.first_before_others("prepared"):
         if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
-            sets = SET_FINDERS[dataset](source)
+            with report_read_errors(source):
+                sets = SET_FINDERS[dataset](source)
             return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
         return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
 
@@ -111,11 +112,13 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
         raise InputError(
             f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to get it"
         )
-    scan = BUILDERS[dataset].scan(source)
+    with report_read_errors(source):
+        scan = BUILDERS[dataset].scan(source)
     scan.problems.extend(_undecodable_names(scan, source))
     if scan.problems:
         _report(name, scan, root)
-    fingerprint = scan.fingerprint(source)
+    with report_read_errors(source):
+        fingerprint = scan.fingerprint(source)
     builder = _make_builder(dataset, config, root)
     if _is_current(builder, fingerprint):
         return Path(builder.data_path)

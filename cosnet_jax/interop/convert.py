@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import read_state_dict, write_pth
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.models.parameters import named_leaves, parameter_name
+from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
 
 
 class Conversion(NamedTuple):
@@ -138,7 +137,7 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
         folder.close()
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error.strerror})") from None
-    parts = Counter(re.match(r"\w+/(encoder/\w+|\w+)", name)[1] for name in initial)
+    parts = Counter(map(part_of, initial))
     return Conversion(output, config, dict(sorted(parts.items())))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -15,3 +16,9 @@ def parameter_name(path: tuple) -> str:
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a tree by name, e.g. "params/affinity/weight"."""
     return {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def part_of(name: str) -> str:
+    """Returns the part of the network that an array of `named_leaves` belongs to, e.g. "affinity" or "encoder/body"."""
+    found = re.match(r"\w+/(encoder/\w+|\w+)", name)
+    return found[1] if found else name

@@ -11,9 +11,10 @@ from cosnet_jax.report.tables import PAPER_LABEL, Table, percent, references_tab
 from cosnet_jax.visualization import plots
 
 
-def paper_ablation(dataset: str) -> dict:
-    """Returns the paper's scores with the keys of `ablation.json`; {} for a dataset that is not in the paper."""
-    if dataset not in paper.REFERENCES:
+def paper_ablation(results: Mapping) -> dict:
+    """Returns the paper's scores with the keys of `ablation.json`; {} for a dataset or split that is not in it."""
+    dataset = paper.compared_with(results)
+    if not dataset:
         return {}
     variants = paper.ABLATION[dataset]
     return {
@@ -32,7 +33,7 @@ def ablation_tables(results: Mapping) -> dict[str, Table]:
     Returns:
       Title -> table.
     """
-    dataset = results["dataset"]
+    dataset = paper.compared_with(results)
     by_number = {int(n): score for n, score in results["num_references"].items()}
     return {
         "Number of reference frames (the paper's Table 2)": references_table(by_number, dataset),

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.files import bounded_name, writable_folder
 from cosnet_jax.progress import track
+from cosnet_jax.report import paper
 from cosnet_jax.report.page import Image, Section, write_page
 from cosnet_jax.report.player import write_player
-from cosnet_jax.report.tables import category_table, methods_table, percent, score_table, sequence_table
+from cosnet_jax.report.tables import THIS_RUN, category_table, methods_table, percent, score_table, sequence_table
 from cosnet_jax.visualization import plots
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
@@ -35,7 +36,6 @@ def write_evaluation_report(
     masks_dir: str | Path | None = None,
     training_records: Sequence[Mapping] = (),
     sections: Sequence[Section] = (),
-    label: str = "this run",
 ) -> None:
     """Writes the report of an evaluation as one self-contained HTML file, and beside it a page for each sequence.
 
@@ -49,7 +49,6 @@ def write_evaluation_report(
       masks_dir: the folder of scored masks, for pictures of frames.
       training_records: all lines of the training log, for the curves of loss and validation.
       sections: more sections, placed between the scores and the sequences (e.g. a comparison of runs).
-      label: name of this run in the tables.
     """
     split = f", {results['split']}" if results.get("split") else ""
     frames = sum(len(values["frames"]) for values in results.get("per_frame", {}).values())
@@ -57,9 +56,9 @@ def write_evaluation_report(
     about |= {"evaluated frames": frames} if frames else {}
     about |= metadata or {}
 
-    parts = [Section("Scores", [score_table({label: results})]), *sections]
-    if results["dataset"] == "davis16" and "J" in results:
-        parts.append(Section("Other methods", [methods_table(results, label)]))
+    parts = [Section("Scores", [score_table({THIS_RUN: results})]), *sections]
+    if paper.compared_with(results) == "davis16" and "J" in results:
+        parts.append(Section("Other methods", [methods_table(results)]))
     if "per_category" in results:
         parts.append(Section("Categories", [category_table(results)]))
     if "J" in results:
@@ -106,18 +105,17 @@ def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir
     return Markup('<ul class="links">{}</ul>').format(Markup("").join(links))
 
 
-def evaluation_markdown(results: Mapping, label: str = "this run") -> str:
+def evaluation_markdown(results: Mapping) -> str:
     """Returns the tables of the report in Markdown: scores, categories, other methods, sequences.
 
     Args:
       results: what `score_masks` returned.
-      label: name of this run in the tables.
     """
-    tables = {"Scores": score_table({label: results})}
+    tables = {"Scores": score_table({THIS_RUN: results})}
     if "per_category" in results:
         tables["Categories"] = category_table(results)
-    if results["dataset"] == "davis16" and "J" in results:
-        tables["Other methods"] = methods_table(results, label)
+    if paper.compared_with(results) == "davis16" and "J" in results:
+        tables["Other methods"] = methods_table(results)
     tables["Sequences"] = sequence_table(results)
     split = f", {results['split']}" if results.get("split") else ""
     parts = [f"# {results['dataset']}{split}: {results['sequences']} sequences\n"]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+# The splits that all of these scores are of.
+SPLITS = {"davis16": "val", "fbms": "test", "youtube_objects": "test"}
+
 # Table 3 (DAVIS-2016 val), Table 4 (FBMS-59 test) and Table 5 (YouTube-Objects, mean over all videos).
 SCORES = {
     "davis16": {
@@ -81,3 +86,12 @@ OTHER_METHODS = {
     "HCPN": (0.858, 0.854),
     "HFAN": (0.868, 0.882),
 }
+
+
+def compared_with(results: Mapping) -> str:
+    """Returns the dataset whose scores in the paper a `results.json` or `ablation.json` stands beside.
+
+    It is "" for a dataset that is not in the paper, and for another split. A result without a split has the paper's.
+    """
+    dataset = results["dataset"]
+    return dataset if dataset in SPLITS and results.get("split") in (None, "", SPLITS[dataset]) else ""

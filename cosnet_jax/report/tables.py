@@ -10,6 +10,7 @@ from cosnet_jax.report import paper
 
 MISSING = "–"
 PAPER_LABEL = "COSNet, as printed in the paper"
+THIS_RUN = "this run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +45,17 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{100 * value + 0.0:.{digits}f}".replace("-", "−")  # + 0.0 turns -0.0 into 0.0
 
 
-def score_table(runs: Mapping[str, Mapping], dataset: str | None = None) -> Table:
+def score_table(runs: Mapping[str, Mapping]) -> Table:
     """Makes a table of scores like the paper's Table 3, with the paper's own scores in the last row.
 
     Args:
       runs: label -> contents of a `results.json`.
-      dataset: the dataset whose scores in the paper are added, "" for none; None for the dataset of the runs.
 
     Returns:
-      The table. It has no row of the paper where the paper has no scores on the dataset.
+      The table. It has no row of the paper where the paper has no scores on the dataset and split of all runs.
     """
-    runs = dict(runs)
-    if dataset is None:
-        datasets = {results["dataset"] for results in runs.values()}
-        dataset = datasets.pop() if len(datasets) == 1 else ""
-    paper_scores = paper.SCORES.get(dataset)
+    datasets = {paper.compared_with(results) for results in runs.values()}
+    paper_scores = paper.SCORES.get(datasets.pop()) if len(datasets) == 1 else None
     labelled = [*runs.items(), *([(PAPER_LABEL, paper_scores)] if paper_scores else [])]
     shown = [
         (metric, statistic)
@@ -79,19 +76,18 @@ def score_table(runs: Mapping[str, Mapping], dataset: str | None = None) -> Tabl
     )
 
 
-def methods_table(results: Mapping, label: str = "this run") -> Table:
+def methods_table(results: Mapping) -> Table:
     """Makes a table of this result on DAVIS-2016 val and those that other methods report, in the order of mean J.
 
     Args:
       results: contents of a `results.json` with J.
-      label: name of this result.
     """
     scores: dict[str, tuple[float, float | None]] = dict(paper.OTHER_METHODS)
     scores[PAPER_LABEL] = paper.SCORES["davis16"]["J"]["mean"], paper.SCORES["davis16"]["F"]["mean"]
-    scores[label] = results["J"]["mean"], results.get("F", {}).get("mean")
+    scores[THIS_RUN] = results["J"]["mean"], results.get("F", {}).get("mean")
     names = sorted(scores, key=lambda name: scores[name][0])
     rows = [[name, *map(percent, scores[name])] for name in names]
-    quoted = frozenset(i for i, name in enumerate(names) if name != label)
+    quoted = frozenset(i for i, name in enumerate(names) if name != THIS_RUN)
     caption = "Percent, as the authors report them for all 20 sequences. Most of the later methods need optical flow."
     return Table(["method", "J mean", "F mean"], rows, quoted, caption)
 
@@ -134,7 +130,7 @@ def references_table(scores: Mapping[int, float], dataset: str) -> Table:
 
     Args:
       scores: N -> mean J in [0, 1].
-      dataset: the dataset whose scores in the paper are added, where the paper has it.
+      dataset: the dataset whose scores in the paper are added, see `paper.compared_with`.
     """
     numbers = sorted(scores)
     rows = [["mean J", *(percent(scores[n]) for n in numbers)]]
@@ -149,7 +145,7 @@ def variants_table(scores: Mapping[str, float], dataset: str) -> Table:
 
     Args:
       scores: name as in the configuration, e.g. "symmetric", "prediction", "uniform" -> mean J in [0, 1].
-      dataset: the dataset whose scores in the paper are added, where the paper has it.
+      dataset: the dataset whose scores in the paper are added, see `paper.compared_with`.
     """
     paper_scores = paper.ABLATION.get(dataset, {})
     rows = [[name, percent(score, 2), percent(paper_scores.get(name), 2)] for name, score in scores.items()]

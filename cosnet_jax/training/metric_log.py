@@ -140,7 +140,7 @@ def find_metrics(checkpoint: str | Path) -> list[dict[str, Any]]:
     Returns:
       The records of the `metrics.jsonl` that lies there or up to two folders above; [] if there is none.
     """
-    checkpoint = Path(checkpoint)
+    checkpoint = Path(checkpoint).expanduser()
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
         if (folder / METRICS_FILE).is_file():
             return read_metrics(folder / METRICS_FILE)

@@ -22,11 +22,16 @@ from cosnet_jax.training.state import TrainState
 def open_scorable_sequences(config: ConfigDict) -> list[Any]:
     """Opens those of the sequences to validate on, see `open_validation_sequences`, that have an annotated frame.
 
+    Returns:
+      The sequences; [] if `config.validate_every` is 0.
+
     Raises:
-      InputError: as there; also if there are none, unless nothing is to be validated.
+      InputError: as there; also if there are none.
     """
+    if not config.validate_every:
+        return []
     scorable = [sequence for sequence in open_validation_sequences(config.data) if sequence.annotated]
-    if config.validate_every and not scorable:
+    if not scorable:
         raise InputError(
             "no sequence to validate on has an annotated frame; expected some in "
             f"{'data.hold_out' if config.data.hold_out else 'data.eval_dataset'}, or validate_every=0"

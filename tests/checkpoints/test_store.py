@@ -62,6 +62,15 @@ def test_the_newest_whole_checkpoint_is_restored(folder):
     np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
 
 
+def test_a_training_that_begins_anew_replaces_what_is_of_later_steps(folder, capsys):
+    writer = CheckpointFolder(folder, keep=1)
+    writer.save(1, state_of(7), tiny_synthetic(), {"position": "anew"})
+    writer.close()
+    assert newest(folder)[2] == {"position": "anew"}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"checkpoint: {folder}/{step} is removed, for step 1 is anew" for step in (1, 2, 3)]
+
+
 def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, monkeypatch):
     makers = []
 

@@ -189,7 +189,7 @@ def test_a_worker_without_an_accelerator_of_its_own_leaves_those_of_the_machine_
     monkeypatch.setattr(segment_on_ray, "use_cpu", lambda: called.append("use_cpu"))
     monkeypatch.setattr(segment_on_ray, "VideoSegmenter", lambda _: called.append("network"))
     Worker().start(SegmentSettings(), 3, accelerated, digest_of_code())
-    assert called == ["network"] if accelerated else ["use_cpu", "network"]
+    assert called == (["network"] if accelerated else ["use_cpu", "network"])
     assert os.environ["NPROC"] == "3"
 
 

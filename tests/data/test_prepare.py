@@ -137,6 +137,14 @@ def test_an_unknown_dataset_or_a_missing_folder_is_an_error(tmp_path):
         prepare("davis16", str(tmp_path / "nowhere"), str(tmp_path))
 
 
+def test_a_link_to_nowhere_is_named(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        (tmp_path / "set" / kind / "a.png").symlink_to(tmp_path / "moved" / "a.png")
+    with pytest.raises(InputError, match=r"set/images/a.png: cannot be read \(No such file or directory\)"):
+        prepare("stills", str(tmp_path / "set"), str(tmp_path / "prepared"))
+
+
 def test_an_unwritable_data_dir_is_an_error(davis, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/prepared: cannot be written to"):

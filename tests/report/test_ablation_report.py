@@ -21,7 +21,7 @@ def results():
             *({**run, "num_references": int(n), "per_sequence": {"camel": {"J": score}}} for n, score in of_n.items()),
             {**run, "num_references": 5, "fusion": "prediction", "per_sequence": {"camel": {"J": 0.69}}},
         ],
-        "paper": paper_ablation("davis16"),
+        "paper": paper_ablation({"dataset": "davis16"}),
     }
 
 
@@ -39,18 +39,19 @@ def test_tables_stand_beside_the_papers(results):
     assert "| prediction | 69.00 | 79.50 |" in text
 
 
-@pytest.mark.parametrize("dataset", ["davis16", "synthetic"])
-def test_page(results, tmp_path, dataset):
-    results |= {"dataset": dataset, "paper": paper_ablation(dataset)}
+@pytest.mark.parametrize(("dataset", "split"), [("davis16", "val"), ("davis16", "train"), ("synthetic", "val")])
+def test_page(results, tmp_path, dataset, split):
+    results |= {"dataset": dataset, "split": split}
+    results["paper"] = paper_ablation(results)
     write_ablation_report(tmp_path / "report.html", "Ablations", results, {"checkpoint": "there"})
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
-    assert (PAPER_LABEL in page) == (dataset == "davis16")
+    assert (PAPER_LABEL in page) == (dataset == "davis16" and split == "val")
     for text in ("number of reference frames N", "consecutive", "camel", "there"):
         assert text in page
 
 
 def test_the_papers_scores_have_the_same_keys(results):
     for name in ("num_references", "fusion", "sampling"):
-        assert paper_ablation("fbms")[name].keys() == results[name].keys()
-    assert paper_ablation("synthetic") == {}
+        assert paper_ablation({"dataset": "fbms", "split": "test"})[name].keys() == results[name].keys()
+    assert paper_ablation({"dataset": "synthetic"}) == {}

@@ -6,8 +6,15 @@ from memory_sequence import moving_ellipses, write_masks
 from PIL import Image as PillowImage
 
 from cosnet_jax.evaluation.score import score_masks
-from cosnet_jax.report.evaluation_report import example_frames, example_images, frame_figure, write_evaluation_report
+from cosnet_jax.report.evaluation_report import (
+    evaluation_markdown,
+    example_frames,
+    example_images,
+    frame_figure,
+    write_evaluation_report,
+)
 from cosnet_jax.report.page import Section
+from cosnet_jax.report.tables import PAPER_LABEL
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
 RESULTS = {
@@ -78,7 +85,6 @@ def test_whole_report(scored, tmp_path, capsys):
         masks_dir=masks,
         training_records=records,
         sections=[Section("N = 0 and N = 5", ["A text of one's own."])],
-        label="co-attention",
     )
     assert "writing the players: done in" in capsys.readouterr().err
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -93,7 +99,7 @@ def test_whole_report(scored, tmp_path, capsys):
     ]
     positions = [page.index(f"<h2>{heading}") for heading in headings]
     assert positions == sorted(positions)
-    for text in ("synthetic, val", "co-attention", "A text of one&#39;s own.", "video2", "validation J"):
+    for text in ("synthetic, val", "this run", "A text of one&#39;s own.", "video2", "validation J"):
         assert text in page
     for name, value in (("checkpoint", "runs/7"), ("sequences", 3), ("evaluated frames", 6)):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
@@ -104,10 +110,11 @@ def test_whole_report(scored, tmp_path, capsys):
     assert f"<td>{100 * results['J']['mean']:.1f}</td>" in page
 
 
-def test_report_of_scores_alone(tmp_path):
+@pytest.mark.parametrize("split", ["val", "train"])
+def test_report_of_scores_alone(tmp_path, split):
     results = {
         "dataset": "davis16",
-        "split": "val",
+        "split": split,
         "sequences": 1,
         "J": {"mean": 0.5, "recall": 0.5, "decay": 0.0},
         "per_sequence": {"camel": {"J": 0.5}},
@@ -115,6 +122,7 @@ def test_report_of_scores_alone(tmp_path):
     }
     write_evaluation_report(tmp_path / "report.html", "Scores", results)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<h2>Other methods" in page
+    assert ("<h2>Other methods" in page) == (PAPER_LABEL in page) == (split == "val")
+    assert ("## Other methods" in evaluation_markdown(results)) == (split == "val")
     assert "<h2>Training" not in page
     assert "<img" not in page

@@ -61,7 +61,6 @@ def reports(tmp_path_factory):
         masks_dir=masks,
         training_records=records,
         sections=[Section("Another table", ["A text " + HOSTILE[0], table])],
-        label=HOSTILE[0],
     )
     settings = [
         {
@@ -73,7 +72,7 @@ def reports(tmp_path_factory):
         for n in range(8)
     ]
     scores = {"dataset": "davis16", "split": "val", "sequences": len(NAMES), "settings": settings}
-    ablation = scores | paper_ablation("davis16") | {"paper": paper_ablation("davis16")}
+    ablation = scores | paper_ablation(scores) | {"paper": paper_ablation(scores)}
     write_ablation_report(folder / "ablation.html", f"Ablations of {HOSTILE[0]}", ablation, {"checkpoint": HOSTILE[1]})
     return folder
 

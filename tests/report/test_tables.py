@@ -6,6 +6,7 @@ from cosnet_jax.report import paper
 from cosnet_jax.report.tables import (
     MISSING,
     PAPER_LABEL,
+    THIS_RUN,
     Table,
     category_table,
     methods_table,
@@ -81,9 +82,9 @@ def test_sequences():
 
 
 def test_methods_are_sorted_by_mean_j():
-    table = methods_table(RESULTS, "mine")
+    table = methods_table(RESULTS)
     names = [row[0] for row in table.rows]
-    assert names[0] == "mine"  # 72.5 is below all of them
+    assert names[0] == THIS_RUN  # 72.5 is below all of them
     assert names.index(PAPER_LABEL) == names.index("AGS") + 1
     assert table.quoted == set(range(1, len(names)))
     assert len(names) == len(paper.OTHER_METHODS) + 2

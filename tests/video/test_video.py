@@ -61,3 +61,12 @@ def test_a_video_is_returned_unchanged():
 def test_anything_else_is_an_error(value):
     with pytest.raises(InputError, match=r"a video is a path, an array .* or a list of frames, not"):
         as_video(value)
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [(["a.jpg", "b.jpg"], "str"), (FRAMES[..., 0], r"one of shape \(6, 8\)"), (FRAMES[0, 0], r"one of shape \(3,\)")],
+)
+def test_frames_that_are_no_images_are_an_error(frames, found):
+    with pytest.raises(InputError, match=rf"a frame is an array \(H, W, 3\), not {found}"):
+        as_video(frames)
