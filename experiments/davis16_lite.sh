@@ -26,9 +26,9 @@ evaluate() {  # NAME CHECKPOINT [OVERRIDES]
 }
 
 # The model: one more round of the second stage, with smoke, and a shorter one at the size of inference; their mean with where
-# they began; then the third stage; at half precision.
+# they began, at half precision.
 mkdir -p "$out"
-start=$out/start.npz
+start=$out/start.npz weights=$out/davis16_lite.npz
 if [ ! -f "$start" ]; then  # a clone without history has no such commit
     git show 618e5f0:cosnet_jax/assets/davis16_lite.npz > "$start.part" || {
         echo "the model shipped before is in the history: git fetch --unshallow, or copy it to $start" >&2
@@ -40,11 +40,7 @@ smoke=--config.data.augment.smoke=0.15
 train lite_small $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
 train lite_large $lite "$out/lite_small/checkpoints" $smoke --config.seed=5 --config.total_steps=600 \
     "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
-[ -f "$out/lite_averaged.npz" ] || "$python" -m experiments.average "$start" "$out"/lite_{small,large}/checkpoints \
-    --output "$out/lite_averaged.npz"
-train lite_coattention $lite:coattention "$out/lite_averaged.npz"
-weights=$out/davis16_lite.npz
-"$python" -m cosnet_jax export-weights "$out/lite_coattention/checkpoints" --output "$weights"
+[ -f "$weights" ] || "$python" -m experiments.average "$start" "$out"/lite_{small,large}/checkpoints --output "$weights"
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 "$python" -m experiments.reference_bounds --config=$lite --checkpoint="$weights" --workdir="$out/lite_bounds" \
@@ -63,11 +59,10 @@ cp "$data"/DAVIS/JPEGImages/480p/cows/000[0-5][02468].jpg "$out/cows"
 "$python" -m cosnet_jax segment "$out/cows" --checkpoint "$weights" --output "$out/cows_cutout" --cutout png --no-overlay
 "$python" -m experiments.moving_strip "$out/cows" "$out/cows_cutout/cutout" "$out/pictures/cows.webp" --height=200
 
-# What each of these steps gives, and the first one without smoke.
+# What each round gives, and the first one without smoke.
 evaluate start_val "$start"
 evaluate lite_small_val "$out/lite_small/checkpoints"
 evaluate lite_large_val "$out/lite_large/checkpoints"
-evaluate lite_averaged_val "$out/lite_averaged.npz"
 train no_smoke_small $lite "$start" --config.seed=4 --config.total_steps=1100
 evaluate no_smoke_small_val "$out/no_smoke_small/checkpoints"
 
@@ -75,7 +70,8 @@ evaluate no_smoke_small_val "$out/no_smoke_small/checkpoints"
 for seed in 0 1 2; do
     for coattention in symmetric vanilla channelwise; do
         name=${coattention}_$seed change=--config.model.coattention=$coattention
-        train "$name" $lite:coattention "$out/lite_averaged.npz" $change --config.seed=$seed
+        train "$name" $lite:coattention "$weights" $change --config.seed=$seed
         evaluate "${name}_val" "$out/$name/checkpoints" $change $plain
     done
 done
+evaluate symmetric_0_smoothed_val "$out/symmetric_0/checkpoints"
