@@ -30,7 +30,7 @@ from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
-from cosnet_jax.files import atomic_write, claimed, remove_temporaries, writable_folder
+from cosnet_jax.files import claimed, remove_temporaries, writable_folder, write_text
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
@@ -78,7 +78,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         segmenter = Segmenter.from_config(config, variables)
         settings = describe_inference(config, variables, segmenter, params)
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
-    check_scoring(sequences, protocol_of(dataset), config.evaluation.metrics.split(","))
+    check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
     if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
@@ -110,6 +110,11 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     return results
 
 
+def metrics_of(config: ConfigDict) -> list[str]:
+    """Returns the measures to score by."""
+    return [name.strip() for name in config.evaluation.metrics.split(",")]
+
+
 def score_and_report(
     config: ConfigDict,
     workdir: Path,
@@ -135,7 +140,7 @@ def score_and_report(
       As `evaluate`.
     """
     dataset, split = config.data.eval_dataset, config.data.eval_split
-    protocol, metrics = protocol_of(dataset), config.evaluation.metrics.split(",")
+    protocol, metrics = protocol_of(dataset), metrics_of(config)
     about, sections = {"dataset": dataset, "split": split, "config": as_stored(config)}, []
     results = score_masks(sequences, masks, protocol, metrics, **about)
     if single_frame:
@@ -146,8 +151,7 @@ def score_and_report(
     if config.evaluation.sample and segmenter:
         sections.append(sample_section(segmenter))
     write_results(workdir / "results.json", results)
-    with atomic_write(workdir / "results.md") as temporary:
-        temporary.write_text(evaluation_markdown(results), encoding="utf-8")
+    write_text(workdir / "results.md", evaluation_markdown(results))
     write_evaluation_report(
         workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
         masks_dir=masks, training_records=training_records, sections=sections,

@@ -34,6 +34,7 @@ from cosnet_jax.report.tables import Table
 T = TypeVar("T")
 PARAMS = {name: CRFParams(backend=name) for name in crf.BACKENDS}
 EXACT_SIZE = (40, 60)
+TURN = 25  # frames
 
 
 class Example(NamedTuple):
@@ -74,12 +75,12 @@ def refine_all(examples: list[Example], params: CRFParams, workers: int) -> list
     return [refined for _, refined in crf.refine_stream(items, params, workers)]
 
 
-def take_turns(examples: list[Example], workers: int, part: int = 25) -> tuple[dict, dict]:
+def take_turns(examples: list[Example], workers: int) -> tuple[dict, dict]:
     """Refines all frames by both; returns the maps and the (clock, CPU) seconds a frame of each."""
     maps: dict[str, list[np.ndarray]] = {name: [] for name in PARAMS}
     seconds = {name: np.zeros(2) for name in PARAMS}
-    for start in range(0, len(examples), part):
-        some = examples[start : start + part]
+    for start in range(0, len(examples), TURN):
+        some = examples[start : start + TURN]
         for name, params in PARAMS.items():
             spent, refined = timed(functools.partial(refine_all, some, params, workers))
             maps[name] += refined

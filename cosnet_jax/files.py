@@ -80,7 +80,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file in UTF-8 by `atomic_write`."""
+    write_bytes(path, text.encode())
+
+
 def temporary_name(path: Path) -> Path:
+    """Returns the name under which a file is written until it is complete, beside it."""
     return path.with_name(f".{bounded_name(path.name)}.{os.getpid()}.part")  # its end is for `remove_temporaries`
 
 

@@ -70,7 +70,7 @@ class Comparison:
             keys, values = (model.apply(variables, features, method=name) for name in ("keys", "values"))
             return features, keys, values, jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
-        def compare(network: COSNet, features, keys, values, barred, hidden):
+        def segment_from(network: COSNet, features, keys, values, barred, hidden):
             """As `COSNet.attend` and `decode`, where `barred` (N, i, j) takes pairs of positions out of the softmax."""
             queries = network.affinity.query(flatten(features))
             gated = []
@@ -82,7 +82,7 @@ class Comparison:
             return network._resize(logits, features, size)
 
         def segment(*inputs):
-            return jax.nn.sigmoid(model.apply(variables, *inputs, method=compare))
+            return jax.nn.sigmoid(model.apply(variables, *inputs, method=segment_from))
 
         self.encode, self.segment = jax.jit(name_misfits(encode)), jax.jit(name_misfits(segment))
         self.pool = jax.jit(lambda labels: model.apply(variables, labels, method="values"))
@@ -144,7 +144,7 @@ class Comparison:
         return scores
 
 
-def summarise(per_sequence: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def mean_scores(per_sequence: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
     """Returns the mean J of each sequence for each of `ROWS`."""
     means: dict[str, dict[str, float]] = {row: {} for row in ROWS}
     for name, scores in per_sequence.items():
@@ -184,7 +184,7 @@ def main() -> None:
             if size not in comparisons:
                 comparisons[size] = Comparison(build_model(config.model), variables, size)
             scores[sequence.name] = comparisons[size].score(sequence, protocol)
-        text = "\n".join(table(summarise(scores))) + "\n"
+        text = "\n".join(table(mean_scores(scores))) + "\n"
         write_bytes(workdir / "bounds.md", text.encode())
         print(text)
 

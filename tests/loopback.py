@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 
 from compilation import compilation_flags
 
+_calls = itertools.count()
 
-def free_port(first: int = 0, last: int = 0) -> int:
-    """A port that nobody listens at, in a range if one is given."""
+
+def free_port(first: int | None = None, last: int = 32_767) -> int:
+    """A port that nobody listens at, of a range; without one, below those that Linux gives to outgoing connections.
+
+    Each call begins at another port, in another process far from there.
+    """
+    first = 10_000 + (os.getpid() * 64 + next(_calls)) % 20_000 if first is None else first
     for port in range(first, last + 1):
         try:
             with socket.create_server(("", port)) as server:

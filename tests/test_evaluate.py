@@ -183,7 +183,9 @@ def test_masks_of_another_split_are_named_before_long_work(fbms_source, checkpoi
 
 def test_davis_has_all_three_scores(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
-    results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+    config = tiny(davis16, davis_source)
+    config.evaluation.metrics = "J, F, T"
+    results = evaluate.evaluate(config, tmp_path / "out", None, str(masks))
     assert results["J"] == results["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
     assert results["T"]["sequences"] == ["camel", "cows"]
     assert results["T"]["mean"] < 0.2  # rectangles that move

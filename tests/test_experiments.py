@@ -139,7 +139,7 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     expected = score_ways(Segmenter(model, variables, config.size), sequences, ways, protocol)
     comparison = reference_bounds.Comparison(model, variables, config.size)
     scores = {sequence.name: comparison.score(sequence, protocol) for sequence in sequences}
-    means = reference_bounds.summarise(scores)
+    means = reference_bounds.mean_scores(scores)
     for row, way in zip(("alone", "five"), ways, strict=True):
         # A pixel whose probability is one half to the last bits may fall either way.
         given = np.mean(list(means[row].values()))

@@ -55,12 +55,19 @@ def test_arrays_and_partials_travel_and_keys_stay():
         np.testing.assert_array_equal(result, 2 * array)
 
 
-def test_tasks_are_taken_ahead_but_not_far():
+def test_tasks_are_taken_ahead_but_not_far(tmp_path):
     taken = []
-    tasks = ((number, (taken.append(number) or 0.15,)) for number in itertools.count())
-    results = map_in_processes(time.sleep, tasks, workers=1)
+
+    def tasks():
+        for number in itertools.count():
+            taken.append(number)
+            exists = f"__import__('os').path.exists({str(tmp_path / str(number))!r})"
+            yield number, (f"[None for _ in iter(lambda: {exists} or __import__('time').sleep(0.01), True)]",)
+
+    results = map_in_processes(eval, tasks(), workers=1)
     assert taken == []
     for yielded in range(1, 5):
+        (tmp_path / str(yielded - 1)).touch()
         next(results)
         # One task occupies the worker and another waits for it while the caller makes a third.
         assert yielded + 1 <= len(taken) <= yielded + 2

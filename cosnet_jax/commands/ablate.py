@@ -19,7 +19,7 @@ from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import average_scores, check_scoring
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import writable_folder, write_text
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import SAMPLINGS
@@ -95,8 +95,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
 
     text = ablation_markdown(results)
     write_results(workdir / "ablation.json", results)
-    with atomic_write(workdir / "ablation.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(workdir / "ablation.md", text)
     metadata = {"checkpoint": checkpoint, "configuration": config.name}
     write_ablation_report(workdir / "report.html", f"Ablations of COSNet on {dataset}", results, metadata)
     return f"{text}\nreport in {workdir / 'report.html'}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import writable_folder, write_bytes
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.references import choose_references
@@ -97,8 +97,7 @@ def explain(
     writable_folder(Path(output).expanduser().parent)
 
     picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
-    with atomic_write(Path(output).expanduser()) as temporary:
-        temporary.write_bytes(picture)
+    write_bytes(Path(output).expanduser(), picture)
 
 
 def explanation(

@@ -18,7 +18,7 @@ from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outco
 from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import writable_folder, write_text
 from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import find_videos
@@ -147,7 +147,7 @@ def segment(
         jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
         options = with_absolute_paths(options)
         with contextlib.closing(segment_on_ray(jobs, options, ray, num_workers)) as outcomes:
-            summarise(track(outcomes, "videos", len(jobs)), output)
+            write_summary(track(outcomes, "videos", len(jobs)), output)
         return folders
     videos = [open_video(path) for path in paths]
     folders = output_folders(paths, output, single=[Path(given).expanduser() for given in inputs] == paths)
@@ -168,7 +168,7 @@ def with_absolute_paths(options: SegmentSettings) -> SegmentSettings:
     return options
 
 
-def summarise(outcomes: Iterable[Outcome], output: Path) -> None:
+def write_summary(outcomes: Iterable[Outcome], output: Path) -> None:
     """Writes what became of each video to `summary.json`, also when the work is interrupted.
 
     Raises:
@@ -182,8 +182,7 @@ def summarise(outcomes: Iterable[Outcome], output: Path) -> None:
         if finished:
             counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
             summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
-            with atomic_write(output / "summary.json") as temporary:
-                temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
     failed = [outcome for outcome in finished if outcome.status == "failed"]
     if failed:
         more = f"; {len(failed) - 1} more, see {output / 'summary.json'}" if len(failed) > 1 else ""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import writable_folder, write_text
 
 
 def write_results(path: str | Path, results: dict) -> None:
@@ -25,5 +25,4 @@ def write_results(path: str | Path, results: dict) -> None:
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: the results cannot be written as JSON ({error})") from error
     writable_folder(path.parent)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")

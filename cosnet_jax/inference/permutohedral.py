@@ -45,19 +45,17 @@ class Lattice(NamedTuple):
     next: jax.Array | np.ndarray
 
 
-def build_lattice(features: np.ndarray, capacity: int | None = None) -> Lattice:
+def build_lattice(features: np.ndarray) -> Lattice:
     """Builds the lattice around points.
 
     Args:
       features: float32 (d, N), in units of the filter's standard deviation.
-      capacity: number of vertices to leave room for, vertex 0 included; None takes what is needed, rounded up.
 
     Returns:
-      The lattice, of NumPy arrays.
+      The lattice, of NumPy arrays. It has room for some more vertices than there are, so that few sizes are compiled.
 
     Raises:
       InputError: the features extend too far for vertices to be numbered in 62 bits.
-      ValueError: the lattice has more vertices than `capacity`.
     """
     dimensions, count = features.shape
     scale, steps, origin = _coordinates(features)
@@ -71,11 +69,8 @@ def build_lattice(features: np.ndarray, capacity: int | None = None) -> Lattice:
         if found:
             break
         bits += 1  # the table is three quarters full
-    if capacity is None:
-        unit = -(-count // _CAPACITY_STEPS)
-        capacity = -(-found // unit) * unit
-    if found > capacity:
-        raise ValueError(f"the lattice has {found} vertices; expected at most {capacity}")
+    unit = -(-count // _CAPACITY_STEPS)
+    capacity = -(-found // unit) * unit
     neighbours = np.zeros((2, dimensions + 1, capacity), np.int32)
     _link(keys[:found], steps, table, *neighbours)
     return Lattice(vertices, weights, *neighbours)

@@ -135,12 +135,12 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
       (n, i, c).
     """
 
-    def compare(keys):
+    def affinity_to(keys):
         similarity = affinity(queries, keys)
         return jax.nn.softmax(similarity, axis=1) if normalise_queries else similarity
 
     if fits_in_budget(queries, keys, budget):
-        return attention_summary(compare(keys), values)
+        return attention_summary(affinity_to(keys), values)
     (n, i, _), (_, j, channels) = queries.shape, values.shape
     rows = max(1, int(budget * 2**20) // (4 * n * i))
     blocks = -(-j // rows)
@@ -154,7 +154,7 @@ def attend(queries: Array, keys: Array, values: Array, budget: float, normalise_
     def add(carry, block):
         largest, total, summary = carry  # (n, i), (n, i), (n, i, c)
         keys, values, exists = block
-        similarity = jnp.where(exists, compare(keys), -jnp.inf)  # (n, i, rows)
+        similarity = jnp.where(exists, affinity_to(keys), -jnp.inf)  # (n, i, rows)
         # The maximum cancels out of the result, so it needs no gradient.
         larger = jax.lax.stop_gradient(jnp.maximum(largest, similarity.max(axis=2)))
         weights, scale = jnp.exp(similarity - larger[..., None]), jnp.exp(largest - larger)

@@ -244,19 +244,18 @@ class COSNet(nn.Module):
         total, _ = each(self, jnp.zeros(features.shape, jnp.float32), (keys, values))
         return (total / keys.shape[1]).astype(features.dtype)
 
-    def decode(self, features: Array, summary: Array, size: Sequence[int], train: bool = False) -> Array:
+    def decode(self, features: Array, summary: Array, size: Sequence[int]) -> Array:
         """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
 
         Args:
           features: V (n, h, w, c) from `encode`.
           summary: Z (n, h, w, c) from `attend`; or m for each query in a row, (n * m, h, w, c).
           size: (height, width) of the result.
-          train: as in `encode`.
 
         Returns:
           Logits (n or n * m, height, width), float32.
         """
-        return self._decode(self.head_a, features, summary, size, train)
+        return self._decode(self.head_a, features, summary, size, train=False)
 
     def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
         logits = head(summary, features, train)

@@ -153,18 +153,17 @@ def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str,
     return picked
 
 
-def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path, each: int = 2) -> list[Image]:
+def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path) -> list[Image]:
     """Draws the frames that `example_frames` chooses, with the prediction beside the ground truth.
 
     Args:
       results: what `score_masks` returned.
       sequences: the scored sequences; see `cosnet_jax.data.sequences.Sequence`.
       masks_dir: the folder of scored masks.
-      each: number of frames of each kind.
     """
     by_name = {sequence.name: sequence for sequence in sequences}
     images = []
-    for kind, name, frame, score in example_frames(results, each):
+    for kind, name, frame, score in example_frames(results):
         sequence = by_name[name]
         i = sequence.frame_names.index(frame)
         prediction = read_masks([Path(masks_dir) / name / f"{frame}.png"])[0]

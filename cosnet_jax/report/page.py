@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import atomic_write, writable_folder
+from cosnet_jax.files import writable_folder, write_text
 from cosnet_jax.report.tables import Table
 from cosnet_jax.visualization import plots
 
@@ -77,8 +77,7 @@ def render(path: Path, template: str, **values: object) -> None:
     )
     html = environment.get_template(template).render(values)
     html = re.sub(r"[^\n -~]", lambda match: printable(match[0]), html)
-    with atomic_write(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def render_block(block: object) -> Markup:

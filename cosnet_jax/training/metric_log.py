@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from cosnet_jax.files import atomic_write, report_write_errors
+from cosnet_jax.files import report_write_errors, write_text
 
 METRICS_FILE = "metrics.jsonl"
 LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
@@ -36,8 +36,7 @@ class MetricLog:
         kept = [record for record in read_metrics(path) if record["step"] <= first_step] if path.is_file() else []
         if validation_due:
             kept = [record for record in kept if (record["step"], record["kind"]) != (first_step, "validation")]
-        with atomic_write(path) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._path = path
         with report_write_errors(path):
             self._file = path.open("a")

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, claimed, writable_folder
+from cosnet_jax.files import claimed, writable_folder, write_text
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -56,8 +56,7 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
                 f"{workdir} holds a training with another configuration ({changed}); expected the same settings, or a "
                 "new --workdir"
             )
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+    write_text(path, json.dumps(config.to_dict(), indent=1) + "\n")
 
 
 def is_free(key: str) -> bool:

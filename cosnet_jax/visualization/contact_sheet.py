@@ -17,6 +17,7 @@ TEXT_COLOUR = (60, 60, 60)
 BACKGROUND = 255
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 BORDER, GAP, LINE = 5, 10, 22  # pixels: border of a reference, space between tiles, height of a line of text
+WIDTH = 1600  # pixels of a sheet
 NARROWEST = 160  # pixels: narrower tiles are enlarged to this width (at most 4 times), so that their names fit below
 ASPECT = 1.6  # preferred width / height of the sheet
 
@@ -63,16 +64,17 @@ def tile(image: np.ndarray, mask: np.ndarray, longest: int = 640) -> np.ndarray:
 
 
 def contact_sheet(
-    tiles: Sequence[np.ndarray], names: Sequence[str], is_reference: Sequence[bool], title: str = "", width: int = 1600
+    tiles: Sequence[np.ndarray], names: Sequence[str], is_reference: Sequence[bool], title: str = ""
 ) -> np.ndarray:
     """Arranges tiles in rows with their names below; references get a coloured border and the word "reference".
+
+    A sheet is at most `WIDTH` pixels wide, less where the tiles are too small to fill that.
 
     Args:
       tiles: uint8 RGB (h, w, 3), all of one size.
       names: one per tile.
       is_reference: one per tile.
       title: a line above the tiles.
-      width: width of the sheet in pixels; it is less where the tiles are too small to fill it.
 
     Returns:
       The sheet, uint8 RGB (H, W, 3).
@@ -84,7 +86,7 @@ def contact_sheet(
         raise InputError(f"a contact sheet needs tiles of one size, not {[image.shape for image in tiles]}")
     height, original = tiles[0].shape[:2]
     columns = _columns(len(tiles), height / original)
-    tile_width = max(1, min((width - GAP) // columns - GAP, max(original, min(NARROWEST, 4 * original))))
+    tile_width = max(1, min((WIDTH - GAP) // columns - GAP, max(original, min(NARROWEST, 4 * original))))
     tile_height = max(1, round(height * tile_width / original))
     top = GAP + (LINE if title else 0)
     rows = math.ceil(len(tiles) / columns)

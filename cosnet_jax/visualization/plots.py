@@ -48,18 +48,17 @@ STYLE = {
 }
 
 
-def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequence[str] = ("J", "F")) -> Figure:
-    """Draws the scores of every sequence as bars, the best sequence first.
+def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draws J of every sequence as bars, the best sequence first, and F where all have it.
 
     Args:
       per_sequence: sequence name -> metric -> score in [0, 1] (as in `results.json`).
-      metrics: the metrics to draw; those that are missing are left out. The first one orders the sequences.
 
     Returns:
       A figure. Its height grows with the number of sequences.
     """
-    metrics = [metric for metric in metrics if all(metric in scores for scores in per_sequence.values())]
-    names = sorted(per_sequence, key=lambda name: -per_sequence[name][metrics[0]])
+    metrics = [metric for metric in ("J", "F") if all(metric in scores for scores in per_sequence.values())]
+    names = sorted(per_sequence, key=lambda name: -per_sequence[name]["J"])
     thickness = 0.76 / len(metrics)
     with mpl.rc_context(STYLE):
         figure, axes = _figure(height=0.7 + (0.13 * len(metrics) + 0.12) * len(names))
@@ -77,12 +76,11 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]], metrics: Sequ
     return figure
 
 
-def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Figure:
-    """Draws a measure over the evaluated frames of some sequences.
+def frame_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Draws J over the evaluated frames of some sequences.
 
     Args:
       curves: label -> one value in [0, 1] per evaluated frame.
-      metric: name of the measure.
 
     Returns:
       A figure.
@@ -93,40 +91,41 @@ def frame_curves(curves: Mapping[str, Sequence[float]], metric: str = "J") -> Fi
             axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=_label(label))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("evaluated frame")
-        axes.set_ylabel(f"{metric}, percent")
+        axes.set_ylabel("J, percent")
         axes.set_ylim(0, 102)
         axes.margins(x=0.01)
         _legend_above(axes)
     return figure
 
 
-def training_curves(records: Sequence[Mapping], name: str = "loss") -> Figure | None:
+def training_curves(records: Sequence[Mapping]) -> Figure | None:
     """Draws the loss over a training for each kind of step: the logged values (faint) and their running mean.
 
     The running mean is over a 40th of the values.
 
     Args:
-      records: the lines of the training log: "step", "kind" (e.g. "still", "video") and numbers by name.
-      name: name of the number to draw.
+      records: the lines of the training log: "step", "kind" (e.g. "still", "video") and, of a step, "loss".
 
     Returns:
-      A figure, or None where no record has that number.
+      A figure, or None where no record has a loss.
     """
-    kinds = list(dict.fromkeys(str(record.get("kind", name)) for record in records if name in record))
-    if not kinds:
+    by_kind: dict[str, list[Mapping]] = {}
+    for record in records:
+        if "loss" in record:
+            by_kind.setdefault(str(record["kind"]), []).append(record)
+    if not by_kind:
         return None
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
-        for kind, colour in zip(kinds, itertools.cycle(COLOURS), strict=False):
-            chosen = [record for record in records if name in record and str(record.get("kind", name)) == kind]
+        for (kind, chosen), colour in zip(by_kind.items(), itertools.cycle(COLOURS), strict=False):
             steps = [record["step"] for record in chosen]
-            values = np.array([record[name] for record in chosen], dtype=np.float64)
+            values = np.array([record["loss"] for record in chosen], dtype=np.float64)
             window = max(1, len(values) // 40)
             if window > 1:
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
             axes.plot(steps, running_mean(values, window), color=colour, label=kind)
         axes.set_xlabel("step")
-        axes.set_ylabel(name)
+        axes.set_ylabel("loss")
         axes.set_ylim(bottom=0)
         axes.margins(x=0.01)
         _legend_above(axes)
@@ -159,12 +158,11 @@ def validation_curves(records: Sequence[Mapping], names: Mapping[str, str]) -> F
     return figure
 
 
-def references_curve(curves: Mapping[str, Mapping[int, float]], metric: str = "mean J") -> Figure:
-    """Draws a score against N, the number of reference frames.
+def references_curve(curves: Mapping[str, Mapping[int, float]]) -> Figure:
+    """Draws mean J against N, the number of reference frames.
 
     Args:
       curves: label -> N -> score in [0, 1]. The first curve is solid, the others are dashed.
-      metric: name of the score.
 
     Returns:
       A figure.
@@ -176,7 +174,7 @@ def references_curve(curves: Mapping[str, Mapping[int, float]], metric: str = "m
             axes.plot(numbers, [100 * scores[n] for n in numbers], "o--" if k else "o-", markersize=4, label=label)
         axes.set_xticks(sorted({n for scores in curves.values() for n in scores}))
         axes.set_xlabel("number of reference frames N")
-        axes.set_ylabel(f"{metric}, percent")
+        axes.set_ylabel("mean J, percent")
         _legend_above(axes)
     return figure
 

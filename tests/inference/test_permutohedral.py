@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import jax
 import numpy as np
 import pytest
@@ -105,14 +103,14 @@ def test_scattered_points_make_the_table_grow():
 
 
 def test_lattices_of_one_capacity_are_mapped_over():
-    lattices = [build_lattice(clustered(5, 200, seed), capacity=1201) for seed in range(3)]
-    values = np.random.default_rng(0).normal(size=(3, 200)).astype(np.float32)
+    lattices = [build_lattice(clustered(5, 200, seed)) for seed in range(8)]
+    sizes = [lattice.next.shape[1] for lattice in lattices]
+    lattices = [lattice for lattice, size in zip(lattices, sizes, strict=True) if size == max(sizes, key=sizes.count)]
+    values = np.random.default_rng(0).normal(size=(len(lattices), 200)).astype(np.float32)
+    assert len(lattices) > 1
     together = jax.vmap(apply_filter)(Lattice(*map(np.stack, zip(*lattices, strict=True))), values)
     for lattice, row, found in zip(lattices, values, together, strict=True):
         np.testing.assert_allclose(found, apply_filter(lattice, row), atol=1e-5)
-    for lattice, seed in zip(lattices, itertools.count()):  # room to spare changes nothing
-        assert lattice.next.shape[1] == 1201
-        np.testing.assert_allclose(filter_matrix(lattice), filter_matrix(build_lattice(clustered(5, 200, seed))))
 
 
 def test_the_gradient_is_the_transpose():
@@ -128,8 +126,5 @@ def test_capacities_are_few():
 
 
 def test_what_does_not_fit_is_refused():
-    features = clustered(5, 100)
-    with pytest.raises(ValueError, match="expected at most 10"):
-        build_lattice(features, capacity=10)
     with pytest.raises(InputError, match="too narrow"):
-        build_lattice(features * 1e5)
+        build_lattice(clustered(5, 100) * 1e5)

@@ -63,8 +63,8 @@ def scored(tmp_path):
 
 def test_example_images_show_prediction_and_truth(scored):
     results, sequences, masks = scored
-    images = example_images(results, sequences, masks, each=1)
-    kind, name, frame, score = example_frames(results, each=1)[2]
+    images = example_images(results, sequences, masks)
+    kind, name, frame, score = example_frames(results)[2]
     video = next(video for video in sequences if video.name == name)
     prediction = np.asarray(PillowImage.open(masks / name / f"{frame}.png")) > 0
     image, truth = video.frame_and_mask(video.frame_names.index(frame))

@@ -66,7 +66,7 @@ def test_training_curves_are_one_a_kind_of_step():
 
 
 def test_long_training_curves_are_smoothed():
-    records = [{"step": step, "loss": float(step % 2)} for step in range(400)]
+    records = [{"step": step, "kind": "still", "loss": float(step % 2)} for step in range(400)]
     raw, smooth = plots.training_curves(records).axes[0].lines
     assert set(raw.get_ydata()) == {0.0, 1.0}
     np.testing.assert_allclose(smooth.get_ydata()[10:-10], 0.5)
