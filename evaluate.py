@@ -30,7 +30,7 @@ from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
-from cosnet_jax.files import claimed, remove_temporaries, writable_folder, write_text
+from cosnet_jax.files import claimed, expanded, remove_temporaries, writable_folder, write_text
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
@@ -80,7 +80,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
     check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
-    masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (Path(predictions), None)
+    masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (expanded(predictions), None)
     if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
         raise InputError(f"{others[0]}; remove it, or name another --workdir")
 

@@ -20,6 +20,7 @@ from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.config import check_config, parse_step_pattern, run
 from cosnet_jax.data.pipeline import still_batches, video_batches
+from cosnet_jax.files import expanded
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
@@ -116,6 +117,8 @@ def take_steps(
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
         job.say(f"continues from step {start}")
+    else:
+        best.set_aside_from(0)  # of a training whose checkpoints are gone
     # It comes after its checkpoint; the result is the same if it comes again.
     validation_due = bool(config.validate_every) and progress.get("validation_due", False)
     log = MetricLog(workdir, start, job.is_first(), validation_due)
@@ -161,7 +164,7 @@ def take_steps(
 def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
     with job.several_processes():
-        stopped = train(config, Path(WORKDIR.value).expanduser())
+        stopped = train(config, expanded(WORKDIR.value))
     job.ignore_sigterm()
     if stopped:
         sys.exit(config.stopped_status)

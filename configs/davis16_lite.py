@@ -1,9 +1,8 @@
-"""The small model: MobileNetV2, masks of stride 4, 193x337 (at last 257x449). Trains on a CPU, in three stages.
+"""The small model: MobileNetV2, masks of stride 4, 193x337 (at last 257x449). Trains on a CPU.
 
-Saliency on still images, from ImageNet weights; still images and pairs in turn, as in the paper, in four rounds of
-which each begins where the last one ended or from a mean of weights; then the co-attention and head alone, with most of
-V hidden from the head so that it learns to read Z. `/checkpoints` stands for the last step, where the folder itself
-would stand for the best by validation:
+Saliency on still images, from ImageNet weights; then still images and pairs in turn, as in the paper, in four rounds of
+which each begins where the last one ended or from a mean of weights. `/checkpoints` stands for the last step, where the
+folder itself would stand for the best by validation. Saliency and the first two rounds:
 
     python train.py --config=configs/davis16_lite.py:saliency --workdir=out/lite_saliency \
         --config.data.davis16.source=DAVIS --config.data.videos.source=VIDEOS,GROUPS \
@@ -17,21 +16,23 @@ would stand for the best by validation:
         --config.init=mean.npz and the same sources
     cosnet export-weights out/lite_before/checkpoints --output start.npz
 
+`:coattention` trains co-attention and head alone, with most of V hidden from the head so that it learns to read Z.
+After the later rounds that takes more than it gives, so they end without it.
+
 `mobilenet_v2_imagenet.npz` holds the backbone's ImageNet weights, its batch norm folded in, for "SAME" padding as in
 TensorFlow, under the names of the parameters (`stem/kernel`, `block0/depthwise/kernel`, ...). It does not come with the
 package, whose model can take its place.
 
-experiments/davis16_lite.sh does the rest, from the very file that these commands stand for, the model shipped before:
+experiments/davis16_lite.sh makes the later rounds, from the very file that these commands stand for, the model shipped
+before:
 
-    python train.py --config=configs/davis16_lite.py --workdir=out/lite_smoke --config.seed=4 \
+    python train.py --config=configs/davis16_lite.py --workdir=out/lite_small --config.seed=4 \
         --config.total_steps=1100 --config.data.augment.smoke=0.15 --config.init=start.npz and the same sources
     python train.py --config=configs/davis16_lite.py --workdir=out/lite_large --config.seed=5 --config.total_steps=600 \
         --config.data.augment.smoke=0.15 "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4 \
-        --config.init=out/lite_smoke/checkpoints and the same sources
-    python -m experiments.average start.npz out/lite_smoke/checkpoints out/lite_large/checkpoints \
-        --output averaged.npz
-    python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_coattention \
-        --config.init=averaged.npz and the same sources
+        --config.init=out/lite_small/checkpoints and the same sources
+    python -m experiments.average start.npz out/lite_small/checkpoints out/lite_large/checkpoints \
+        --output davis16_lite.npz
 
 EfficientNet-Lite0 takes the place of MobileNetV2 so; its steps take twice the time on a CPU, and it was not trained:
 
@@ -61,7 +62,7 @@ def saliency(config):
 
 
 def coattention(config):
-    """The third: co-attention and head alone."""
+    """Co-attention and head alone."""
     config.step_pattern = "video"
     config.batch_size = 6
     config.total_steps = 100

@@ -133,6 +133,11 @@ def report_write_errors(path: str | os.PathLike[str], kinds: Any = OSError) -> I
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with "~" as the home folder; "~NAME" of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def writable_folder(path: str | Path) -> Path:
     """Makes an output folder and proves that files can be written there, before long work starts.
 
@@ -145,7 +150,7 @@ def writable_folder(path: str | Path) -> Path:
     Raises:
       InputError: it is a file, or cannot be made or written to.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):  # it has no name, so that a killed process leaves nothing

@@ -40,7 +40,7 @@ smoke=--config.data.augment.smoke=0.15
 train lite_small $lite "$start" $smoke --config.seed=4 --config.total_steps=1100
 train lite_large $lite "$out/lite_small/checkpoints" $smoke --config.seed=5 --config.total_steps=600 \
     "--config.size=(257, 449)" --config.optimizer.learning_rate=5e-4
-[ -f "$weights" ] || "$python" -m experiments.average "$start" "$out"/lite_{small,large}/checkpoints --output "$weights"
+"$python" -m experiments.average "$start" "$out"/lite_{small,large}/checkpoints --output "$weights"
 evaluate lite_val "$weights"
 "$python" -m cosnet_jax ablate --config=$lite --checkpoint="$weights" --workdir="$out/lite_ablation" "${sources[@]}"
 "$python" -m experiments.reference_bounds --config=$lite --checkpoint="$weights" --workdir="$out/lite_bounds" \

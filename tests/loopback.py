@@ -16,7 +16,7 @@ def free_port(first: int | None = None, last: int = 32_767) -> int:
 
     Each call begins at another port, in another process far from there.
     """
-    first = 10_000 + (os.getpid() * 64 + next(_calls)) % 20_000 if first is None else first
+    first = 20_000 + (os.getpid() * 64 + next(_calls)) % 12_000 if first is None else first
     for port in range(first, last + 1):
         try:
             with socket.create_server(("", port)) as server:

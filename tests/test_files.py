@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write, bounded_name, natural_key, writable_folder
+from cosnet_jax.files import atomic_write, bounded_name, expanded, natural_key, writable_folder
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -52,6 +52,12 @@ def test_a_name_that_is_too_long_becomes_a_digest(tmp_path):
     assert short[:2] == names[:2] and len(set(short)) == 5
     for name in short:
         assert name.endswith(".html") and len(os.fsencode(name)) <= 200
+
+
+def test_the_home_folder_is_expanded_and_a_strangers_is_not(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(expanded("~/out")) == "/home/me/out"
+    assert str(expanded("~nobody-of-that-name/out")) == "~nobody-of-that-name/out"
 
 
 def test_natural_key_orders_numbers_by_value(tmp_path):

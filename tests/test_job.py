@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import jax
@@ -71,13 +72,15 @@ def test_sigterm_ends_a_process_that_has_nothing_to_save_and_so_the_others():
     assert (status, line) == (1, "error: process 0 stops: process 1 was killed or failed, see its output")
 
 
-def test_when_the_first_process_is_killed_the_others_do_not_wait_for_it():
-    work = "if job.is_first(): os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(100)"
-    processes = start_two(work)
-    outputs = [process.communicate(timeout=60)[1] for process in processes]
-    assert processes[0].returncode == -signal.SIGKILL
-    # JAX's coordinator was in it; whoever notices first, this package or JAX, ends the other process.
-    assert processes[1].returncode in (1, -signal.SIGABRT), outputs
+@pytest.mark.parametrize(("lost", "slept"), [(0, []), (1, [job.LAST_SECONDS])])
+def test_where_process_0_is_lost_the_others_end_before_jax_aborts_them(monkeypatch, capsys, lost, slept):
+    waited, ended = [], []
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("os._exit", ended.append)
+    monkeypatch.setattr(job, "_ending", threading.Lock())
+    job._give_up(2, lost)
+    assert (waited, ended) == (slept, [1])
+    assert capsys.readouterr().err == f"error: process 2 stops: process {lost} was killed or failed, see its output\n"
 
 
 def test_an_evaluation_is_ended_by_sigterm(tmp_path, monkeypatch):

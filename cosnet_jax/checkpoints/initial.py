@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from cosnet_jax.checkpoints import store, weights_file
 from cosnet_jax.checkpoints.arrays import read_arrays
 from cosnet_jax.errors import InputError, printable
+from cosnet_jax.files import expanded
 from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
 
 
@@ -29,7 +29,7 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
     Raises:
       InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
     """
-    path = os.path.expanduser(path)
+    path = str(expanded(path))
     if Path(path).is_dir() or weights_file.is_weights_file(path):
         return load_parts(variables, path)
     if not Path(path).is_file():

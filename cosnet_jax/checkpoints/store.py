@@ -32,10 +32,11 @@ from cosnet_jax.checkpoints.digests import (
 )
 from cosnet_jax.config import accept_config, as_stored, changed_settings, describe_changes
 from cosnet_jax.errors import InputError, interruption_in, printable
+from cosnet_jax.files import expanded
 
 LATEST, BEST = "checkpoints", "best"
 WRITTEN = "a folder that train.py (--workdir) or `cosnet convert` (--output) wrote"
-DAMAGED = ".damaged"  # suffix of a checkpoint that was set aside
+DAMAGED, OUTDATED = ".damaged", ".outdated"  # suffixes of checkpoints that were set aside
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / "davis16_lite.npz"}
 
@@ -63,10 +64,9 @@ class CheckpointFolder:
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: Any, config: ConfigDict, progress: dict[str, Any]) -> None:
-        """Writes a checkpoint, unless the newest is of that step.
+        """Writes a checkpoint, unless the newest is of that step. Those of later steps are set aside.
 
-        It returns as soon as the state is copied; digests are made and files written while the training goes on. If
-        there are later steps, the training began anew or at an earlier one; this step and later ones are removed.
+        It returns as soon as the state is copied; digests are made and files written while the training goes on.
 
         Args:
           step: its name.
@@ -87,11 +87,21 @@ class CheckpointFolder:
             "digests": DigestSave(digests, parallel.copy_on_first(state)),
         }
         with self._report_write_errors():
-            for outdated in (there for there in self._manager.all_steps() if there >= step):
-                folder = Path(self._manager.directory) / str(outdated)
-                job.say(printable(f"checkpoint: {folder} is removed, for step {step} is anew"))
-                self._manager.delete(outdated)
+            self.set_aside_from(step + 1)
             self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def set_aside_from(self, step: int) -> None:
+        """Renames the checkpoints of this step and later ones `<step>.outdated`: their steps are taken again.
+
+        That is so where a training begins anew, or goes on from an earlier checkpoint because the newest is damaged.
+        """
+        outdated = [there for there in self._manager.all_steps() if there >= step]
+        for there in outdated:
+            folder = Path(self._manager.directory) / str(there)
+            job.say(printable(f"checkpoint: {folder} is of steps taken again; it is now {folder.name}{OUTDATED}"))
+            job.on_first(functools.partial(set_aside, folder, OUTDATED))
+        if outdated:
+            self._manager.reload()
 
     def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Reads the newest checkpoint that is whole. Damaged ones are named, renamed `<step>.damaged` and left out.
@@ -111,7 +121,7 @@ class CheckpointFolder:
             except Damaged as damage:
                 folder = Path(self._manager.directory) / str(step)
                 job.say(printable(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}"))
-                job.on_first(functools.partial(set_aside, folder))
+                job.on_first(functools.partial(set_aside, folder, DAMAGED))
                 self._manager.reload()
         return None
 
@@ -153,12 +163,12 @@ class CheckpointFolder:
             raise InputError(f"{self._manager.directory}: a checkpoint cannot be written ({reason})") from error
 
 
-def set_aside(folder: Path) -> None:
-    """Renames a damaged checkpoint, so that nothing takes it for one and its owner can still look at it."""
-    number, target = 1, folder.with_name(f"{folder.name}{DAMAGED}")
+def set_aside(folder: Path, suffix: str) -> None:
+    """Renames a checkpoint, so that nothing takes it for one and its owner can still look at it."""
+    number, target = 1, folder.with_name(f"{folder.name}{suffix}")
     while target.exists():
         number += 1
-        target = folder.with_name(f"{folder.name}{DAMAGED}{number}")
+        target = folder.with_name(f"{folder.name}{suffix}{number}")
     folder.rename(target)
 
 
@@ -188,7 +198,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     Raises:
       InputError: if there is no checkpoint there.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_dir():
         raise InputError(f"checkpoint: {path} does not exist; expected a weights file (.npz), or {WRITTEN}")
     for folder in (path, path / BEST, path / LATEST):
@@ -213,7 +223,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
     Raises:
       InputError: if there is no readable checkpoint.
     """
-    path = Path(SHIPPED_FILES.get(str(path), path)).expanduser()
+    path = expanded(SHIPPED_FILES.get(str(path), path))
     if path.suffix == weights_file.SUFFIX:
         return weights_file.read_weights_file(path)
     folder = find_checkpoint(path)

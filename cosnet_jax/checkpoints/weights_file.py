@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.arrays import read_arrays
 from cosnet_jax.config import parse_config
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write
+from cosnet_jax.files import atomic_write, expanded
 
 SUFFIX = ".npz"
 CONFIG = "config"  # name of the configuration among the arrays: JSON in a string
@@ -35,7 +35,7 @@ def export_weights(path: str | Path, variables: dict[str, Any], config: ConfigDi
     Raises:
       InputError: for another suffix, a value that float16 cannot hold, or a file that cannot be written.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix != SUFFIX:
         raise InputError(f"{path}: expected a file name that ends in {SUFFIX}")
     arrays = flax.traverse_util.flatten_dict(jax.device_get(variables), sep="/")

@@ -12,7 +12,7 @@ import numpy as np
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import writable_folder, write_bytes
+from cosnet_jax.files import expanded, writable_folder, write_bytes
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.references import choose_references
@@ -94,10 +94,10 @@ def explain(
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
     params = crf.params_from_config(config.inference.get("crf"))
     crf.check_installed(params)
-    writable_folder(Path(output).expanduser().parent)
+    writable_folder(expanded(output).parent)
 
     picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
-    write_bytes(Path(output).expanduser(), picture)
+    write_bytes(expanded(output), picture)
 
 
 def explanation(

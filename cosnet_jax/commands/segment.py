@@ -18,7 +18,7 @@ from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outco
 from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
 from cosnet_jax.commands.segment_video import SegmentSettings, VideoSegmenter
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import writable_folder, write_text
+from cosnet_jax.files import expanded, writable_folder, write_text
 from cosnet_jax.parallel import use_cpu
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import find_videos
@@ -135,7 +135,7 @@ def segment(
         raise InputError(f"--ray-workers is {num_workers}; expected 0 or more")
     if num_workers and not ray:
         raise InputError(f"--ray-workers is {num_workers}; it needs --ray")
-    options, output = SegmentSettings(checkpoint, **settings), Path(output).expanduser()
+    options, output = SegmentSettings(checkpoint, **settings), expanded(output)
     found = [path for given in inputs for path in find_videos(given)]
     paths = list({os.path.realpath(path): path for path in found}.values())
     if ray:
@@ -150,7 +150,7 @@ def segment(
             write_summary(track(outcomes, "videos", len(jobs)), output)
         return folders
     videos = [open_video(path) for path in paths]
-    folders = output_folders(paths, output, single=[Path(given).expanduser() for given in inputs] == paths)
+    folders = output_folders(paths, output, single=[expanded(given) for given in inputs] == paths)
     for folder in folders:
         writable_folder(folder)
     for video, folder in zip(videos, folders, strict=True):
@@ -162,8 +162,8 @@ def segment(
 def with_absolute_paths(options: SegmentSettings) -> SegmentSettings:
     """Returns settings that mean the same in any working folder."""
     if options.checkpoint != SHIPPED_MODEL:
-        options = dataclasses.replace(options, checkpoint=Path(options.checkpoint).expanduser().absolute())
-    if options.background and is_image(path := Path(options.background).expanduser()):
+        options = dataclasses.replace(options, checkpoint=expanded(options.checkpoint).absolute())
+    if options.background and is_image(path := expanded(options.background)):
         options = dataclasses.replace(options, background=str(path.absolute()))
     return options
 

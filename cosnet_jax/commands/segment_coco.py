@@ -43,8 +43,8 @@ class CocoWriter:
         ]
         head = {"info": {"description": video.name}, "categories": [CATEGORY], "images": images}
         with contextlib.ExitStack() as files, report_write_errors(path):
-            files.callback(self._temporary.unlink, missing_ok=True)
             self._file = files.enter_context(self._temporary.open("w", encoding="utf-8"))
+            files.callback(self._temporary.unlink)
             self._file.write(json.dumps(head)[:-1] + ', "annotations": [')
             files.pop_all()
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import writable_folder, write_bytes
+from cosnet_jax.files import expanded, writable_folder, write_bytes
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM, Encoding
 from cosnet_jax.video.images import is_image
 from cosnet_jax.video.reader import StoredVideo, open_video
@@ -55,7 +55,7 @@ class Background:
             return cls(COLOURS[text])
         if re.fullmatch("#[0-9a-fA-F]{6}", text):
             return cls(tuple(bytes.fromhex(text[1:])))
-        path = Path(text).expanduser()
+        path = expanded(text)
         if not path.exists() and not is_image(path):
             raise InputError(f"--background is {text!r}; expected white, black, '#rrggbb', blur or an image file")
         if not is_image(path):

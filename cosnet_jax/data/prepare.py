@@ -25,7 +25,7 @@ from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_bytes
+from cosnet_jax.files import claimed, expanded, report_read_errors, writable_folder, write_bytes
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -66,7 +66,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     """
     if dataset not in BUILDERS:
         raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
-    root = Path(data_dir or DEFAULT_DATA_DIR).expanduser().absolute()
+    root = expanded(data_dir or DEFAULT_DATA_DIR).absolute()
     if not source:
         return _find_prepared(dataset, root)
     with job.first_before_others("prepared"):
@@ -74,7 +74,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
             with report_read_errors(source):
                 sets = SET_FINDERS[dataset](source)
             return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
-        return [_prepare_folder(dataset, None, Path(source).expanduser().absolute(), root)]
+        return [_prepare_folder(dataset, None, expanded(source).absolute(), root)]
 
 
 def describe_prepared(folder: Path) -> list[str]:
@@ -108,11 +108,12 @@ def _find_prepared(dataset: str, root: Path) -> list[Path]:
 
 def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) -> Path:
     name = f"{dataset}/{config}" if config else dataset
-    if not source.is_dir():
-        raise InputError(
-            f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to get it"
-        )
     with report_read_errors(source):
+        if not source.is_dir():
+            raise InputError(
+                f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to "
+                "get it"
+            )
         scan = BUILDERS[dataset].scan(source)
     scan.problems.extend(_undecodable_names(scan, source))
     if scan.problems:

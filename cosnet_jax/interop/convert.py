@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
 from cosnet_jax.config import changed_settings
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import expanded
 from cosnet_jax.interop.batch_norm_folding import fold_batch_norm
 from cosnet_jax.interop.names import FORMATS, from_torch, to_torch
 from cosnet_jax.interop.presets import PRESETS
@@ -120,7 +121,7 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
     Raises:
       InputError: the file cannot be read or does not fit the preset, or the folder is not empty or cannot be written.
     """
-    output = Path(output)
+    output = expanded(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists; expected a new or empty folder for the checkpoint")
     state_dict = read_state_dict(weights)

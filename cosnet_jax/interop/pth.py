@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import atomic_write
+from cosnet_jax.files import atomic_write, expanded
 from cosnet_jax.interop.unpickler import STORAGE_DTYPES, Refused, Unpickler
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -106,7 +106,7 @@ def write_pth(path: str | os.PathLike[str], content: Any) -> None:
             written.
     """
     program, storages = _pickle(content)
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_write(expanded(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(zipfile.ZipInfo("archive/data.pkl"), program)
         archive.writestr(zipfile.ZipInfo("archive/byteorder"), b"little")
         for key, array in enumerate(storages):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from cosnet_jax.files import report_write_errors, write_text
+from cosnet_jax.files import expanded, report_write_errors, write_text
 
 METRICS_FILE = "metrics.jsonl"
 LARGEST = 1e300  # of the numbers in a record; no training writes larger ones
@@ -139,7 +139,7 @@ def find_metrics(checkpoint: str | Path) -> list[dict[str, Any]]:
     Returns:
       The records of the `metrics.jsonl` that lies there or up to two folders above; [] if there is none.
     """
-    checkpoint = Path(checkpoint).expanduser()
+    checkpoint = expanded(checkpoint)
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
         if (folder / METRICS_FILE).is_file():
             return read_metrics(folder / METRICS_FILE)

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import natural_key, report_read_errors
+from cosnet_jax.files import expanded, natural_key, report_read_errors
 from cosnet_jax.video.images import is_image
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
@@ -26,7 +26,7 @@ def find_videos(path: str | Path) -> list[Path]:
     Raises:
       InputError: no video matches the pattern, or the folder holds neither frames nor videos.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     with report_read_errors(path):
         if not path.exists() and glob.has_magic(str(path)):
             videos = [file for file in map(Path, glob.glob(str(path), recursive=True)) if _is_video(file)]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import is_plain_name, is_special, natural_key, report_read_errors
+from cosnet_jax.files import expanded, is_plain_name, is_special, natural_key, report_read_errors
 from cosnet_jax.video.decoding import MAX_FRAMES, Index, decoded, opened, over_black, scan, to_rgb
 from cosnet_jax.video.image_header import JPEG_START, MAX_PIXELS, image_size
 from cosnet_jax.video.images import decode, is_image, is_truncated
@@ -112,7 +112,7 @@ def open_video(path: str | Path, most_frames: int = MAX_FRAMES) -> StoredVideo:
       InputError: the path does not exist, or it is empty, damaged, truncated or not a video, or has more than
         `most_frames`, or the frames of a folder differ in size, or two of them have the same name without suffix.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     with report_read_errors(path):
         if path.is_dir():
             return _open_images(path, [file for file in path.iterdir() if is_image(file)])

@@ -62,13 +62,22 @@ def test_the_newest_whole_checkpoint_is_restored(folder):
     np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
 
 
-def test_a_training_that_begins_anew_replaces_what_is_of_later_steps(folder, capsys):
-    writer = CheckpointFolder(folder, keep=1)
-    writer.save(1, state_of(7), tiny_synthetic(), {"position": "anew"})
+def test_what_is_of_steps_that_are_taken_again_is_set_aside(folder, capsys):
+    writer = CheckpointFolder(folder, keep=3)
+    writer.set_aside_from(3)
+    writer.save(2, state_of(7), tiny_synthetic(), {"position": "again"})  # the newest: it stays
+    writer.close()
+    assert newest(folder)[2] == {"position": 2}
+    (folder / "2.outdated").mkdir()
+    writer = CheckpointFolder(folder, keep=3)
+    writer.save(0, state_of(7), tiny_synthetic(), {"position": "anew"})
     writer.close()
     assert newest(folder)[2] == {"position": "anew"}
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"checkpoint: {folder}/{step} is removed, for step 1 is anew" for step in (1, 2, 3)]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["0", "1.outdated", "2.outdated", "2.outdated2", "3.outdated"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"checkpoint: {folder}/3 is of steps taken again; it is now 3.outdated"
+    assert len(said) == 3
 
 
 def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, monkeypatch):

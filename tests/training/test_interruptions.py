@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 
 import jax
 import pytest
@@ -86,6 +87,14 @@ def test_a_training_that_is_killed_while_it_validates_loses_no_step(run, tmp_pat
         assert steps_in(tmp_path / BEST) == [4]
         assert max(steps_in(tmp_path / LATEST)) == 8
         assert of_kind(records, "still")[-1] == (8,)
+
+
+def test_a_training_that_begins_anew_keeps_its_own_best(run, tmp_path):
+    run()
+    for step in (4, 8):
+        shutil.rmtree(tmp_path / LATEST / str(step))
+    assert of_kind(run(), "validation", "J") == [(4, 0.5), (8, 0.3)]
+    assert sorted(path.name for path in (tmp_path / BEST).iterdir()) == ["4", "4.outdated"]
 
 
 def test_a_training_may_go_on_without_the_validation_that_was_due(run):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.files import expanded
 
 
 def find_sets(source: str, is_set: Callable[[Path], bool], expected: str) -> dict[str, Path]:
@@ -24,7 +25,7 @@ def find_sets(source: str, is_set: Callable[[Path], bool], expected: str) -> dic
     """
     sets: dict[str, Path] = {}
     for part in filter(None, (part.strip() for part in source.split(","))):
-        folder = Path(part).expanduser().absolute()
+        folder = expanded(part).absolute()
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: expected {expected}, or a folder of such folders")
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
