@@ -120,11 +120,10 @@ def as_video(value: Any) -> Video:
         return value
     if hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, (bytes, dict)):
         if len(value) and len(getattr(value[0], "shape", ())) != 3:
-            raise InputError(f"a frame is an array (H, W, 3), not {_describe(value[0])}")
+            raise InputError(f"frame 0 is {_describe(value[0])}; expected (H, W, 3) uint8")
         return ArrayVideo(value)
     raise InputError(f"a video is a path, an array (T, H, W, 3) or a list of frames, not {type(value).__name__}")
 
 
 def _describe(frame: Any) -> str:
-    shape = getattr(frame, "shape", None)
-    return type(frame).__name__ if shape is None else f"one of shape {shape}"
+    return f"{frame.shape} {frame.dtype}" if isinstance(frame, np.ndarray) else f"of type {type(frame).__name__}"

@@ -65,8 +65,8 @@ def test_anything_else_is_an_error(value):
 
 @pytest.mark.parametrize(
     ("frames", "found"),
-    [(["a.jpg", "b.jpg"], "str"), (FRAMES[..., 0], r"one of shape \(6, 8\)"), (FRAMES[0, 0], r"one of shape \(3,\)")],
+    [(["a.jpg", "b.jpg"], "of type str"), (FRAMES[..., 0], r"\(6, 8\) uint8"), (FRAMES[0, 0], r"\(3,\) uint8")],
 )
 def test_frames_that_are_no_images_are_an_error(frames, found):
-    with pytest.raises(InputError, match=rf"a frame is an array \(H, W, 3\), not {found}"):
+    with pytest.raises(InputError, match=rf"frame 0 is {found}; expected \(H, W, 3\) uint8"):
         as_video(frames)
