@@ -73,6 +73,7 @@ def torch_features(weights, x):
     return outputs
 
 
+@pytest.mark.slow
 @needs_torch
 def test_converted_weights_give_the_features_of_pytorch(tmp_path):
     weights = random_weights()

@@ -36,7 +36,7 @@ def shallow_network(shallow_weights):
 
 
 # Odd and even sides: where a side of the stem's output is even, ceil_mode pools one window more.
-@pytest.mark.parametrize("size", [(95, 127), (96, 160), (129, 161)])
+@pytest.mark.parametrize("size", [(95, 127), (96, 160), pytest.param((129, 161), marks=pytest.mark.slow)])
 def test_every_stage_agrees_with_the_twin(shallow_twin, shallow_network, size):
     pair = smooth_frames(size)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def segmenter(shallow_network):
     return Segmenter(*shallow_network, (41, 56), InferenceOptions())
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2, 5])
+@pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 5])
 @pytest.mark.parametrize("fusion", ["summary", "prediction", "group", "group_released"])
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])

@@ -153,6 +153,7 @@ def assert_trees_close(given, expected, **tolerances):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerances), given, expected)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_batch_where_batch_norm_is_frozen(config, start, batches, frozen):
     optimizer, state = start
     changed = with_settings(config, freeze_batch_norm=True, accumulate_steps=4)
@@ -240,7 +241,9 @@ def test_a_step_tells_whether_everything_is_finite_and_skips_what_is_not(config,
         jax.tree.map(np.testing.assert_array_equal, after, plain)
 
 
-@pytest.mark.parametrize("coattention", ["vanilla", "symmetric", "channelwise"])
+@pytest.mark.parametrize(
+    "coattention", ["symmetric", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vanilla", "channelwise"))]
+)
 def test_bfloat16_is_the_type_of_convolutions_and_of_nothing_that_needs_float32(config, batches, coattention):
     changed = with_settings(config, model__dtype="bfloat16", model__coattention=coattention)
     model = build_model(changed.model)
