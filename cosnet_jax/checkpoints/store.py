@@ -95,13 +95,14 @@ class CheckpointFolder:
 
         That is so where a training begins anew, or goes on from an earlier checkpoint because the newest is damaged.
         """
-        outdated = [there for there in self._manager.all_steps() if there >= step]
-        for there in outdated:
-            folder = Path(self._manager.directory) / str(there)
-            job.say(printable(f"checkpoint: {folder} is of steps taken again; it is now {folder.name}{OUTDATED}"))
-            job.on_first(functools.partial(set_aside, folder, OUTDATED))
-        if outdated:
-            self._manager.reload()
+        for outdated in [there for there in self._manager.all_steps() if there >= step]:
+            self._set_aside(outdated, "is of steps taken again", OUTDATED)
+
+    def _set_aside(self, step: int, reason: str, suffix: str) -> None:
+        folder = Path(self._manager.directory) / str(step)
+        job.say(printable(f"checkpoint: {folder} {reason}; it is now {folder.name}{suffix}"))
+        job.on_first(functools.partial(set_aside, folder, suffix))
+        self._manager.reload()
 
     def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Reads the newest checkpoint that is whole. Damaged ones are named, renamed `<step>.damaged` and left out.
@@ -119,10 +120,7 @@ class CheckpointFolder:
             try:
                 return step, *self._restore(step, like)
             except Damaged as damage:
-                folder = Path(self._manager.directory) / str(step)
-                job.say(printable(f"checkpoint: {folder} is damaged ({damage}); it is now {folder.name}{DAMAGED}"))
-                job.on_first(functools.partial(set_aside, folder, DAMAGED))
-                self._manager.reload()
+                self._set_aside(step, f"is damaged ({damage})", DAMAGED)
         return None
 
     def _restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:

@@ -94,10 +94,11 @@ def explain(
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
     params = crf.params_from_config(config.inference.get("crf"))
     crf.check_installed(params)
-    writable_folder(expanded(output).parent)
+    output = expanded(output)
+    writable_folder(output.parent)
 
     picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
-    write_bytes(expanded(output), picture)
+    write_bytes(output, picture)
 
 
 def explanation(

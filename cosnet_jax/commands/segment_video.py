@@ -16,7 +16,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_bytes
+from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_text
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.read_ahead import read_ahead
@@ -159,7 +159,7 @@ class VideoSegmenter:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Writes the `result.json` of a folder of results."""
-    write_bytes(folder / RECORD, f"{json.dumps(record, indent=2)}\n".encode())
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def read_record(folder: Path) -> Any:

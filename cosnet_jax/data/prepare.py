@@ -25,7 +25,7 @@ from cosnet_jax.data.builders.stills import Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import claimed, expanded, report_read_errors, writable_folder, write_bytes
+from cosnet_jax.files import claimed, expanded, report_read_errors, writable_folder, write_text
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -115,10 +115,9 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
                 "get it"
             )
         scan = BUILDERS[dataset].scan(source)
-    scan.problems.extend(_undecodable_names(scan, source))
-    if scan.problems:
-        _report(name, scan, root)
-    with report_read_errors(source):
+        scan.problems.extend(_undecodable_names(scan, source))
+        if scan.problems:
+            _report(name, scan, root)
         fingerprint = scan.fingerprint(source)
     builder = _make_builder(dataset, config, root)
     if _is_current(builder, fingerprint):
@@ -191,7 +190,7 @@ def _report(name: str, scan: Scan, root: Path) -> None:
         raise InputError(f"{name} has {len(problems)} problems: {shown}")
     listing = root / printable(f"{name.replace('/', '_')}_problems.txt")
     writable_folder(root)
-    write_bytes(listing, "".join(f"{printable(problem)}\n" for problem in problems).encode())
+    write_text(listing, "".join(f"{printable(problem)}\n" for problem in problems))
     raise InputError(f"{name} has {len(problems)} problems, all of them listed in {listing}; the first: {shown}")
 
 

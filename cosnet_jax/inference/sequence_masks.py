@@ -12,7 +12,7 @@ import numpy as np
 
 from cosnet_jax.checkpoints.digests import digest_of_json
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import remove_temporaries, write_bytes
+from cosnet_jax.files import remove_temporaries, write_bytes, write_text
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.video import Video
 
@@ -112,7 +112,7 @@ class SequenceMasks:
         if not self._left:
             masks = digest_of_json(self._masks)
             record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": masks}
-            write_bytes(self._folders[0] / RECORD, json.dumps(record).encode())
+            write_text(self._folders[0] / RECORD, json.dumps(record))
 
     def _digests_on_disk(self) -> list[list[str]]:
         return [
