@@ -123,6 +123,7 @@ def test_score(davis, load, monkeypatch, capsys):
     assert len(re.findall(r"pairs a second", output)) == 2
 
 
+@pytest.mark.slow
 def test_crf(davis, load, monkeypatch, tmp_path, capsys):
     pytest.importorskip("pydensecrf")
     maps = tmp_path / "maps"  # of an earlier run, so that the network is not needed

@@ -130,6 +130,7 @@ class SparselyAnnotated:
         return len(self.frame_names)
 
 
+@pytest.mark.slow
 def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     config = tiny_synthetic(data_dir=str(tmp_path))
     config.model.reference_pooling = 2

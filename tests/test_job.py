@@ -55,7 +55,7 @@ def finish(processes):
     return [(process.returncode, *each) for process, each in zip(processes, lines, strict=True)]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_others_which_wait_for_it(number):
     work = f"if job.process()[0] == {number}: raise InputError('a file is broken')\njob.agree(True)"
     results = finish(start_two(work))

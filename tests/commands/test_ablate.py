@@ -35,8 +35,10 @@ def ablation(checkpoint, tmp_path_factory):
     ("table", "key", "inference"),
     [
         ("num_references", "7", {"num_references": 7}),
-        ("fusion", "prediction", {"num_references": 5, "fusion": "prediction"}),
-        ("sampling", "consecutive", {"num_references": 5, "sampling": "consecutive"}),
+        *(
+            pytest.param(table, key, {"num_references": 5, table: key}, marks=pytest.mark.slow)
+            for table, key in (("fusion", "prediction"), ("sampling", "consecutive"))
+        ),
     ],
 )
 def test_scores_are_those_of_evaluations(ablation, checkpoint, tmp_path, table, key, inference):

@@ -72,8 +72,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def browser():
-    pytest.importorskip("gradio", reason="gradio, which is not installed, makes the page")
     with open_browser() as browser:
+        pytest.importorskip("gradio", reason="gradio, which is not installed, makes the page")  # takes seconds
         yield browser
 
 

@@ -152,6 +152,7 @@ def test_the_command_writes_what_is_asked_for_and_says_so_in_its_record(checkpoi
         assert abs(picture[..., 3] - 255 * alpha_of(probability, 0.45, 1.5)).mean() < 4
 
 
+@pytest.mark.slow
 def test_results_of_other_options_do_not_stay(checkpoint, folder, tmp_path, monkeypatch):
     segmented = []
     work = Segmenter.segment

@@ -193,7 +193,9 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("batch_size", [3, 6, None])  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
+@pytest.mark.parametrize(
+    "batch_size", [3, pytest.param(6, marks=pytest.mark.slow), None]
+)  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
 def test_batches_and_devices_change_no_map(network, video, batch_size):
     expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=1), video, WAYS)))
     given = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, WAYS)))
@@ -201,7 +203,7 @@ def test_batches_and_devices_change_no_map(network, video, batch_size):
     np.testing.assert_allclose(given, expected, atol=2e-6)  # float32 rounding
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
     """Frames with the same references as others, with other ones, and a last batch that is not full."""
     video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)

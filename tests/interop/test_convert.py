@@ -48,6 +48,7 @@ def test_a_file_as_the_authors_saved_it_gives_a_checkpoint(shallow_weights, tmp_
     assert_same(jax.device_get(variables), expected)
 
 
+@pytest.mark.slow
 def test_ours_to_torch_to_ours_is_the_identity(shallow_twin, shallow_weights, tmp_path):
     write_pth(tmp_path / "weights.pth", shallow_weights)
     convert.convert(tmp_path / "weights.pth", tmp_path / "first", "released")
@@ -72,6 +73,7 @@ def test_only_the_released_architecture_is_exported(shallow_weights, tmp_path):
     assert not (tmp_path / "x.pth").exists()
 
 
+@pytest.mark.slow
 def test_an_encoder_leaves_the_rest_at_its_initial_value(shallow_weights, tmp_path):
     encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
     write_pth(tmp_path / "deeplab.pth", {"model": encoder})
@@ -111,6 +113,7 @@ def torchvision_body(encoder, images):
     return x
 
 
+@pytest.mark.slow
 def test_torchvisions_backbone(make_shallow_twin, twin_module, monkeypatch):
     monkeypatch.setitem(resnet.DEPTHS, "resnet50", (2, 2, 2, 2))
     twin = make_shallow_twin(depth=2)

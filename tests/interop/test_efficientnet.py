@@ -91,6 +91,7 @@ def test_converted_weights_give_the_features_of_pytorch(tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_incomplete_weights_are_refused(tmp_path):
     weights = random_weights()
     del weights["_blocks.3._bn1.running_var"], weights["_blocks.7._bn2.bias"]

@@ -105,7 +105,9 @@ def test_each_output_has_its_own_classifier(twin):
     torch.testing.assert_close(outputs[2], alone, rtol=0, atol=1e-6)  # the side output is b's
 
 
-@pytest.mark.parametrize("fusion", ["summary", "prediction", "group"])
+@pytest.mark.parametrize(
+    "fusion", ["summary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prediction", "group"))]
+)
 def test_one_reference_is_a_pair(twin, fusion):
     a, b = images((33, 33), 2, seed=4).split(1)
     with torch.no_grad():

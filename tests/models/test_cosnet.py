@@ -35,9 +35,9 @@ def count(tree):
     ("settings", "parameters"),
     [
         ({"coattention": "symmetric"}, 87_928_644),
-        ({"coattention": "vanilla"}, 87_928_132),
-        ({"coattention": "channelwise"}, 87_928_644),
-        ({"coattention": "none"}, 84_715_074),
+        pytest.param({"coattention": "vanilla"}, 87_928_132, marks=pytest.mark.slow),
+        pytest.param({"coattention": "channelwise"}, 87_928_644, marks=pytest.mark.slow),
+        pytest.param({"coattention": "none"}, 84_715_074, marks=pytest.mark.slow),
         ({"backbone": "resnet50"}, 68_936_004),
         (LITE, 3_527_651),
         (SHIPPED, 3_474_051),
@@ -68,7 +68,7 @@ def test_the_papers_features_are_60_by_60_by_512(ceil_mode):
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
-@pytest.mark.parametrize("size", [(33, 48), (50, 17)])
+@pytest.mark.parametrize("size", [pytest.param((33, 48), marks=pytest.mark.slow), (50, 17)])
 def test_any_size_gives_predictions_of_that_size(backbone, size):
     model = COSNet(**{**TINY, "backbone": backbone})
     pair = jnp.zeros((1, 2, *size, 3), jnp.uint8)
@@ -77,7 +77,7 @@ def test_any_size_gives_predictions_of_that_size(backbone, size):
     assert logits.dtype == side.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("pooling", [1, 2])
+@pytest.mark.parametrize("pooling", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_encode_attend_decode_give_the_pairs_prediction(pooling):
     model = COSNet(**TINY, coattention="symmetric", reference_pooling=pooling)
     pair = jax.random.uniform(jax.random.key(1), (2, 2, 33, 40, 3), maxval=255)
@@ -164,7 +164,8 @@ def test_features_of_stride_4_make_masks_of_stride_4():
     [
         {"output_stride": 8}, {"output_stride": 16, "blocks": 7, "low_level": 4, "dtype": jnp.bfloat16},
         {"head": "released", "remat": True}, {"coattention": "none"}, {"backbone": "resnet50", "low_level": 4},
-        {"backbone": "resnet50", "ceil_mode": True}, {"backbone": "efficientnet_lite0"},
+        pytest.param({"backbone": "resnet50", "ceil_mode": True}, marks=pytest.mark.slow),
+        {"backbone": "efficientnet_lite0"},
     ],
 )  # fmt: skip
 def test_every_network_has_masks_of_stride_4_at_any_size(settings, size):

@@ -64,6 +64,7 @@ def test_the_backward_pass_of_a_network_keeps_a_third_and_parameters_keep_their_
     assert kept_bytes(again) < kept_bytes(plain) / 3
 
 
+@pytest.mark.slow
 def test_statistics_are_not_averaged_over_devices_again():
     def collectives(block):
         model = block(4, 1, 1, True, False, "batch", jnp.float32)

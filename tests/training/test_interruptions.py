@@ -77,7 +77,7 @@ def of_kind(records, kind, *names):
     return [tuple(record.get(name) for name in ("step", *names)) for record in records if record["kind"] == kind]
 
 
-@pytest.mark.parametrize("killed", [{"validation": 4}, {"step": 7}])
+@pytest.mark.parametrize("killed", [{"validation": 4}, pytest.param({"step": 7}, marks=pytest.mark.slow)])
 def test_a_training_that_is_killed_while_it_validates_loses_no_step(run, tmp_path, killed):
     run(**killed)
     assert max(steps_in(tmp_path / LATEST)) == 4

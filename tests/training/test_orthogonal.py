@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_network import make_tiny
+from tiny_network import make_tiny, random_variables
 
 from configs import davis16, davis16_lite, synthetic
 from cosnet_jax.config import parse_step_pattern
-from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.build import build_model
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.orthogonal import nearest_orthogonal
 from cosnet_jax.training.state import init_state
@@ -57,7 +57,8 @@ def start(config, channels):
     config = make_tiny(config.copy_and_resolve_references())
     config.model.update({"channels": channels, "low_level": 0, "output_stride": 8})
     model = build_model(config.model, head_dropout=config.head_dropout)
-    variables = init_variables(model, 0)
+    variables = random_variables(model)
+    variables["params"]["affinity"]["projection"] = matrix(np.ones(channels))[0]
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)
     state = init_state(variables, optimizer).replace(step=jnp.int32(config.optimizer.warmup_steps))
     return state, optimizer, make_steps(model, optimizer, config)

@@ -114,6 +114,7 @@ def test_the_video_loss_is_the_sum_of_its_parts(config, single):
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_step_say_what_the_head_does_not_see(config, start, batches):
     optimizer, state = start
     model = build_model(config.model, head_dropout=0.5)
