@@ -18,7 +18,7 @@ from cosnet_jax.models.build import build_model
 from cosnet_jax.video.video import ArrayVideo
 
 
-@pytest.mark.parametrize("pooling", [1, 2])
+@pytest.mark.parametrize("pooling", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("pixel", "cell"), [((0, 0), (0, 0)), ((47, 63), (3, 4)), ((20, 30), (1, 2))])
 def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, frames, pixel, cell, pooling):
     variables, config = load_checkpoint(checkpoint)

@@ -19,7 +19,7 @@ from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.checkpoints.weights_file import export_weights, is_weights_file, read_weights_file
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.models.build import build_model
 from cosnet_jax.training.metric_log import find_metrics, read_metrics
 
 
@@ -70,7 +70,7 @@ def test_a_weights_file_with_an_odd_configuration_is_refused(tmp_path, text):
 
 def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path, frames):
     config = tiny_synthetic()
-    variables = init_variables(build_model(config.model), config.seed)
+    variables = random_variables(build_model(config.model))
     del variables["params"]["encoder"]["body"]
     export_weights(tmp_path / "a.npz", variables, config)
     with pytest.raises(InputError, match="the weights do not fit the network of their configuration"):

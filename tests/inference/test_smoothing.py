@@ -7,12 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from tiny_network import tiny_network
+from tiny_network import random_variables, tiny_network
 
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.smoothing import COLOUR_DEVIATION, REACH, smooth
-from cosnet_jax.models.build import init_variables
 
 HEIGHT, WIDTH = 3, 4
 
@@ -88,7 +87,7 @@ def test_few_frames_are_held_back(rng):
 @pytest.fixture(scope="module")
 def network():
     model = tiny_network()
-    return model, init_variables(model, seed=0)
+    return model, random_variables(model)
 
 
 def test_the_engine_smooths_each_way_by_itself_and_leaves_no_thread(network):

@@ -64,7 +64,10 @@ def segmenter(shallow_network):
 
 
 @pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 5])
-@pytest.mark.parametrize("fusion", ["summary", "prediction", "group", "group_released"])
+@pytest.mark.parametrize(
+    "fusion",
+    ["summary", "group", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prediction", "group_released"))],
+)
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
     references = list(range(1, count + 1))
