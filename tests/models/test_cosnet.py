@@ -59,7 +59,7 @@ def test_the_released_architecture_has_the_released_numbers_of_parameters_and_bu
     assert count(variables) == 81_354_548 - counters
 
 
-@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("ceil_mode", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_papers_features_are_60_by_60_by_512(ceil_mode):
     model = COSNet(ceil_mode=ceil_mode)
     frame = jnp.zeros((1, 473, 473, 3), jnp.uint8)

@@ -1,5 +1,7 @@
 """Layers against PyTorch and `lax.conv_general_dilated`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,7 @@ def test_depthwise_conv_is_the_grouped_convolution(size, stride, dilation, paddi
         x, kernel, (stride, stride), "SAME" if padding == "SAME" else [(4, 4)] * 2, rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6,
     )  # fmt: skip
-    given = depthwise_conv(jnp.array(x), jnp.array(kernel), stride, dilation, padding)
+    given = jax.jit(depthwise_conv, static_argnums=(2, 3, 4))(x, kernel, stride, dilation, padding)
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
@@ -50,8 +52,11 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
     def ours(x, kernel):
         return depthwise_conv(x, kernel, 2, 1, "SAME")
 
-    gradients = [jax.grad(lambda x, k, f=f: (f(x, k) * weights).sum(), (0, 1))(x, kernel) for f in (ours, grouped)]
-    for given, expected in zip(*gradients, strict=True):
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradients(function, *arrays):
+        return jax.grad(lambda x, kernel: (function(x, kernel) * weights).sum(), (0, 1))(*arrays)
+
+    for given, expected in zip(gradients(ours, x, kernel), gradients(grouped, x, kernel), strict=True):
         np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
@@ -115,7 +120,7 @@ def test_convolutions_are_special_only_on_cpus(monkeypatch):
 
     def convolve():
         for size, dilation in ((60, 1), (60, 2), (60, 6), (60, 18), (13, 3)):
-            Conv(1, 3, dilation=dilation).init(jax.random.key(0), jnp.zeros((1, size, size, 1)))
+            jax.eval_shape(Conv(1, 3, dilation=dilation).init, jax.random.key(0), jnp.zeros((1, size, size, 1)))
 
     convolve()
     assert special == [(60, 6), (60, 18), (13, 3)]  # filters that are wide for their input
@@ -129,9 +134,10 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
     x, y = normal(0, 6, 5, 4, 3), normal(1, 2, 5, 4, 7)
     layer = Conv(4, 3, use_bias=True)
     joined = jnp.concatenate([x, jnp.repeat(y, 3, axis=0)], axis=-1)
-    variables = layer.init(jax.random.key(0), joined)
-    np.testing.assert_allclose(layer.apply(variables, x, y), layer.apply(variables, joined), atol=1e-5)
-    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0), x, y))
+    variables = jax.jit(layer.init)(jax.random.key(0), joined)
+    apply = jax.jit(layer.apply)
+    np.testing.assert_allclose(apply(variables, x, y), apply(variables, joined), atol=1e-5)
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(layer.init, jax.random.key(0), x, y))
     assert shapes == jax.tree.map(jnp.shape, variables)
 
 
@@ -141,12 +147,11 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
 def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
     x = normal(0, 2, *size, 5)
     layer = Conv(4, kernel_size, stride, dilation, use_bias=True)
-    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
-    params = {**params, "bias": jnp.arange(4.0)}
-    kernel = torch.from_numpy(np.asarray(params["kernel"]).transpose(3, 2, 0, 1).copy())
+    params = {"kernel": normal(1, kernel_size, kernel_size, 5, 4), "bias": np.arange(4, dtype=np.float32)}
+    kernel = torch.from_numpy(params["kernel"].transpose(3, 2, 0, 1).copy())
     padding = dilation * (kernel_size - 1) // 2
     expected = torch.nn.functional.conv2d(to_torch(x), kernel, torch.arange(4.0), stride, padding, dilation)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), from_torch(expected), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, x), from_torch(expected), atol=1e-5)
 
 
 def test_same_padding_puts_the_odd_pixel_after():

@@ -97,6 +97,7 @@ def test_a_training_that_begins_anew_keeps_its_own_best(run, tmp_path):
     assert sorted(path.name for path in (tmp_path / BEST).iterdir()) == ["4", "4.outdated"]
 
 
+@pytest.mark.slow
 def test_a_training_may_go_on_without_the_validation_that_was_due(run):
     run(validation=4)
     assert of_kind(run(validate_every=0), "validation") == []

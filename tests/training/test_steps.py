@@ -146,6 +146,7 @@ def frozen(config, start, batches):
     return jax.jit(step)(state, batches["video"])
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm_leaves_the_statistics(start, frozen):
     jax.tree.map(np.testing.assert_array_equal, frozen[0].batch_stats, start[1].batch_stats)
 
