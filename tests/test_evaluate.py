@@ -124,7 +124,8 @@ def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
     assert "J over categories 37.5" in printed
 
 
-@pytest.mark.parametrize("dataset", ["fbms", pytest.param("youtube_objects", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["fbms", "youtube_objects"])
 def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp_path):
     module, source = {"fbms": (fbms, fbms_source), "youtube_objects": (youtube_objects, youtube_source)}[dataset]
     config = tiny(module, source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -76,19 +74,17 @@ class Job:
         return [(process.returncode, output) for process, output in zip(self.processes, outputs, strict=True)]
 
 
-def train(workdir: Path, processes: int, devices: int) -> Path:
-    """Trains to the end."""
-    for status, output in Job(workdir, processes, devices).finish():
-        assert status == 0, output
+def train(workdir: Path) -> Path:
+    """Trains to the end, as one process with one device."""
+    ((status, output),) = Job(workdir, processes=1, devices=1).finish()
+    assert status == 0, output
     return workdir
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Starts a training on one device beside the test, once; gives the future of its working directory."""
-    workdir = tmp_path_factory.mktemp("alone") / "work"
-    with ThreadPoolExecutor() as pool:
-        yield functools.cache(lambda: pool.submit(train, workdir, processes=1, devices=1))
+    """The working directory of a training on one device."""
+    return train(tmp_path_factory.mktemp("alone") / "work")
 
 
 def check_equal(workdir: Path, expected: Path, tolerance: float = 1e-5) -> None:
@@ -132,9 +128,7 @@ def test_two_processes_train_as_one_and_lose_nothing_when_one_is_stopped(alone, 
     assert f"SIGTERM: saved step {saved}" in results[0][1]
     assert not re.search("^(step|memory|SIGTERM)", results[1][1], re.MULTILINE)  # one process speaks
 
-    expected = alone()
-    train(workdir, processes=1, devices=4)
-    check_equal(workdir, expected.result())
+    check_equal(train(workdir), alone)
     counts = Counter((record["step"], record["kind"]) for record in read_metrics(workdir / METRICS_FILE))
     assert set(counts.values()) == {1} and {(10, "validation"), (20, "validation")} <= counts.keys()
     assert len(list((workdir / "tensorboard").iterdir())) == 2  # one for each time it was started
@@ -146,7 +140,7 @@ def test_two_processes_share_the_sequences_of_an_evaluation(alone, tmp_path):
     for processes in (1, 2):
         workdir = tmp_path / str(processes) / "work"
         workdir.parent.mkdir()
-        job = Job(workdir, processes, 1, "evaluate.py", f"--checkpoint={alone().result()}")
+        job = Job(workdir, processes, 1, "evaluate.py", f"--checkpoint={alone}")
         outputs = job.finish()
         assert [status for status, _ in outputs] == [0] * processes, outputs
         assert "synthetic: J " in outputs[0][1]
