@@ -193,9 +193,8 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "batch_size", [3, pytest.param(6, marks=pytest.mark.slow), None]
-)  # on 1, 2 and 4 of the 4 devices; the last batch is filled up
+# On 1, 2 and 4 of the 4 devices; the last batch is filled up.
+@pytest.mark.parametrize("batch_size", [3, pytest.param(6, marks=pytest.mark.slow), None])
 def test_batches_and_devices_change_no_map(network, video, batch_size):
     expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=1), video, WAYS)))
     given = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, WAYS)))
