@@ -29,6 +29,7 @@ from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference import crf, dense_crf
 from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def read_examples(davis: Path, count: int, maps: Path | None) -> list[Example]:
     folders = [folder for folder in sorted((davis / "JPEGImages/480p").iterdir()) if folder.name in names]
     segmenter = Segmenter.from_pretrained()
     examples = []
-    for number, folder in enumerate(folders):
+    for number, folder in enumerate(track(folders, "segmenting")):
         files = sorted(folder.glob("*.jpg"))
         share = count * (number + 1) // len(folders) - count * number // len(folders)
         chosen = np.linspace(1, len(files) - 2, share).round().astype(int).tolist()
@@ -79,7 +80,7 @@ def take_turns(examples: list[Example], workers: int) -> tuple[dict, dict]:
     """Refines all frames by both; returns the maps and the (clock, CPU) seconds a frame of each."""
     maps: dict[str, list[np.ndarray]] = {name: [] for name in PARAMS}
     seconds = {name: np.zeros(2) for name in PARAMS}
-    for start in range(0, len(examples), TURN):
+    for start in track(range(0, len(examples), TURN), "timing both"):
         some = examples[start : start + TURN]
         for name, params in PARAMS.items():
             spent, refined = timed(functools.partial(refine_all, some, params, workers))
@@ -96,7 +97,7 @@ def place(arrays: Any) -> Any:
 def time_parts(examples: list[Example]) -> dict[str, float]:
     """Returns the CPU seconds a frame of the parts of the CRF in JAX, one frame after the other."""
     spent = {"lattice": 0.0, "copy to the device": 0.0, "mean field": 0.0}
-    for frame, probability, _ in examples:
+    for frame, probability, _ in track(examples, "timing the parts of ours"):
         seconds, lattice = timed(functools.partial(dense_crf.appearance_lattice, frame, 15.0, 7.0))
         spent["lattice"] += seconds.cpu
         seconds, placed = timed(functools.partial(place, lattice))
@@ -131,7 +132,7 @@ def exact(frame: np.ndarray, probability: np.ndarray, params: CRFParams) -> np.n
 def compare_with_exact(examples: list[Example]) -> dict[str, dict[str, float]]:
     """Returns how far each is from exact mean field: mean difference of the probabilities, share of other labels."""
     errors: dict[str, list[tuple[float, float]]] = {name: [] for name in PARAMS}
-    for frame, probability, _ in examples:
+    for frame, probability, _ in track(examples, "comparing with exact filtering"):
         frame, probability = (cv2.resize(x, EXACT_SIZE[::-1], None, 0, 0, cv2.INTER_AREA) for x in (frame, probability))
         truth = exact(frame, probability, PARAMS["jax"])
         for name, params in PARAMS.items():
@@ -181,7 +182,7 @@ def run(options: argparse.Namespace) -> dict:
     if options.maps:
         options.maps.mkdir(parents=True, exist_ok=True)
     examples = read_examples(options.davis, options.frames, options.maps)
-    for example in examples:  # compiles for the capacities that occur
+    for example in track(examples, "compiling"):  # for the capacities that occur
         crf.refine(example.frame, example.probability, PARAMS["jax"])
     maps, seconds = take_turns(examples, options.workers)
     equal = [((ours > 0.5) == (theirs > 0.5)).mean() for ours, theirs in zip(*maps.values(), strict=True)]
