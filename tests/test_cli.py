@@ -45,6 +45,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
     write_pth(tmp_path / "x.pth", {"other": np.zeros(3, np.float32)})
     for arguments, message in (
         (["convert", str(tmp_path / "none.pth"), "--output", str(tmp_path / "out")], "cannot be read"),
+        (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path / "out")], "missing gate.weight; "),
         (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path)], "expected a new or empty folder"),
         (["export", str(tmp_path / "none"), "--output", str(tmp_path / "y.pth")], "does not exist"),
         (["compare", str(tmp_path / "x.pth"), "--size", "9", "99"], "--size is (9, 99); expected at least 17"),
