@@ -41,7 +41,7 @@ STEPS ?= 3000
 CLIPS ?= 300
 SEED ?= 0
 soak: $(VENV)/installed-dev
-	PYTHONPATH=.:tests:tests/data:tests/interop $(BIN)/python -m faults.soak \
+	PYTHONPATH=.:tests:tests/helpers $(BIN)/python -m faults.soak \
 		--inputs=$(INPUTS) --injections=$(INJECTIONS) --steps=$(STEPS) --clips=$(CLIPS) --seed=$(SEED)
 
 test-environments: $(VENV)/installed-dev

@@ -109,7 +109,7 @@ class Section:
 
 
 def _checked(key: str, value: Any, field: dataclasses.Field) -> Any:
-    """Returns the value of a setting, lists as tuples; raises an InputError if it is of another type or out of range."""
+    """Returns the value of a setting, lists as tuples; raises an InputError if its type or range is wrong."""
     default, rules = field.default, field.metadata or ANY
     if isinstance(default, Section):
         return value
