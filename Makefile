@@ -2,8 +2,7 @@
 # make test         the tests but for the slow ones: ten minutes on two cores
 # make test-slow    the slow ones: whole programs and whole networks
 # make lint         ruff, the direction of the imports, types
-# make soak         damaged inputs, injected faults and leaks, for hours; INPUTS, INJECTIONS, STEPS, CLIPS and SEED below
-# make test-environments  some tests as another user, with a read-only HOME, in odd paths
+# make soak         damaged inputs, killed trainings and leaks, for an hour; SOAK="--inputs=1000" and so on change it
 # make test-matrix  the tests on every Python of PYTHONS, and with the lowest versions that requirements/ admits
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13
@@ -17,7 +16,7 @@ WARNINGS := $(if $(LOWEST),-W default)
 export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test test-slow lint soak test-environments test-matrix clean
+.PHONY: demo test test-slow lint soak test-matrix clean
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
 	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
@@ -35,17 +34,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy train.py evaluate.py
 	cd bench && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache *.py
 
-INPUTS ?= 100000
-INJECTIONS ?= 1000
-STEPS ?= 3000
-CLIPS ?= 300
-SEED ?= 0
 soak: $(VENV)/installed-dev
-	PYTHONPATH=.:tests:tests/helpers $(BIN)/python -m faults.soak \
-		--inputs=$(INPUTS) --injections=$(INJECTIONS) --steps=$(STEPS) --clips=$(CLIPS) --seed=$(SEED)
-
-test-environments: $(VENV)/installed-dev
-	tests/environments.sh $(BIN)/python
+	$(BIN)/python tests/soak.py $(SOAK)
 
 test-matrix:
 	set -e; for python in $(PYTHONS); do $(MAKE) test SELECTED= PYTHON=$$python VENV=.venv-$$python; done
