@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,8 +20,6 @@ from cosnet_jax.models import resnet
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 ROOT = Path(__file__).parents[1]
 BENCH = ROOT / "bench"
-TINY = [f"--config.model.{key}={value}" for key, value in {"channels": 8, "head_features": 4, "aspp_depth": 4}.items()]
-TINY = ["--config=configs/synthetic.py:smoke", "--config.model.blocks=4", *TINY, "--config.size=(32,32)"]
 
 
 @pytest.fixture
@@ -40,66 +37,6 @@ def load(monkeypatch):
         return module
 
     return load
-
-
-@pytest.mark.parametrize(
-    ("seen", "shown"), [({1: 1, 2: 2, 4: 4}, [1, 2, 4]), ({1: 1, 2: 2, 4: 2}, [1, 2]), ({1: 0, 2: 2, 4: 2}, [2])]
-)
-def test_scaling_leaves_out_numbers_of_devices_that_the_machine_lacks(seen, shown, load, monkeypatch, capsys):
-    """CUDA hides the devices from the first index on that does not exist: a process may see fewer than it asked for."""
-
-    def run(command, env, **_):
-        asked = int(command[-1].removeprefix("--on="))
-        assert env["CUDA_VISIBLE_DEVICES"] == ",".join(map(str, range(asked)))
-        return SimpleNamespace(stdout=f"{seen[asked]}\n0.5\n" if seen[asked] == asked else f"{seen[asked]}\n")
-
-    scaling = load("scaling", "--devices", "1", "2", "4")
-    monkeypatch.setattr(subprocess, "run", run)
-    scaling.main()
-    output, error = capsys.readouterr()
-    assert [int(number) for number in re.findall(r"^ +(\d+) devices:", output, re.MULTILINE)] == shown
-    assert error.count("left out") == 3 - len(shown)
-    assert re.search(rf"{shown[0]} devices: .* 100\.0%", output)  # the others are relative to it
-
-
-def test_scaling_needs_a_number_of_devices_that_the_machine_has(load, monkeypatch):
-    scaling = load("scaling", "--devices", "4", "8")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="2\n"))
-    with pytest.raises(SystemExit, match=r"--devices is \[4, 8\]; expected numbers of devices that this machine has"):
-        scaling.main()
-
-
-@pytest.mark.slow
-def test_scaling_times_a_step_on_the_devices_asked_for_and_on_no_others(load, capsys):
-    assert jax.device_count() == 4
-    load("scaling", *TINY, "--batch-size=1", "--rounds=1", "--on=8").main()
-    assert capsys.readouterr().out == "4\n"
-    load("scaling", *TINY, "--batch-size=1", "--rounds=1", "--on=4").main()
-    devices, seconds = capsys.readouterr().out.split()
-    assert devices == "4" and float(seconds) > 0
-
-
-def test_coattention(load, tmp_path, capsys):
-    arguments = ["--sides", "4", "6", "--channels=8", "--budget=0.001", "--rounds=1", f"--json={tmp_path / 'x.json'}"]
-    load("coattention", *arguments).main()
-    stored = json.loads((tmp_path / "x.json").read_text())
-    assert stored["settings"]["channels"] == 8 and stored["machine"].startswith("CPU")
-    assert all(row["blocks"]["difference"] < 1e-4 for row in stored["results"].values())
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["16", "36"]
-
-
-@pytest.mark.slow
-def test_memory(load, capsys):
-    load("memory", *TINY, "--setting=bfloat16, remat, 2 parts", "--pairs=4").main()
-    title, _, *rows = capsys.readouterr().out.splitlines()
-    assert title == "mobilenet_v2, 32x32, 4 pairs; GiB"
-    assert [row[:28].strip() for row in rows] == ["bfloat16, remat, 2 parts"]
-
-
-def test_data(load, capsys):
-    load("data", *TINY, "--threads", "1", "--workers", "0", "--batches=1").main()
-    (row,) = capsys.readouterr().out.splitlines()[1:]
-    assert re.search(r"0 workers, 1 threads: +\d+ images a second, +[\d.]+ ms of the CPU an image", row)
 
 
 @pytest.fixture
