@@ -196,15 +196,18 @@ def measure(name: str, program: str, config: ConfigDict) -> dict[str, Any]:
     settings["platform"] = target.platform
     label = {"topology": target.topology} if target.platform == "cuda" else {"topology_name": target.topology}
     devices = topologies.get_topology_desc(**settings, **label).devices
-    mesh = Mesh(devices, (parallel.AXIS,))
     each = target.pairs * (8 if kind == "inference" and target.pairs == 1 else 1)
     config.batch_size = each * len(devices)
     function, arguments, results = make_program(config, kind, config.batch_size)
     parts = (PartitionSpec(), PartitionSpec(parallel.AXIS))
-    mapped = jax.shard_map(function, mesh=mesh, in_specs=parts, out_specs=results, check_vma=False)
+
+    def shard(devices):
+        mesh = Mesh(devices, (parallel.AXIS,))
+        return jax.shard_map(function, mesh=mesh, in_specs=parts, out_specs=results, check_vma=False)
+
     start = time.perf_counter()
     donated = 0 if kind != "inference" else ()
-    traced = jax.jit(mapped, donate_argnums=donated).trace(*arguments)
+    traced = jax.jit(shard(devices), donate_argnums=donated).trace(*arguments)
     flop = count_flop(traced.jaxpr.jaxpr)
     compiled = traced.lower().compile()
     seconds, memory, entry = time.perf_counter() - start, compiled.memory_analysis(), read_entry(compiled.as_text())
@@ -226,23 +229,21 @@ def measure(name: str, program: str, config: ConfigDict) -> dict[str, Any]:
         {"gb": (written + read) / 1e9, "operation": operation, "name": label, "result": result[:120]}
         for operation, label, result, written, read in largest
     ]
-    return row | run_here(target, devices, mapped, arguments)
-
-
-def run_here(target: Target, devices: Any, function: Any, arguments: tuple) -> dict[str, float]:
-    """Runs a program of zeros where this machine has as many devices of the target's kind; else returns {}."""
     here = [device for device in jax.devices() if device.device_kind == devices[0].device_kind]
-    if len(devices) != 1 or not here:
-        return {}
-    with jax.default_device(here[0]):
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), arguments)
-        mapped = jax.jit(jax.shard_map(function.__wrapped__, mesh=Mesh(here[:1], (parallel.AXIS,))))
-        jax.block_until_ready(mapped(*zeros))
-        start = time.perf_counter()
-        for _ in range(10):
-            result = mapped(*zeros)
-        jax.block_until_ready(result)
-    return {"measured_ms": 100 * (time.perf_counter() - start)}
+    if len(here) == len(devices):
+        row["measured_ms"] = milliseconds(shard(here), arguments)
+    return row
+
+
+def milliseconds(function: Any, shapes: tuple) -> float:
+    """Times a program on zeros."""
+    function, zeros = jax.jit(function), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    jax.block_until_ready(function(*zeros))
+    start = time.perf_counter()
+    for _ in range(10):
+        result = function(*zeros)
+    jax.block_until_ready(result)
+    return 100 * (time.perf_counter() - start)
 
 
 def table_row(target: str, program: str, row: dict[str, Any]) -> str:
