@@ -14,7 +14,6 @@ from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
 from cosnet_jax.config import changed_settings
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded
-from cosnet_jax.interop.batch_norm_folding import fold_batch_norm
 from cosnet_jax.interop.names import FORMATS, from_torch, to_torch
 from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import read_state_dict, write_pth
@@ -42,16 +41,13 @@ def adapt(state_dict: dict[str, np.ndarray], format_name: str) -> dict[str, np.n
     """Brings a state dict to the modules of the format's table.
 
     The names in encoder checkpoints ("deeplab") start with one component of any name, or with none. The segmentation
-    models of torchvision keep their ResNet under `backbone.`; their other arrays are classifiers. The batch
-    normalisation of EfficientNet-Lite is folded.
+    models of torchvision keep their ResNet under `backbone.`; their other arrays are classifiers.
     """
     if format_name == "deeplab":
         firsts = {name.partition(".")[0] for name in state_dict}
         return {name.partition(".")[2]: array for name, array in state_dict.items()} if len(firsts) == 1 else state_dict
     if format_name == "torchvision":
         return {name.removeprefix("backbone."): array for name, array in state_dict.items()}
-    if format_name == "efficientnet_lite0":
-        return fold_batch_norm(state_dict)
     return state_dict
 
 

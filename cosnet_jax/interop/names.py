@@ -52,10 +52,6 @@ RELEASED = (
     (r"head_b/bn1", r"bn2"),
     (r"head_b/classifier", r"main_classifier2"),
 )
-EFFICIENTNET_LITE0 = (
-    (r"encoder/body/stem", r"_conv_stem"),
-    (r"encoder/body/block(\d+)/(expand|depthwise|project)", r"_blocks.\1._\2_conv"),
-)
 # Name of our array -> name in the state dict.
 ARRAYS = {
     "kernel": "weight",  # ours is (k, k, c_in, c_out), PyTorch's (c_out, c_in, k, k)
@@ -85,7 +81,6 @@ FORMATS = {
     "released": Format(RELEASED),
     "deeplab": Format(ENCODER),
     "torchvision": Format(RESNET, left_out=r"(fc|classifier|aux_classifier)\..*"),
-    "efficientnet_lite0": Format(EFFICIENTNET_LITE0, left_out=r"_(conv_head|fc)\..*"),
 }
 
 
