@@ -45,21 +45,6 @@ RELEASED_MODEL = PAPER_MODEL | {
     "gate_bias": False,
     "input_scaling": "bgr",
 }
-LITE_MODEL = PAPER_MODEL | {
-    "backbone": "efficientnet_lite0",
-    "channels": 128,
-    "head_features": 64,
-    "blocks": 16,
-    "output_stride": 16,
-    "aspp_depth": 128,
-    "aspp_rates": (3, 6, 9),
-    "aspp_kernel": 1,
-    "prelu": False,
-    "low_level": 48,
-    "detail": 96,
-    "reference_pooling": 4,
-    "input_scaling": "lite",
-}
 RELEASED_CRF = {"enabled": False, **dataclasses.asdict(CRFParams())}
 PAPER_INFERENCE = {
     "size": (),
@@ -69,8 +54,6 @@ PAPER_INFERENCE = {
     "temporal_smoothing": 0.0,
     "crf": RELEASED_CRF,
 }
-LITE_CRF = {"bilateral_sxy": 30.0, "bilateral_srgb": 5.0, "bilateral_compat": 14.0, "gaussian_compat": 2.0}
-LITE_INFERENCE = PAPER_INFERENCE | {"size": (257, 449), "temporal_smoothing": 2.0, "crf": RELEASED_CRF | LITE_CRF}
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 
@@ -110,5 +93,4 @@ PRESETS = {
     "group": Preset("released", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE | {"fusion": "group"}),
     "deeplab": Preset("deeplab", "davis16_released", RELEASED_MODEL, RELEASED_INFERENCE),
     "torchvision": Preset("torchvision", "davis16", PAPER_MODEL, PAPER_INFERENCE),
-    "efficientnet_lite0": Preset("efficientnet_lite0", "davis16_lite", LITE_MODEL, LITE_INFERENCE, (193, 337)),
 }

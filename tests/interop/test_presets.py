@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, davis16, davis16_lite, davis16_released
+from configs import base, davis16, davis16_released
 from cosnet_jax.config import flatten
 from cosnet_jax.interop.names import FORMATS
 from cosnet_jax.interop.presets import PRESETS
@@ -24,12 +24,6 @@ def test_a_preset_and_the_configuration_of_its_name_agree(preset, configuration)
     config, stored = configuration.get_config(), PRESETS[preset].to_config()
     expected = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in stored}
     assert flatten(stored) == expected
-
-
-def test_efficientnet_lite0_is_the_small_model_with_another_backbone():
-    config, stored = davis16_lite.get_config(), PRESETS["efficientnet_lite0"].to_config()
-    config.model.update({"backbone": "efficientnet_lite0", "blocks": 16, "input_scaling": "lite"})
-    assert flatten(stored) == {key: value for key, value in flatten(config).items() if key.partition(".")[0] in stored}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
