@@ -39,8 +39,9 @@ class Conversion(NamedTuple):
 
 def bare_names(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Removes a first component that all names share, as of an encoder, and the `backbone.` of torchvision's models."""
-    if len({name.partition(".")[0] for name in state_dict}) == 1:
-        state_dict = {name.partition(".")[2]: array for name, array in state_dict.items()}
+    first = next(iter(state_dict)).partition(".")[0] + "."
+    if all(name.startswith(first) for name in state_dict):
+        state_dict = {name.removeprefix(first): array for name, array in state_dict.items()}
     return {name.removeprefix("backbone."): array for name, array in state_dict.items()}
 
 
