@@ -45,7 +45,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
     write_pth(tmp_path / "x.pth", {"other": np.zeros(3, np.float32)})
     for arguments, message in (
         (["convert", str(tmp_path / "none.pth"), "--output", str(tmp_path / "out")], "cannot be read"),
-        (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path / "out")], "missing gate.weight; "),
+        (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path / "out")], "1 unknown: other"),
         (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path)], "expected a new or empty folder"),
         (["export", str(tmp_path / "none"), "--output", str(tmp_path / "y.pth")], "does not exist"),
         (["compare", str(tmp_path / "x.pth"), "--size", "9", "99"], "--size is (9, 99); expected at least 17"),
@@ -100,7 +100,7 @@ def test_what_a_newcomer_gets_wrong_first_names_the_next_step(tmp_path, capsys, 
         (["explain", "none.mp4", "--frame", "0"], "none.mp4: .*; check its path"),
         (["export", "none", "--output", "x.pth"], r"none .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
         (["export", "empty", "--output", "x.pth"], r"empty .*; expected .* train.py \(--workdir\) or `cosnet convert`"),
-        (["convert", "none.pth", "--output", "out"], "none.pth: .*; expected a .pth file of PyTorch weights"),
+        (["convert", "none.pth", "--output", "out"], "none.pth: .*; expected a file of PyTorch weights"),
         (["convert", "file", "--output", "out"], "file: expected a file written by torch.save"),
         (["prepare", "davis16", "--data-dir", "out"], "davis16 .*, or run `cosnet prepare davis16 --source RAW"),
         (["prepare", "davis16", "--source", "none"], "none .*; docs/datasets.md says where to get it"),

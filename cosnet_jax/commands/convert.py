@@ -13,12 +13,12 @@ EXAMPLE = "cosnet convert co_attention.pth --output out/released --preset releas
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("weights", metavar="WEIGHTS.pth", help="the file; nothing in it is executed")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a .pth or .safetensors file; nothing in it is executed")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder for the checkpoint")
     parser.add_argument(
         "--preset", choices=PRESETS, default="released",
         help="what the file holds: the authors' COSNet (default), their group model, their DeepLabv3 encoder, "
-        "torchvision's ResNet-50, ResNet-101 or DeepLabv3, or EfficientNet-Lite0",
+        "or torchvision's ResNet-50, ResNet-101 or DeepLabv3",
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.errors import printable
-from cosnet_jax.interop.convert import export
+from cosnet_jax.interop.convert import export_pth
 
 EXAMPLE = "cosnet export out/released --output weights.pth"
 
@@ -18,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports."""
-    export(arguments.checkpoint, arguments.output)
+    export_pth(arguments.output, *load_checkpoint(arguments.checkpoint))
     print(printable(str(arguments.output)))
     return 0

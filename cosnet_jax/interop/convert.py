@@ -1,4 +1,4 @@
-"""Converts PyTorch weights to a checkpoint, and a checkpoint to a `.pth` file."""
+"""Converts PyTorch weights to a checkpoint, and variables of the released architecture to a `.pth` file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import CheckpointFolder, load_checkpoint
+from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.config import changed_settings
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import expanded
+from cosnet_jax.files import expanded, report_write_errors
 from cosnet_jax.interop.names import FORMATS, from_torch, to_torch
 from cosnet_jax.interop.presets import PRESETS
 from cosnet_jax.interop.pth import read_state_dict, write_pth
@@ -37,40 +37,25 @@ class Conversion(NamedTuple):
     initial_parts: dict[str, int]
 
 
-def adapt(state_dict: dict[str, np.ndarray], format_name: str) -> dict[str, np.ndarray]:
-    """Brings a state dict to the modules of the format's table.
-
-    The names in encoder checkpoints ("deeplab") start with one component of any name, or with none. The segmentation
-    models of torchvision keep their ResNet under `backbone.`; their other arrays are classifiers.
-    """
-    if format_name == "deeplab":
-        firsts = {name.partition(".")[0] for name in state_dict}
-        return {name.partition(".")[2]: array for name, array in state_dict.items()} if len(firsts) == 1 else state_dict
-    if format_name == "torchvision":
-        return {name.removeprefix("backbone."): array for name, array in state_dict.items()}
-    return state_dict
+def bare_names(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Removes a first component that all names share, as of an encoder, and the `backbone.` of torchvision's models."""
+    first = next(iter(state_dict)).partition(".")[0] + "."
+    if all(name.startswith(first) for name in state_dict):
+        state_dict = {name.removeprefix(first): array for name, array in state_dict.items()}
+    return {name.removeprefix("backbone."): array for name, array in state_dict.items()}
 
 
 def match(
     state_dict: dict[str, np.ndarray], preset: str, source: str
 ) -> tuple[COSNet, ConfigDict, Any, dict[str, Any]]:
     """Returns a preset's network, configuration and shapes of variables, and the state dict's arrays by our names."""
-    format_name, config = PRESETS[preset].format, PRESETS[preset].to_config()
-    state_dict = adapt(state_dict, format_name)
-    if format_name == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
+    form, config = FORMATS[PRESETS[preset].format], PRESETS[preset].to_config()
+    state_dict = bare_names(state_dict)
+    if preset == "torchvision" and "layer3.6.conv1.weight" not in state_dict:
         config.model.backbone = "resnet50"
     model = build_model(config.model)
     shapes = jax.eval_shape(lambda: init_variables(model, config.seed))
-    return model, config, shapes, from_torch(state_dict, shapes, FORMATS[format_name], source)
-
-
-def matches_preset(state_dict: dict[str, np.ndarray], preset: str) -> bool:
-    """Returns whether a state dict has all names and shapes of a preset, and no others."""
-    try:
-        match(state_dict, preset, "")
-    except InputError:
-        return False
-    return True
+    return model, config, shapes, from_torch(state_dict, shapes, form, source)
 
 
 def convert_state_dict(
@@ -104,10 +89,10 @@ def convert_state_dict(
 
 
 def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
-    """Writes a `.pth` file's weights as a checkpoint, for `Segmenter`, `evaluate.py` and `config.init`.
+    """Writes PyTorch weights as a checkpoint, for `Segmenter`, `cosnet evaluate` and `config.init`.
 
     Args:
-      weights: the `.pth` file; it need not be trusted.
+      weights: a `.pth` or `.safetensors` file; it need not be trusted.
       output: folder for the checkpoint; it must be new or empty.
       preset: one of `PRESETS`.
 
@@ -123,35 +108,47 @@ def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
     state_dict = read_state_dict(weights)
     try:
         variables, config, initial = convert_state_dict(state_dict, preset, f"{weights} (--preset {preset})")
-    except InputError:
-        for other in PRESETS:
-            if other != preset and matches_preset(state_dict, other):
-                raise InputError(f"{weights} does not fit --preset {preset}; it fits --preset {other}") from None
-        raise
-    try:
+    except InputError as error:
+        raise InputError(f"{error}{_other_preset(state_dict, preset)}") from None
+    with report_write_errors(output):
         folder = CheckpointFolder(output, keep=1)
         folder.save(0, variables, config, {})
         folder.close()
-    except OSError as error:
-        raise InputError(f"{output} cannot be written ({error.strerror})") from None
-    parts = Counter(map(part_of, initial))
-    return Conversion(output, config, dict(sorted(parts.items())))
+    return Conversion(output, config, dict(sorted(Counter(map(part_of, initial)).items())))
 
 
-def export(checkpoint: str | Path, output: str | Path) -> None:
-    """Writes a checkpoint of the released architecture as a `.pth` file that the authors' code loads.
+def _other_preset(state_dict: dict[str, np.ndarray], preset: str) -> str:
+    """Returns a hint at the preset that a state dict fits, or ""."""
+    for other in PRESETS:
+        try:
+            if PRESETS[other].format != PRESETS[preset].format:
+                match(state_dict, other, "")
+                return f"; it fits --preset {other}"
+        except InputError:
+            pass
+    return ""
+
+
+def export_pth(output: str | Path, variables: Any, config: ConfigDict, half: bool = False) -> None:
+    """Writes variables of the released architecture as a `.pth` file that the authors' code loads.
 
     Args:
-      checkpoint: see `load_checkpoint`.
       output: the file. It holds {"epoch": 0, "model": state dict}.
+      variables: {"params": ..., "batch_stats": ...}.
+      config: the whole configuration.
+      half: write float16 instead of float32.
 
     Raises:
-      InputError: there is no checkpoint, or its architecture is not the released one, or the file cannot be written.
+      InputError: the architecture is not the released one, or the file cannot be written.
     """
-    variables, config = load_checkpoint(checkpoint)
     changed = changed_settings(PRESETS["released"].to_config().model, config.model)
     changed.pop("dtype", None)  # the variables are float32 whatever the computation uses
     if changed:
         shown = "; ".join(f"model.{key} is {found!r}, expected {wanted!r}" for key, (wanted, found) in changed.items())
-        raise InputError(f"{checkpoint}: only the released architecture can be exported to .pth ({shown})")
-    write_pth(output, {"epoch": 0, "model": to_torch(variables, FORMATS["released"])})
+        raise InputError(f"only the released architecture can be written as .pth ({shown}); expected .safetensors")
+    arrays = to_torch(variables, FORMATS["released"])
+    if half:
+        arrays = {
+            name: array.astype(np.float16) if array.dtype == np.float32 else array for name, array in arrays.items()
+        }
+    write_pth(output, {"epoch": 0, "model": arrays})

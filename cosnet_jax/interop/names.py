@@ -62,7 +62,9 @@ ARRAYS = {
     "mean": "running_mean",
     "var": "running_var",
 }
+VARIANCE = "running_var"
 COUNTER = "num_batches_tracked"  # every batch normalisation has one since PyTorch 0.4.1; it changes no result
+SHOWN = 3  # names of each kind in an error
 
 
 class Format(NamedTuple):
@@ -120,30 +122,33 @@ def from_torch(
       Our name -> float32 array, for all of our names that the format has.
 
     Raises:
-      InputError: names are missing or unknown, or arrays have another shape or no floats. The message lists them all.
+      InputError: names are missing or unknown, or arrays have another shape or no floats. The message counts them and
+        gives the first few of each kind.
     """
     expected, ours = counterparts(variables, form.rows), named_leaves(variables)
-    counters = {f"{name.removesuffix('.running_var')}.{COUNTER}" for name in expected if name.endswith(".running_var")}
-    given = {
-        name: array
-        for name, array in state_dict.items()
-        if name not in counters and not re.fullmatch(form.left_out, name)
+    counters = {name.removesuffix(VARIANCE) + COUNTER for name in expected if name.endswith(VARIANCE)}
+    given = [name for name in state_dict if name not in counters and not re.fullmatch(form.left_out, name)]
+    problems = {
+        "missing": [name for name in expected if name not in state_dict],
+        "unknown": [name for name in given if name not in expected],
+        "of another kind": [],
     }
-    problems = [f"missing {name}" for name in expected if name not in given]
-    problems += [f"unknown {name}" for name in given if name not in expected]
     converted = {}
-    for name in expected.keys() & given.keys():
-        array, target = given[name], expected[name]
-        kernel, shape = target.endswith("/kernel"), tuple(ours[target].shape)
-        wanted = (shape[3], shape[2], *shape[:2]) if kernel else shape
-        if array.shape != wanted:
-            problems.append(f"{name} is {array.shape}, expected {wanted}")
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
-            problems.append(f"{name} is of {array.dtype}, expected floats")
+    for name in filter(expected.__contains__, given):
+        array, target = state_dict[name], expected[name]
+        shape, is_kernel = tuple(ours[target].shape), target.endswith("/kernel")
+        wanted = (shape[3], shape[2], *shape[:2]) if is_kernel else shape
+        if array.shape != wanted or not jnp.issubdtype(array.dtype, jnp.floating):
+            problems["of another kind"].append(f"{name} ({array.dtype} {array.shape}, expected floats {wanted})")
         else:
-            converted[target] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if kernel else array, np.float32)
-    if problems:
-        raise InputError(f"{source} does not fit in {len(problems)} places: {'; '.join(sorted(problems))}")
+            converted[target] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if is_kernel else array, np.float32)
+    if any(problems.values()):
+        told = [
+            f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+            for kind, names in problems.items()
+            if names
+        ]
+        raise InputError(f"{source} does not fit: {'; '.join(told)}")
     return converted
 
 
@@ -161,6 +166,6 @@ def to_torch(variables: Any, form: Format) -> dict[str, np.ndarray]:
     for name, ours in counterparts(variables, form.rows).items():
         array = np.asarray(leaves[ours], np.float32)
         state_dict[name] = np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if ours.endswith("/kernel") else array
-        if name.endswith(".running_var"):
-            state_dict[f"{name.removesuffix('.running_var')}.{COUNTER}"] = np.array(0, np.int64)
+        if name.endswith(VARIANCE):
+            state_dict[name.removesuffix(VARIANCE) + COUNTER] = np.array(0, np.int64)
     return state_dict

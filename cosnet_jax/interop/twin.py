@@ -1,33 +1,20 @@
-"""A PyTorch twin of the released COSNet. It is used for comparison only; torch is an optional dependency.
+"""A PyTorch twin of the released COSNet, for comparison only; torch is an optional dependency.
 
-Its `state_dict` has the released model's names, shapes, dtypes and order, so `load_state_dict` takes a released file
-(without the `module.` prefix). Images are (n, 3, h, w) float32, BGR, 0-255 minus the mean.
+Its `state_dict` has the released model's names, shapes, dtypes and order. Images are (n, 3, h, w) float32, BGR, 0-255
+minus the mean. A worked case of the released model confirms the padding, the order and the resizing of each stage:
 
-The architecture (a worked case of the released model confirms the padding, the order and the resizing of each stage):
-
-- Stem: 7x7/2 convolution, padding 3, no bias -> BN -> ReLU -> 3x3/2 max pool, padding 1, ceil_mode: a side of x becomes
-  ceil((x - 1) / 2) + 1 instead of floor((x - 1) / 2) + 1 (PyTorch drops a last window that would start in the right
-  padding, which cannot happen at this padding).
-- Bottleneck: 1x1 (with the stride) -> BN -> ReLU -> 3x3 (padding = dilation) -> BN -> ReLU -> 1x1 -> BN, plus the
-  shortcut, then ReLU; no convolution has a bias. The projection shortcut (1x1 with the same stride -> BN) is in every
-  layer's first block, layer1's too. Strides 1, 2, 1, 1, dilations 1, 1, 2, 4; all blocks of a layer share its dilation.
-- ASPP: [global mean -> 1x1 -> BN -> ReLU, broadcast back], [1x1], [3x3 at dilation 6, 12, 18 with equal padding], each
-  convolution with bias -> BN -> ReLU; concatenated in this order -> 3x3, padding 1, with bias -> BN -> PReLU (one
-  slope) = the feature.
-- Side output: 1x1 with bias on the feature, logits resized (align_corners=False), then sigmoid.
-- Affinity s[i, j] = (linear_e v_a[i]) . v_b[j], not scaled. z_a[i] = sum_j softmax_j(s)[i, j] v_b[j] and
-  z_b[j] = sum_i softmax_i(s)[i, j] v_a[i]. Each summary is multiplied by sigmoid(gate(summary)), one map for all
-  channels; both branches share the gate.
-- Head: [gated summary, feature] (summary first) -> 3x3, padding 1, no bias -> BN -> ReLU -> 1x1 with bias, logits
-  resized (align_corners=False), then sigmoid. Branch a uses `conv1`, `bn1`, `main_classifier1`, branch b `...2`.
-- Every resize is bilinear without antialiasing; every BN has eps 1e-5 and momentum 0.1.
+- The max pooling of the stem has `ceil_mode`: a side of x becomes ceil((x - 1) / 2) + 1.
+- ResNet-101 with strides 1, 2, 1, 1 (in the first 1x1 convolution) and dilations 1, 1, 2, 4 (of all blocks of a layer).
+- Convolutions of the ASPP have biases; the head's 3x3 convolutions and the gate have none.
+- Affinity s[i, j] = (linear_e v_a[i]) . v_b[j], not scaled. Both branches share one gate. The head takes
+  [gated summary, feature]: `conv1`, `bn1`, `main_classifier1` in branch a, `conv2`, `bn2`, `main_classifier2` in b.
+- Every resize is bilinear (align_corners=False) without antialiasing; every BN has eps 1e-5 and momentum 0.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import ml_dtypes
 import numpy as np
 
 from cosnet_jax.errors import InputError
@@ -100,11 +87,7 @@ def _layer(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> 
 
 
 class Encoder(nn.Module):
-    """A ResNet at output stride 8, ASPP, and the side output's classifier.
-
-    Args:
-        depths: number of bottlenecks of layers 1-4.
-    """
+    """A ResNet with `depths` bottlenecks in layers 1-4, ASPP, and the side output's classifier."""
 
     def __init__(self, depths: tuple[int, int, int, int] = RESNET101) -> None:
         super().__init__()
@@ -134,11 +117,7 @@ def _to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
 
 class PairModel(nn.Module):
-    """The released co-attention model. `forward(a, b)` returns the predictions (ya, yb) and b's side output.
-
-    Args:
-        depths: number of bottlenecks of the ResNet's layers 1-4; the release has ResNet-101.
-    """
+    """The released co-attention model. `forward(a, b)` returns the predictions (ya, yb) and b's side output."""
 
     def __init__(self, depths: tuple[int, int, int, int] = RESNET101) -> None:
         super().__init__()
@@ -173,7 +152,7 @@ class PairModel(nn.Module):
         """Computes every named intermediate of a pair, in order of computation.
 
         Args:
-            a, b: (n, 3, h, w) float32 images. Each batch is encoded alone (in train mode: with its own statistics).
+            a, b: (n, 3, h, w) float32. Each batch is encoded alone (in train mode: with its own statistics).
 
         Returns:
             For each branch x in a, b: `layer1_x` .. `layer4_x`, `feature_x`, `side_x`; then `affinity` (n, i, j),
@@ -231,27 +210,20 @@ class PairModel(nn.Module):
 
 
 def load_twin(state_dict: Mapping[str, np.ndarray]) -> PairModel:
-    """Builds the twin, in eval mode, from NumPy arrays in the released names.
-
-    Args:
-        state_dict: name -> array; floats of any width become float32.
+    """Builds the twin, in eval mode, from NumPy arrays in the released names; floats of any width become float32.
 
     Raises:
-        InputError: names or shapes differ from the released model's.
+      InputError: names or shapes differ from the released model's.
     """
+    dtypes = {name: np.int64 if name.endswith("num_batches_tracked") else np.float32 for name in state_dict}
+    tensors = {name: torch.from_numpy(np.array(value, dtypes[name])) for name, value in state_dict.items()}
     with torch.device("meta"):  # allocates and initialises nothing
         model = PairModel().eval()
     try:
-        model.load_state_dict({name: _to_tensor(value) for name, value in state_dict.items()}, assign=True)
+        model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise InputError("not the released COSNet state dict: " + " ".join(str(error).split())) from error
     return model
-
-
-def _to_tensor(array: np.ndarray) -> torch.Tensor:
-    """Copies an array to a tensor, which the model then owns."""
-    is_float = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
-    return torch.from_numpy(np.array(array, np.float32 if is_float else array.dtype))
 
 
 def to_numpy(state_dict: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

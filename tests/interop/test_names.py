@@ -108,11 +108,12 @@ def test_all_that_is_wrong_is_in_one_error(released_weights, network):
     with pytest.raises(InputError) as error:
         from_torch(wrong, network, RELEASED, "x.pth")
     assert str(error.value) == (
-        "x.pth does not fit in 6 places: bn1.bias is (), expected (256,); "
-        "conv1.weight is (256, 512, 1, 1), expected (256, 512, 3, 3); linear_e.weight is of int32, expected floats; "
-        "missing gate.weight; unknown bn9.num_batches_tracked; unknown gate.wrong"
+        "x.pth does not fit: 1 missing: gate.weight; 2 unknown: gate.wrong, bn9.num_batches_tracked; "
+        "3 of another kind: linear_e.weight (int32 (256, 256), expected floats (256, 256)), "
+        "conv1.weight (float32 (256, 512, 1, 1), expected floats (256, 512, 3, 3)), "
+        "bn1.bias (float32 (), expected floats (256,))"
     )
-    with pytest.raises(InputError, match=r"575 places: missing bn1.bias; missing bn1.running_mean; .*missing linear_e"):
+    with pytest.raises(InputError, match=r"575 missing: encoder.conv1.weight, encoder.bn1.running_mean, .*, \.\.\.$"):
         from_torch({}, network, RELEASED, "x.pth")
 
 

@@ -104,5 +104,5 @@ def test_frames_are_smooth_and_differ():
 
 def test_other_weights_are_refused_before_anything_runs(full_resnet, tmp_path):
     write_pth(tmp_path / "x.pth", {"conv1.weight": np.zeros((1, 1, 1, 1), np.float32)})
-    with pytest.raises(InputError, match=r"x\.pth does not fit in 575 places"):
+    with pytest.raises(InputError, match=r"x\.pth does not fit: 575 missing"):
         compare_with_torch(tmp_path / "x.pth", (33, 33))

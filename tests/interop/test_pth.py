@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import struct
+import argparse
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.pth import read_pth, read_state_dict, write_pth
@@ -102,17 +102,50 @@ def test_reads_plain_containers_of_every_protocol(tmp_path, zipped, protocol):
 
 
 @both_formats
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("key", [None, "model", "state_dict"])
-def test_state_dict_is_found_and_stripped(tmp_path, zipped, prefix, key):
+@pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict", "ema", "any"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_weights_are_found_and_wrappers_names_removed(tmp_path, zipped, prefix, key):
     expected = small_model().state_dict()  # carries `_metadata`
     content = OrderedDict((prefix + name, value) for name, value in expected.items())
     content._metadata = expected._metadata
-    path = save(tmp_path / "a.pth", content if key is None else {"epoch": 3, key: content}, zipped)
+    others = {"epoch": 3, "mean": torch.zeros(3), "optimizer": {"state": {0: {"step": torch.ones(1)}}}}
+    path = save(tmp_path / "a.pth", content if key is None else {**others, key: content}, zipped)
     arrays = read_state_dict(path)
     assert list(arrays) == list(expected)
     for name, tensor in expected.items():
         assert_identical(arrays[name], tensor.numpy())
+
+
+@both_formats
+def test_foreign_objects_beside_the_weights_do_no_harm(tmp_path, zipped):
+    model = small_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
+    others = {
+        "lr_scheduler": scheduler.state_dict(),  # holds a collections.Counter
+        "args": argparse.Namespace(lr=0.1, path=Path("x")),
+        "best": np.float64(3),
+        "history": [np.arange(3), {1, 2}, torch.device("cpu"), torch.float32, defaultdict(list, a=[1])],
+        "sparse": torch.eye(3).to_sparse(),
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "unsigned": torch.ones(2, dtype=torch.uint16),
+        "network": torch.optim.swa_utils.AveragedModel(model),
+    }
+    path = save(
+        tmp_path / "a.pth", {**others, "optimizer": optimizer.state_dict(), "model": model.state_dict()}, zipped
+    )
+    assert read_state_dict(path).keys() == model.state_dict().keys()
+    averaged = save(tmp_path / "b.pth", others["network"].state_dict(), zipped)
+    assert read_state_dict(averaged).keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_reads_safetensors(tmp_path, dtype):
+    arrays = {f"module._orig_mod.{name}": np.arange(3).astype(dtype) for name in "ab"}
+    safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")
+    read = read_state_dict(tmp_path / "a.safetensors")
+    assert list(read) == ["a", "b"]
+    assert_identical(read["a"], np.arange(3).astype(dtype))
 
 
 @both_formats
@@ -123,32 +156,9 @@ def test_reads_parameters(tmp_path, zipped):
         assert_identical(arrays[name], parameter.detach().numpy())
 
 
-def test_only_a_prefix_of_all_names_is_stripped(tmp_path):
-    write_pth(tmp_path / "a.pth", {"module.a": np.zeros(1), "b": np.zeros(1)})
-    assert list(read_state_dict(tmp_path / "a.pth")) == ["module.a", "b"]
-
-
-def text(value):
-    return pickle.BINUNICODE + struct.pack("<I", len(value)) + value.encode()
-
-
-def test_reads_parameters_as_pytorch_0_3_wrote_them(tmp_path):
-    """`Parameter(_rebuild_tensor(storage view, ...))` whose state is set afterwards. torch.load confirms the bytes."""
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("7") + text("cpu") + b"K\x06"
-    storage += b"(" + text("8") + b"K\x01K\x04tt" + pickle.BINPERSID  # a view of 4 elements from element 1
-    tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x00K\x02K\x02\x86K\x02K\x01\x86tR"
-    state = b"\x88\x89ccollections\nOrderedDict\n)R\x87"
-    parameter = b"ctorch.nn.parameter\nParameter\n" + tensor + b"\x85R" + state + b"b"
-    content = b"\x80\x02ccollections\nOrderedDict\n]](" + text("w") + parameter + b"ea\x85R."
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    parts = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)]
-    values = np.arange(6, dtype="<f4")
-    path = tmp_path / "old.pth"
-    path.write_bytes(b"".join(parts) + content + pickle.dumps(["7"], 2) + struct.pack("<q", 6) + values.tobytes())
-    expected = torch.load(path, weights_only=False)["w"]
-    assert isinstance(expected, nn.Parameter)
-    assert_identical(read_state_dict(path)["w"], expected.detach().numpy())
-    assert_identical(read_state_dict(path)["w"], np.array([[1, 2], [3, 4]], np.float32))
+def test_names_that_differ_in_a_wrapper_alone_stay(tmp_path):
+    write_pth(tmp_path / "a.pth", {"module.a": np.zeros(1), "a": np.zeros(1)})
+    assert list(read_state_dict(tmp_path / "a.pth")) == ["module.a", "a"]
 
 
 def test_bool_bytes_become_bools(tmp_path):
@@ -195,28 +205,13 @@ def test_written_files_are_reproducible(tmp_path):
     assert read_pth(tmp_path / "a.pth")["b"] == content["b"]
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (np.zeros(2, np.complex64), "complex64"),
-        (np.zeros(2, np.uint16), "uint16"),
-        (np.array(["a"]), "<U1"),
-        ({1, 2}, "a set cannot be written"),
-    ],
-)
-def test_refuses_to_write_other_types(tmp_path, value, message):
-    with pytest.raises(InputError, match=message):
-        write_pth(tmp_path / "a.pth", {"x": value})
-    assert not list(tmp_path.iterdir())
-
-
 def test_write_needs_its_folder(tmp_path):
     with pytest.raises(InputError, match=r"nowhere/a\.pth: cannot be written"):
         write_pth(tmp_path / "nowhere" / "a.pth", {})
 
 
 @both_formats
-@pytest.mark.parametrize("content", [{"epoch": 3}, {}, [1, 2], {"model": {"a": torch.ones(1), "b": 0}}], ids=str)
+@pytest.mark.parametrize("content", [{"epoch": 3}, {}, [1, 2], {"model": {1: 2}}], ids=str)
 def test_no_state_dict(tmp_path, content, zipped):
     with pytest.raises(InputError, match=r"a\.pth: found .*expected a state dict"):
         read_state_dict(save(tmp_path / "a.pth", content, zipped))
@@ -241,14 +236,4 @@ def test_zip_that_is_not_torchs(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(InputError, match=r"no single data\.pkl"):
-        read_pth(tmp_path / "a.pth")
-
-
-def test_compressed_zip_is_refused(tmp_path):
-    source = io.BytesIO()
-    torch.save({"a": torch.zeros(1000)}, source)
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    with pytest.raises(InputError, match="compressed"):
         read_pth(tmp_path / "a.pth")
