@@ -14,7 +14,7 @@ folder itself would stand for the best by validation. Saliency and the first two
     python -m experiments.average out/lite/checkpoints out/lite_again/checkpoints --output mean.npz
     python train.py --config=configs/davis16_lite.py:coattention --workdir=out/lite_before \
         --config.init=mean.npz and the same sources
-    cosnet export-weights out/lite_before/checkpoints --output start.npz
+    cosnet export out/lite_before/checkpoints --output start.npz
 
 `:coattention` trains co-attention and head alone, with most of V hidden from the head so that it learns to read Z.
 After the later rounds that takes more than it gives, so they end without it.
