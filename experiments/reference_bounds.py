@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import check_config, check_has_coattention, inference_size, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences

@@ -7,8 +7,8 @@ import json
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import export_weights
+from cosnet_jax.checkpoints.load import load_checkpoint
+from cosnet_jax.checkpoints.weights import save_weights
 from cosnet_jax.config import ADDED, as_stored, changed_settings, check_config, upgrade_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model
@@ -52,9 +52,7 @@ def test_a_training_with_a_removed_setting_is_not_continued(tmp_path):
 
 
 def test_how_a_network_was_trained_does_not_keep_it_from_being_loaded(tmp_path):
-    export_weights(
-        tmp_path / "small.npz", {"params": {}}, upgrade_config(earlier(data__max_gap=5, loss__orthogonal=0.1))
-    )
+    save_weights(tmp_path / "small.npz", {"params": {}}, upgrade_config(earlier(data__max_gap=5, loss__orthogonal=0.1)))
     _, config = load_checkpoint(tmp_path / "small.npz")
     build_model(config.model)
 

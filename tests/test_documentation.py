@@ -16,11 +16,10 @@ import pytest
 from raw_datasets import make_davis, make_stills, make_videos, save
 from tiny_network import make_tiny, write_checkpoint
 
-import evaluate
-import train
 from configs import base
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint_for
+from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.config import read_config
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.data.sequences import open_sequences
@@ -28,6 +27,7 @@ from cosnet_jax.evaluation.protocols import PROTOCOLS, protocol_of
 from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.training.loop import train
 from cosnet_jax.video.writer import VideoWriter
 from tests.data.builders.test_fbms import make_color_sequence
 
@@ -141,10 +141,10 @@ def run_script(script: str, arguments: list[str], here: Path) -> None:
     if script == "train.py":
         assert not flags
         shutil.rmtree(workdir, ignore_errors=True)
-        assert not train.train(config, workdir)
+        assert not train(config, workdir)
         assert (workdir / "checkpoints").is_dir()
     else:
-        evaluate.evaluate(config, workdir, flags.pop("checkpoint", None), flags.pop("predictions", None))
+        evaluate(config, workdir, flags.pop("checkpoint", None), flags.pop("predictions", None))
         assert not flags
         assert (workdir / "report.html").is_file()
 

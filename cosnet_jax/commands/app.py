@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL
 from cosnet_jax.commands.app_clip import Limits, Model
 from cosnet_jax.commands.app_visitors import Visitors
 from cosnet_jax.errors import InputError

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.segment_cutout import make_cutout
 from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
 from cosnet_jax.commands.segment_video import common_references

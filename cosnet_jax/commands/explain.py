@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded, writable_folder, write_bytes
 from cosnet_jax.inference import crf
@@ -92,7 +92,7 @@ def explain(
     model = build_model(config.model)
     if model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
-    params = crf.params_from_config(config.inference.get("crf"))
+    params = crf.CRFParams.read(config.inference.crf)
     crf.check_installed(params)
     output = expanded(output)
     writable_folder(output.parent)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL
 from cosnet_jax.commands.segment_cutout import AUTO, FORMATS
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, STATUSES, Outcome, segment_on_ray
 from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutout, make_cutout
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError
@@ -98,7 +98,7 @@ class VideoSegmenter:
             config, variables, size=settings.size, num_references=settings.num_references, sampling=settings.sampling,
             fusion=settings.fusion, seed=settings.seed, temporal_smoothing=settings.temporal_smoothing,
         )  # fmt: skip
-        params = crf.params_from_config(config.inference.get("crf")) if settings.refine else None
+        params = crf.CRFParams.read(config.inference.crf) if settings.refine else None
         if params and settings.crf_backend:
             params = dataclasses.replace(params, backend=settings.crf_backend)
         if params:
@@ -132,7 +132,7 @@ class VideoSegmenter:
           InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
         record = self._record(video)
-        with claimed(writable_folder(folder), "", "writes results"):
+        with claimed(writable_folder(folder), ".segment.lock", "writes results"):
             write_record(folder, UNFINISHED)
             remove_earlier(folder, set(video.frame_names), self._outputs)
             self._write_results(video, folder, silent)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from cosnet_jax.config import report_setting_errors
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.processes import map_in_processes
+from cosnet_jax.section import Section, setting
 from cosnet_jax.threads import map_in_threads
 
 Key = TypeVar("Key")
@@ -21,69 +20,22 @@ BACKENDS = ("jax", "pydensecrf")
 
 
 @dataclasses.dataclass(frozen=True)
-class CRFParams:
-    """Parameters of the CRF (Kraehenbuehl and Koltun, NIPS 2011); the defaults are the release's.
+class CRFParams(Section, name="inference.crf"):
+    """Parameters of the CRF (Kraehenbuehl and Koltun, NIPS 2011).
 
-    The release tries three widths (10, 15, 20) and three weights (8, 9, 10) of the appearance kernel; the default is
-    the middle of both. On degraded ground truth of 16 DAVIS-2016 training frames the weight made almost no difference;
-    the narrowest kernel was best for coarse outlines, the widest for blotchy maps. The command `search-crf` finds the
-    best values for a model.
-
-    Attributes:
-      gaussian_sxy: standard deviation of the smoothness kernel in pixels.
-      gaussian_compat: weight of the smoothness kernel.
-      bilateral_sxy: standard deviation of the appearance kernel in pixels.
-      bilateral_srgb: standard deviation of the appearance kernel in grey levels (0-255).
-      bilateral_compat: weight of the appearance kernel.
-      iterations: number of mean-field steps.
-      normalise: whether each frame's probabilities are stretched to [0, 1] first.
-      backend: "jax" (`dense_crf`), or "pydensecrf", the reference, which needs the package pydensecrf2.
+    The defaults are the release's, which tries the widths 10, 15 and 20 and the weights 8, 9 and 10 of the appearance
+    kernel.
     """
 
-    gaussian_sxy: float = 1.0
-    gaussian_compat: float = 5.0
-    bilateral_sxy: float = 15.0
-    bilateral_srgb: float = 7.0
-    bilateral_compat: float = 9.0
-    iterations: int = 5
-    normalise: bool = True
-    backend: str = "jax"
-
-    def __post_init__(self):
-        if self.backend not in BACKENDS:
-            raise InputError(f"crf.backend is {self.backend!r}; expected {' or '.join(BACKENDS)}")
-        for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"crf.{name} must be above 0, not {getattr(self, name)}")
-        for name in ("gaussian_compat", "bilateral_compat", "iterations"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"crf.{name} must not be below 0, not {getattr(self, name)}")
-
-
-@report_setting_errors()
-def params_from_config(config: ConfigDict | None) -> CRFParams:
-    """Reads the parameters from `config.inference.crf`; a key that a stored configuration lacks keeps its default.
-
-    Raises:
-      InputError: a value is out of range.
-    """
-    names = [field.name for field in dataclasses.fields(CRFParams)]
-    return CRFParams(**{name: config[name] for name in names if config is not None and name in config})
-
-
-def configured(config: ConfigDict) -> CRFParams | None:
-    """Reads the parameters from `config.inference.crf`.
-
-    Returns:
-      The parameters, or None where the CRF is not enabled.
-
-    Raises:
-      InputError: a value is out of range, or the backend is not installed.
-    """
-    params = params_from_config(config)
-    if config.enabled:
-        check_installed(params)
-    return params if config.enabled else None
+    enabled: bool = False  # in `cosnet evaluate`; `cosnet segment` has --crf
+    gaussian_sxy: float = setting(1.0, low=1e-3, high=10_000)  # standard deviation of the smoothness kernel, pixels
+    gaussian_compat: float = setting(5.0, low=0, high=10_000)  # its weight
+    bilateral_sxy: float = setting(15.0, low=1e-3, high=10_000)  # standard deviation of the appearance kernel, pixels
+    bilateral_srgb: float = setting(7.0, low=1e-3, high=10_000)  # the same in grey levels (0-255)
+    bilateral_compat: float = setting(9.0, low=0, high=10_000)  # its weight
+    iterations: int = setting(5, low=0, high=1000)  # mean-field steps
+    normalise: bool = True  # stretch each frame's probabilities to [0, 1] first
+    backend: str = setting("jax", choices=BACKENDS)  # pydensecrf: the reference, extra [crf]
 
 
 def refine(image: np.ndarray, probability: np.ndarray, params: CRFParams = CRFParams()) -> np.ndarray:

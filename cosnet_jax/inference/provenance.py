@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.digests import digest_of, digest_of_json
 from cosnet_jax.config import as_stored
 from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.models.parameters import named_leaves
 
 
 def describe_inference(
@@ -43,10 +45,21 @@ def describe_inference(
     }
 
 
+def digest_of(tree: Any) -> str:
+    """Returns a digest of the names, types, shapes and values of a tree of arrays."""
+    digest = hashlib.sha256()
+    for name, leaf in named_leaves(tree).items():
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
 @functools.cache
 def digest_of_code() -> str:
     """Returns a digest of the modules of this package, which change between two versions of a checkout."""
     package = Path(__file__).parents[1]
-    return digest_of_json(
-        {str(path.relative_to(package)): path.read_text("utf-8") for path in sorted(package.rglob("*.py"))}
-    )
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

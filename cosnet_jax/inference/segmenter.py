@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.config import check_matmul_precision, check_size, inference_size, report_setting_errors
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.config import MIN_SIZE, inference_size
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
@@ -78,10 +78,10 @@ class Segmenter:
             (TF32 on NVIDIA, bfloat16 on TPU). CPUs compute in float32 in any case.
 
         Raises:
-          InputError: the size is too small, or the precision is unknown.
+          InputError: the size is too small.
         """
-        check_size("size", tuple(size))
-        check_matmul_precision(matmul_precision)
+        if len(size) != 2 or min(size) < MIN_SIZE:
+            raise InputError(f"size is {tuple(size)}; expected (height, width) of at least {MIN_SIZE} pixels")
         self.options, self.size = options or InferenceOptions(), (size[0], size[1])
         self.matmul_precision = matmul_precision
         self._model, self._variables, self._batch_size = model, variables, batch_size
@@ -121,8 +121,6 @@ class Segmenter:
             temporal_smoothing=temporal_smoothing, batch_size=batch_size,
         )  # fmt: skip
 
-    from_checkpoint = pretrained = from_pretrained  # earlier names
-
     @classmethod
     def from_config(
         cls,
@@ -137,11 +135,9 @@ class Segmenter:
 
         A stored configuration that knows no `matmul_precision` stands for the default.
         """
-        with report_setting_errors():
-            chosen = InferenceOptions.from_config(config, **options)
-            precision = config.get("matmul_precision", "default")
-            size = size or inference_size(config)
-            return cls(build_model(config.model), variables, size, chosen, batch_size, precision)
+        chosen = InferenceOptions.from_config(config, **options)
+        precision = config.get("matmul_precision", "default")
+        return cls(build_model(config.model), variables, size or inference_size(config), chosen, batch_size, precision)
 
     def __call__(self, video: AnyVideo, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.

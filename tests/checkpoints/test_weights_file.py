@@ -8,9 +8,8 @@ import pytest
 from tiny_network import make_tiny, random_variables
 
 from configs import synthetic
-from cosnet_jax.checkpoints.initial import load_initial_weights
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import export_weights
+from cosnet_jax.checkpoints.load import load_checkpoint, load_initial_weights
+from cosnet_jax.checkpoints.weights import save_weights
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.build import build_model
@@ -30,7 +29,7 @@ def variables(config):
 
 
 def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(variables, config, tmp_path):
-    export_weights(tmp_path / "small.npz", variables, config)
+    save_weights(tmp_path / "small.npz", variables, config)
     loaded, stored = load_checkpoint(tmp_path / "small.npz")
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), loaded, variables)
@@ -42,7 +41,7 @@ def test_the_variables_come_back_rounded_to_half_precision_and_no_path_is_kept(v
 
 
 def test_training_can_begin_with_a_packed_checkpoint(variables, config, tmp_path):
-    export_weights(tmp_path / "small.npz", variables, config)
+    save_weights(tmp_path / "small.npz", variables, config)
     begun = load_initial_weights(random_variables(build_model(config.model), seed=1), str(tmp_path / "small.npz"))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float16)), begun, variables)
 
@@ -51,9 +50,9 @@ def test_a_value_beyond_float16_is_named(variables, config, tmp_path):
     large = jax.tree.map(np.copy, variables)
     large["params"]["gate"]["conv"]["bias"][0] = 7e4
     with pytest.raises(InputError, match="params/gate/conv/bias has values that float16 cannot hold"):
-        export_weights(tmp_path / "small.npz", large, config)
+        save_weights(tmp_path / "small.npz", large, config)
     with pytest.raises(InputError, match=re.escape("expected a file name that ends in .npz")):
-        export_weights(tmp_path / "small", variables, config)
+        save_weights(tmp_path / "small", variables, config)
     assert not list(tmp_path.iterdir())
 
 

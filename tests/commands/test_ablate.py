@@ -5,10 +5,11 @@ import json
 import pytest
 from tiny_network import tiny_synthetic, write_checkpoint
 
-import evaluate
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
+from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.commands.ablate import ablate, score_ways
+from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import get_protocol
@@ -45,7 +46,7 @@ def test_scores_are_those_of_evaluations(ablation, checkpoint, tmp_path, table, 
     config = tiny_synthetic()
     config.inference.update(inference)
     config.evaluation.metrics = "J"
-    expected = evaluate.evaluate(config, tmp_path, str(checkpoint), None)
+    expected = evaluate(config, tmp_path, str(checkpoint), None)
     given = json.loads((ablation / "ablation.json").read_text())
     # A pixel whose probability is one half to the last bits may fall either way.
     assert given[table][key] == pytest.approx(expected["J"]["mean"], abs=2e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.interop.convert import convert_state_dict, export_pth
 from cosnet_jax.interop.pth import read_pth
 from cosnet_jax.models.parameters import named_leaves

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import cosnet_jax
-import evaluate
 from configs import davis16_lite
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import SHIPPED_FILES, SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_FILES, SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.config import changed_settings
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.video.sample_clip import sample_clip

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from configs import davis16, davis16_released
-from cosnet_jax.checkpoints.initial import load_initial_weights
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import export_weights
+from cosnet_jax.checkpoints.load import load_checkpoint, load_initial_weights
+from cosnet_jax.checkpoints.weights import save_weights
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.convert import convert
 from cosnet_jax.interop.names import FORMATS, counterparts
@@ -74,7 +73,7 @@ def test_another_backbone_is_refused(checkpoint):
 
 def test_a_weights_file_of_something_else_is_refused(tmp_path):
     config = davis16_released.get_config()
-    export_weights(tmp_path / "odd.npz", {"params": np.zeros(3), "batch_stats": {"-x": np.zeros(2)}}, config)
+    save_weights(tmp_path / "odd.npz", {"params": np.zeros(3), "batch_stats": {"-x": np.zeros(2)}}, config)
     with pytest.raises(InputError, match=r"odd.npz has another backbone \(resnet101\)"):
         load_initial_weights(zeros(), str(tmp_path / "odd.npz"))
 

@@ -14,7 +14,7 @@ from tiny_network import make_tiny, random_variables
 
 from configs import davis16, davis16_released, synthetic
 from cosnet_jax import Segmenter, cli
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import InferenceOptions
 from cosnet_jax.interop.parity import smooth_frames

@@ -9,7 +9,6 @@ import jax
 import pytest
 from tiny_network import random_variables, tiny_synthetic
 
-import train
 from cosnet_jax.checkpoints.store import BEST, LATEST
 from cosnet_jax.models.build import build_model
 from cosnet_jax.training import validation
@@ -23,7 +22,7 @@ class Killed(Exception):
 
 
 class Stop:
-    """Stands in for `job.Preemption`."""
+    """Stands in for `distributed.Preemption`."""
 
     def __init__(self, step):
         self.reached = lambda done: done == step

@@ -16,15 +16,15 @@ import pytest
 from compilation import compilation_flags
 from tiny_network import make_tiny
 
-import evaluate
-import train
 from configs import davis16, davis16_lite, synthetic
 from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
+from cosnet_jax.training.loop import train
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
@@ -134,11 +134,11 @@ def test_another_configuration_in_the_same_folder_is_refused(trained):
     with pytest.raises(InputError, match=r"another configuration \(optimizer.learning_rate was 0.002 and is 0.1\)"):
         config = tiny()
         config.optimizer.learning_rate = 0.1
-        train.train(config, trained)
+        train(config, trained)
 
 
 def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
-    results = evaluate.evaluate(tiny(), tmp_path, str(trained), None)
+    results = evaluate(tiny(), tmp_path, str(trained), None)
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored == json.loads(json.dumps(results))
     assert stored["dataset"] == "synthetic"
@@ -151,7 +151,7 @@ def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
     assert len(list((tmp_path / "masks").glob("*/*.png"))) == 8
     assert "<img" in (tmp_path / "report.html").read_text()
     # The masks that were written score the same as predictions.
-    again = evaluate.evaluate(tiny(), tmp_path / "again", None, str(tmp_path / "masks"))
+    again = evaluate(tiny(), tmp_path / "again", None, str(tmp_path / "masks"))
     assert again["J"] == results["J"]
     assert again["F"] == results["F"]
 
@@ -160,7 +160,7 @@ def test_evaluation_writes_scores_masks_and_report(trained, tmp_path):
 def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config = tiny()
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
-    evaluate.evaluate(config, tmp_path, str(trained), None)
+    evaluate(config, tmp_path, str(trained), None)
     variables, _ = checkpoints.load_checkpoint(trained)
     params = crf.CRFParams(bilateral_sxy=4.0)
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
@@ -171,14 +171,14 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
                 np.testing.assert_array_equal(mask > 0, crf.refine(image, probability, params) > 0.5)
     config.inference.crf.bilateral_sxy = 0.0
     with pytest.raises(InputError, match=r"crf.bilateral_sxy must be above 0"):
-        evaluate.evaluate(config, tmp_path / "again", str(trained), None)
+        evaluate(config, tmp_path / "again", str(trained), None)
 
 
 def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
     config = tiny()
     config.model.channels = 16
     with pytest.raises(InputError, match=r"another model than the configuration's: channels was 8 and is 16"):
-        evaluate.evaluate(config, tmp_path, str(trained), None)
+        evaluate(config, tmp_path, str(trained), None)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_wrong_settings_are_named_before_the_first_step(tmp_path, key, value, me
     with config.ignore_type():
         config[key] = value
     with pytest.raises(InputError, match=message):
-        train.train(config, tmp_path)
+        train(config, tmp_path)
 
 
 def test_wrong_model_is_named_before_the_data_are_touched(tmp_path):
@@ -204,7 +204,7 @@ def test_wrong_model_is_named_before_the_data_are_touched(tmp_path):
     config.model.backbone = "vgg16"
     config.data.train_videos = "davis16"
     with pytest.raises(InputError, match=r"model\.backbone is 'vgg16'; expected resnet101 or resnet50"):
-        train.train(config, tmp_path)
+        train(config, tmp_path)
 
 
 def test_a_missing_dataset_is_named(tmp_path):
@@ -212,7 +212,7 @@ def test_a_missing_dataset_is_named(tmp_path):
     config.data.train_videos = "davis16"
     config.data.davis16.source = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match="nowhere"):
-        train.train(config, tmp_path / "work")
+        train(config, tmp_path / "work")
 
 
 @pytest.mark.parametrize("module", [davis16, davis16_lite, synthetic])
