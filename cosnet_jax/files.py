@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -66,6 +67,9 @@ def claimed(folder: Path, lock: str, doing: str, wait: bool = False) -> Iterator
                 raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
             print(printable(f"{folder}: another process {doing} there; waiting for its end"), file=sys.stderr)
             holder.acquire()
+        except OSError as error:
+            if error.errno != errno.ENOLCK:  # a network file system without locks
+                raise
     try:
         yield
     finally:

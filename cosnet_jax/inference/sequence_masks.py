@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cosnet_jax.checkpoints.digests import digest_of_json
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import remove_temporaries, write_bytes, write_text
 from cosnet_jax.video.images import encode_mask
@@ -49,7 +48,7 @@ class SequenceMasks:
         """
         self.sequence = sequence
         self._folders = [kind / sequence.name for kind in kinds]
-        self._settings = digest_of_json(settings)
+        self._settings = _digest_of_json(settings)
         self._frames = _new_digest()
         self._masks = [[""] * len(sequence) for _ in kinds]  # digests of the files that were written
         self._left = len(sequence) * len(kinds)
@@ -62,7 +61,7 @@ class SequenceMasks:
         """
         try:
             record = json.loads((self._folders[0] / RECORD).read_bytes())
-            if record["settings"] != self._settings or record["masks"] != digest_of_json(self._digests_on_disk()):
+            if record["settings"] != self._settings or record["masks"] != _digest_of_json(self._digests_on_disk()):
                 return False
             expected = record["frames"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is damaged
@@ -110,7 +109,7 @@ class SequenceMasks:
         self._masks[kind][index] = _new_digest(data).hexdigest()
         self._left -= 1
         if not self._left:
-            masks = digest_of_json(self._masks)
+            masks = _digest_of_json(self._masks)
             record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": masks}
             write_text(self._folders[0] / RECORD, json.dumps(record))
 
@@ -128,3 +127,8 @@ def _new_digest(data: bytes = b"") -> Any:
 def _add_frame(digest: Any, frame: np.ndarray) -> None:
     digest.update(f"{frame.shape} ".encode())
     digest.update(np.ascontiguousarray(frame).reshape(-1))
+
+
+def _digest_of_json(value: Any) -> str:
+    """Returns a digest of what JSON can store, the same for what JSON gives back."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

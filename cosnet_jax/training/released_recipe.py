@@ -105,20 +105,19 @@ def repeat_updates(inner: optax.GradientTransformation, params: Any) -> optax.Gr
     counts = jax.tree_util.tree_map_with_path(count, params)
     most = max(jax.tree.leaves(counts))
 
-    def chosen(times, new, old):
+    def chosen(counts, times, new, old):
         return jax.tree.map(lambda count, new, old: new if count >= times else old, counts, new, old)
 
     def update(updates, state, params=None, **extra):
+        # Counts for the leaves of the state that belong to parameters (the momentum), 0 for others (the step).
+        of_state = optax.tree_map_params(inner, lambda _, count: count, state, counts, transform_non_params=lambda _: 0)
         total, after = inner.update(updates, state, params, **extra)
         for times in range(2, most + 1):
             moved = optax.apply_updates(params, total)
-            # The momentum goes on; the number of the step stays.
-            again = optax.tree_map_params(inner, lambda _, momentum: momentum, state, after)
+            again = chosen(of_state, 1, after, state)  # the momentum goes on; the number of the step stays
             more, later = inner.update(updates, again, moved, **extra)
-            total = chosen(times, jax.tree.map(jnp.add, total, more), total)
-            after = optax.tree_map_params(
-                inner, lambda old, new, count, times=times: new if count >= times else old, after, later, counts
-            )
+            total = chosen(counts, times, jax.tree.map(jnp.add, total, more), total)
+            after = chosen(of_state, times, later, after)
         return total, after
 
     return optax.GradientTransformationExtraArgs(inner.init, update)

@@ -191,9 +191,9 @@ def test_an_error_in_a_worker_stays_an_input_error(backend):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bilateral_sxy": 0}, r"crf\.bilateral_sxy must be above 0, not 0"),
+        ({"bilateral_sxy": 0}, r"crf\.bilateral_sxy is 0"),
         ({"bilateral_srgb": float("nan")}, "bilateral_srgb"),
-        ({"iterations": -1}, r"crf\.iterations must not be below 0, not -1"),
+        ({"iterations": -1}, r"crf\.iterations is -1"),
         ({"backend": "numpy"}, "crf.backend is 'numpy'; expected jax or pydensecrf"),
     ],
 )

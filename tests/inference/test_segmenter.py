@@ -246,5 +246,5 @@ def test_wrong_inputs_are_named(network, video):
         segmenter(video.astype(np.float32))
     with pytest.raises(InputError, match=r"expected \(50, 61\) as the frames before it"):
         segmenter([video[0], video[1][:40]])
-    with pytest.raises(InputError, match="fusion is 'mean'; expected one of prediction"):
+    with pytest.raises(InputError, match="fusion is 'mean'; expected prediction or"):
         Segmenter(*network, SIZE, InferenceOptions(fusion="mean"))

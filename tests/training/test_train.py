@@ -18,6 +18,7 @@ from tiny_network import make_tiny
 
 from configs import davis16, davis16_lite, synthetic
 from cosnet_jax.checkpoints import store as checkpoints
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
@@ -161,7 +162,7 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config = tiny()
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
     evaluate(config, tmp_path, str(trained), None)
-    variables, _ = checkpoints.load_checkpoint(trained)
+    variables, _ = load_checkpoint(trained)
     params = crf.CRFParams(bilateral_sxy=4.0)
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
         segmenter = Segmenter.from_config(config, variables, num_references=count)
