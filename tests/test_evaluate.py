@@ -14,6 +14,7 @@ from tiny_network import make_tiny, write_checkpoint
 
 from configs import davis16, fbms, youtube_objects
 from cosnet_jax.checkpoints.store import LATEST
+from cosnet_jax.commands import evaluate as evaluation
 from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation import score
@@ -119,7 +120,7 @@ def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
     for shown in ((tmp_path / "out/results.md").read_text(), (tmp_path / "out/report.html").read_text()):
         for text in ("cat", "train", "mean of categories", "mean of videos", "37.5", "50.0", "66.5", "70.5"):
             assert text in shown
-    evaluate.print_scores(results, tmp_path)
+    evaluation.print_scores(results, tmp_path)
     assert "J 50.0, F" in (printed := capsys.readouterr().out)
     assert "J over categories 37.5" in printed
 
@@ -176,7 +177,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
 
 
 def test_masks_of_another_split_are_named_before_long_work(fbms_source, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "segment_all", None)
+    monkeypatch.setattr(evaluation, "segment_all", None)
     save(tmp_path / "masks/camel/00000.png", EMPTY)
     with pytest.raises(InputError, match=r"masks/camel: not a sequence of this split; remove it, or name another"):
         evaluate(tiny(fbms, fbms_source), tmp_path, checkpoint, None)
@@ -200,7 +201,7 @@ def test_no_contours_at_all(davis_source, tmp_path, capsys):
     results = evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
     assert results["J"]["mean"] == 0
     assert results["T"]["mean"] is None
-    evaluate.print_scores(results, tmp_path)
+    evaluation.print_scores(results, tmp_path)
     assert "T –" in capsys.readouterr().out
 
 
@@ -233,7 +234,7 @@ def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
 def test_a_second_evaluation_of_one_folder_is_refused(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     with (
-        claimed(tmp_path, evaluate.LOCK_FILE, "evaluates"),
+        claimed(tmp_path, evaluation.LOCK_FILE, "evaluates"),
         pytest.raises(InputError, match="another process evaluates"),
     ):
         evaluate(tiny(davis16, davis_source), tmp_path, None, str(masks))

@@ -13,7 +13,7 @@ from cosnet_jax.models.parameters import named_leaves
 
 
 def test_weights_of_this_program(checkpoint, tmp_path, capsys):
-    path = tmp_path / "mine.npz"
+    path = tmp_path / "mine.safetensors"
     assert cli.main(["export", str(checkpoint), "--output", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     (given, config), (written, stored) = load_checkpoint(checkpoint), load_checkpoint(path)

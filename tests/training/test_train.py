@@ -187,9 +187,9 @@ def test_a_checkpoint_of_another_model_is_named(trained, tmp_path):
     [
         ("step_pattern", "still,movie", "step_pattern is 'still,movie'; expected still and video"),
         ("batch_size", 6, "batch_size is 6; expected a multiple of the 4 devices"),
-        ("size", (473,), "size is .*expected \\(height, width\\)"),
-        ("total_steps", 0, "total_steps is 0; expected at least 1"),
-        ("init", "nowhere.npz", "nowhere.npz does not exist"),
+        ("size", (473,), "size is .*expected 2 entries"),
+        ("total_steps", 0, "total_steps is 0; expected a whole number at least 1"),
+        ("init", "nowhere.npz", "nowhere.npz"),
     ],
 )
 def test_wrong_settings_are_named_before_the_first_step(tmp_path, key, value, message):
