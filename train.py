@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         before the first step; or if a loss is not finite, the data cannot be read or the disk is full.
     """
     check_config(config)
-    model = build_model(config.model, parallel.AXIS, config.head_dropout)
+    model = build_model(config.model, parallel.AXIS)
     job.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)

@@ -28,7 +28,6 @@ def get_config() -> ConfigDict:
     config.recipe = "paper"  # paper | released: the authors' code, which differs (losses, statistics per branch)
     config.init = ""  # initial weights: of the backbone, an .npz; or a checkpoint; "" starts from random ones
     config.freeze_batch_norm = False  # normalise by the running statistics in training too
-    config.head_dropout = 0.0  # share of the channels of V that training hides from the head, below 1
     # Parts that a device takes its share of a batch in, one after the other, to save memory. Losses and gradients are
     # averaged; batch normalisation has the statistics of one part, and moves the running ones with each. In the recipe
     # released the loss of each part is weighted by its own share of foreground, so the loss is another one.
@@ -50,13 +49,13 @@ def get_config() -> ConfigDict:
     config.distributed.process_id = -1
 
     config.model = ConfigDict()
-    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2 | efficientnet_lite0
+    config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2
     config.model.coattention = "symmetric"  # vanilla | symmetric | channelwise | none
     config.model.head = "paper"  # paper: two 3x3 convolutions | released: one, separate weights per branch
     config.model.channels = 512  # C, of the features
     config.model.head_features = 256
-    config.model.blocks = 17  # inverted residuals that are kept: mobilenet_v2 has 17, efficientnet_lite0 16
-    config.model.output_stride = 8  # of mobilenet_v2 and efficientnet_lite0: 8 | 16
+    config.model.blocks = 17  # inverted residuals of mobilenet_v2 that are kept
+    config.model.output_stride = 8  # of mobilenet_v2: 8 | 16
     config.model.stride_in_first = False  # bottleneck stride in the first 1x1 (release) or the 3x3 (torchvision)
     config.model.ceil_mode = False  # of the ResNet's max pooling; the release has True
     config.model.aspp_depth = 512
@@ -67,7 +66,7 @@ def get_config() -> ConfigDict:
     config.model.detail = 0  # channels that bring features of stride 4 into those of 8, for masks of stride 4; 0: none
     config.model.gate_bias = True  # b_f of Eq. 8
     config.model.reference_pooling = 1  # average-pool reference features by this factor before co-attention; 1: off
-    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit | lite (efficientnet_lite0)
+    config.model.input_scaling = "imagenet"  # imagenet | bgr | unit
     config.model.affinity_budget = 512.0  # MiB; a larger affinity is computed block by block, with the same result
     # Type of the computation: float32 | bfloat16. Parameters, their gradients, batch statistics, softmax and losses are
     # float32 in either case.

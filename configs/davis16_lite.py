@@ -67,7 +67,6 @@ def coattention(config):
     config.batch_size = 6
     config.total_steps = 100
     config.freeze_batch_norm = True
-    config.head_dropout = 0.9
     config.loss.video_side = 0.0
     config.optimizer.groups = (("^encoder/", 0.0, 0.0), ("", 1.0, 1.0))
 

@@ -254,8 +254,6 @@ def check_config(config: ConfigDict) -> None:
     for key in ("total_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         if config[key] < 1:
             raise InputError(f"{key} is {config[key]}; expected at least 1")
-    if not 0 <= config.head_dropout < 1:
-        raise InputError(f"head_dropout is {config.head_dropout}; expected a share, at least 0 and below 1")
     steps = tuple(config.profile_steps)
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
         raise InputError(f"profile_steps is {steps}; expected (first, last) step, counted from 1")

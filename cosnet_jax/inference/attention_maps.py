@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.inference.network import get_network
-from cosnet_jax.models.cosnet import COSNet, flatten
+from cosnet_jax.models.cosnet import COSNet
 
 
 def attention_maps(
@@ -41,9 +41,7 @@ def attention_maps(
     features = np.stack([frame.features for frame in encoded])
     with jax.default_matmul_precision(matmul_precision):
         count, (height, width) = len(clip) - 1, features.shape[1:3]
-        queries: Any = model.apply(
-            variables, features[:1], method=lambda network, x: network.affinity.query(flatten(x))
-        )
+        queries: Any = model.apply(variables, features[:1], method="queries")
         keys = np.stack([frame.keys for frame in encoded[1:]])
         row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
         query = queries[0, row * width + column]
@@ -51,8 +49,5 @@ def attention_maps(
         shape = [-(-length // model.reference_pooling) for length in (height, width)]
         attention = jax.nn.softmax(affinity, axis=1).reshape(count, *shape)
         values: Any = model.apply(variables, features[1:], method="values")
-        _, sown = model.apply(
-            variables, features[:1], keys[None], values[None], method="attend", mutable=["intermediates"]
-        )
-        gates = sown["intermediates"]["gate"]["gate"][0][:, 0, ..., 0]
-    return np.asarray(attention, np.float32), np.asarray(gates, np.float32)
+        _, gates = model.apply(variables, features[:1], keys[None], values[None], method="attend")
+    return np.asarray(attention, np.float32), np.asarray(gates[0], np.float32)

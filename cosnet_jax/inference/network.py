@@ -77,9 +77,9 @@ class Network:
             if fusion == "prediction":  # each pair of a query and a reference is a query of its own
                 repeated = jnp.repeat(features, positions.shape[1], axis=0)
                 keys, values = (x.reshape(-1, 1, *x.shape[2:]) for x in (keys, values))
-                summary = model.apply(variables, repeated, keys, values, method="attend")
+                summary, _ = model.apply(variables, repeated, keys, values, method="attend")
             else:
-                summary = model.apply(variables, features, keys, values, fusion, method="attend")
+                summary, _ = model.apply(variables, features, keys, values, fusion, method="attend")
             probabilities = jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))
             return probabilities.reshape(len(features), -1, *size).mean(axis=1)
 

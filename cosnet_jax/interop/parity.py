@@ -17,8 +17,6 @@ from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
-LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
-
 
 class StageDifference(NamedTuple):
     """The difference between our values of a stage and the twin's.
@@ -47,11 +45,12 @@ def to_twin(frames: np.ndarray) -> np.ndarray:
 
 
 def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
-    """Applies our network to pairs (n, 2, h, w, 3); returns its results and intermediates.
+    """Applies our network to pairs (n, 2, h, w, 3); returns its results, and the outputs of its modules.
 
     Products and convolutions are float32 on every device: TF32, the default of GPUs, would hide any difference.
     """
-    return with_matmul_precision(model.apply, "float32")(variables, pairs, mutable=["intermediates"])
+    run = with_matmul_precision(model.apply, "float32")
+    return run(variables, pairs, capture_intermediates=True, mutable=["intermediates"])
 
 
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,22 +65,28 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.
       Name -> array, with the names, the order and the layout of the twin's `PairModel.stages`.
     """
     run = jax.jit(functools.partial(apply_in_float32, model))
-    (logits, side), sown = jax.device_get(run(variables, pair[None]))
-    sown = sown["intermediates"]
-    encoder = sown["encoder"]
-    images = {name: encoder["body"][name][0] for name in LAYERS}
-    images |= {"aspp": encoder["aspp"]["pyramid"][0], "feature": encoder["features"][0]}
+    (logits, aux), captured = jax.device_get(run(variables, pair[None]))
+    captured = captured["intermediates"]
+    body = captured["encoder"]["body"]
+    images = {f"layer{number}": body[f"layer{number}_{last}"]["__call__"][0] for number, last in last_blocks(body)}
+    images["feature"] = aux["features"][0]
     stages = {f"{name}_{branch}": images[name][index][None] for index, branch in enumerate("ab") for name in images}
     for index, branch in enumerate("ab"):
-        stages[f"side_{branch}"] = sigmoid(side[:, index, ..., None])
-    stages["affinity"] = sown["similarity"][0]
+        stages[f"side_{branch}"] = sigmoid(aux["side_logits"][:, index, ..., None])
+    stages["affinity"] = aux["affinity"][:, 0]
     for index, branch in enumerate("ab"):
-        stages[f"summary_{branch}"] = sown[f"summary_{branch}"][0]
-        stages[f"gate_{branch}"] = sown["gate"]["gate"][index]
+        stages[f"summary_{branch}"] = aux["summary"][:, index]
+        stages[f"gate_{branch}"] = aux["gate"][:, index, ..., None]
     for index, branch in enumerate("ab"):
-        stages[f"head_{branch}"] = sown["logits"][index]
+        stages[f"head_{branch}"] = captured[f"head_{branch}"]["__call__"][0]
         stages[f"y_{branch}"] = sigmoid(logits[:, index, ..., None])
     return {name: np.moveaxis(value, -1, 1) if value.ndim == 4 else value for name, value in stages.items()}
+
+
+def last_blocks(body: dict[str, Any]) -> list[tuple[int, int]]:
+    """Returns (number of a layer of the ResNet, number of its last block) of each layer."""
+    blocks = [tuple(map(int, name.removeprefix("layer").split("_"))) for name in body if name.startswith("layer")]
+    return sorted({layer: block for layer, block in sorted(blocks)}.items())
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

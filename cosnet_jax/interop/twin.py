@@ -155,12 +155,13 @@ class PairModel(nn.Module):
             a, b: (n, 3, h, w) float32. Each batch is encoded alone (in train mode: with its own statistics).
 
         Returns:
-            For each branch x in a, b: `stem_x`, `layer1_x` .. `layer4_x`, `aspp_x` (the concatenated 2560 channels),
-            `feature_x`, `side_x`; then `affinity` (n, i, j), `summary_a`, `gate_a`, `summary_b`, `gate_b` (the summary
-            is not gated yet), `head_a`, `head_b` (logits at feature size), `y_a`, `y_b` (probabilities at input size).
+            For each branch x in a, b: `layer1_x` .. `layer4_x`, `feature_x`, `side_x`; then `affinity` (n, i, j),
+            `summary_a`, `gate_a`, `summary_b`, `gate_b` (the summary is not gated yet), `head_a`, `head_b` (logits at
+            feature size), `y_a`, `y_b` (probabilities at input size).
         """
-        out = {f"{name}_a": value for name, value in self.encoder(a).items()}
-        out |= {f"{name}_b": value for name, value in self.encoder(b).items()}
+        stages = {branch: self.encoder(images) for branch, images in (("a", a), ("b", b))}
+        inner = ("stem", "aspp")  # of the encoder's stages, these have no module of their own in our network
+        out = {f"{name}_{x}": value for x in "ab" for name, value in stages[x].items() if name not in inner}
         v_a, v_b = out["feature_a"], out["feature_b"]
         s = out["affinity"] = self.affinity(v_a, v_b)
         out["summary_a"] = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v_b.flatten(2)).reshape(v_a.shape)

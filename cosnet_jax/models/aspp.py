@@ -56,7 +56,6 @@ class ASPP(nn.Module):
         branches = [jnp.broadcast_to(pooled, (*x.shape[:3], self.depth)), branch(x, "point")]
         branches += [branch(x, f"rate{rate}", kernel_size=3, dilation=rate) for rate in self.rates]
         x = jnp.concatenate(branches, axis=-1)
-        self.sow("intermediates", "pyramid", x)
         x = Conv(self.channels, self.kernel_size, use_bias=True, dtype=self.dtype, name="join_conv")(x)
         x = BatchNorm(self.axis_name, name="join_bn")(x, train)
         return PReLU(name="prelu")(x) if self.prelu else nn.relu(x)

@@ -174,8 +174,7 @@ class Gate(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, summary: Array) -> Array:
-        """Maps (n, h, w, c) to the gated (n, h, w, c)."""
+    def __call__(self, summary: Array) -> tuple[Array, Array]:
+        """Maps Z (n, h, w, c) to the gated Z (n, h, w, c) and the gate (n, h, w)."""
         gate = nn.sigmoid(Conv(1, use_bias=self.use_bias, dtype=self.dtype, name="conv")(summary))  # f_g(Z), Eq. 8
-        self.sow("intermediates", "gate", gate)
-        return summary * gate  # Eq. 9
+        return summary * gate, gate[..., 0]  # Eq. 9

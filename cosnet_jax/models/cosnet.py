@@ -1,37 +1,32 @@
 """COSNet (Lu et al., CVPR 2019): a siamese encoder, the co-attention between frames, and a segmentation head.
 
-`encode`, `attend` and `decode` are separate methods so that inference encodes every frame once; calling the module runs
-the pair of frames that training needs.
+Calling the network runs the pair of frames that training needs. `encode`, `attend` and `decode` are its parts, so that
+inference encodes every frame once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cosnet_jax.models import coattention, heads, resnet
+from cosnet_jax.models import coattention, heads
 from cosnet_jax.models.aspp import ASPP
 from cosnet_jax.models.layers import Conv, depth_to_space, resize_bilinear, upsample
-from cosnet_jax.models.mobilenet import STAGES, MobileNet
 from cosnet_jax.models.refinement import Detail, Refinement
 from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.scaling import scale_input
 
 Array = jax.Array
-FUSIONS = ("summary", "group", "group_released")  # of references, see `attend`
+FUSIONS = ("summary", "group", "group_released")  # of references, see `COSNet.attend`
 
 
 class Encoder(nn.Module):
     """The feature embedding module: a backbone, the ASPP and an optional refinement. Attributes as in `COSNet`."""
 
-    backbone: str
-    blocks: int
-    output_stride: int
-    stride_in_first: bool
-    ceil_mode: bool
+    body: nn.Module
     channels: int
     aspp_depth: int
     aspp_rates: tuple[int, ...]
@@ -44,9 +39,6 @@ class Encoder(nn.Module):
     dtype: jnp.dtype
 
     def setup(self):
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
-        self.body = BACKBONES[self.backbone](self)
         aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
         self.aspp = aspp(
             self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
@@ -67,7 +59,6 @@ class Encoder(nn.Module):
             features = self.refinement(features, low_level, train)
         if self.detail:
             features = self.join_detail(features, finest, train)
-        self.sow("intermediates", "features", features)
         return features
 
     def side_logits(self, features: Array) -> Array:
@@ -80,37 +71,16 @@ class Encoder(nn.Module):
         return logits - logits.mean(-1, keepdims=True)
 
 
-def _resnet(encoder: Encoder) -> nn.Module:
-    depths = resnet.DEPTHS[encoder.backbone]
-    return resnet.ResNet(
-        depths, encoder.stride_in_first, encoder.ceil_mode, encoder.remat, encoder.axis_name, encoder.dtype
-    )
-
-
-def _mobilenet(encoder: Encoder) -> nn.Module:
-    return MobileNet(encoder.backbone, encoder.blocks, encoder.output_stride, encoder.remat, encoder.dtype)
-
-
-# Each makes a backbone for an encoder: a module that maps scaled images (n, h, w, 3) and `train` to its last features
-# and to the last ones at strides 8 and 4.
-BACKBONES: dict[str, Callable[[Encoder], nn.Module]] = {
-    **dict.fromkeys(resnet.DEPTHS, _resnet),
-    **dict.fromkeys(STAGES, _mobilenet),
-}
-
-
 class COSNet(nn.Module):
     """The whole network. Images are RGB, 0 to 255, of any size; all results have that size.
 
     Attributes:
-      backbone: resnet50, resnet101, mobilenet_v2 or efficientnet_lite0.
+      backbone: any module, called as `backbone(images, train)` with scaled images (n, h, w, 3). It returns its last
+        features, the last ones of stride 8 (used where `low_level` is not 0), and the last ones of stride 4 (`detail`).
       coattention: vanilla, symmetric, channelwise, or none (a frame's prediction is the encoder's own).
       head: "paper" (two 3x3 convolutions, shared by both branches) or "released" (one, separate weights per branch).
       channels: C, the channels of the features V.
       head_features: channels inside the head.
-      head_dropout: see `SegmentationHead`.
-      blocks, output_stride: see `MobileNet`; for mobilenet_v2 and efficientnet_lite0 only.
-      stride_in_first, ceil_mode: see `ResNet`.
       aspp_depth, aspp_rates, aspp_kernel, prelu: see `ASPP`.
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
       detail: hidden channels of the layer that adds the features of stride 4, see `Detail`; then masks have stride 4:
@@ -118,8 +88,7 @@ class COSNet(nn.Module):
       gate_bias: whether Eq. 8 has its bias b_f.
       reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
         al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
-      remat: training computes the encoder's activations again for the gradient, block by block, instead of keeping
-        them: less memory, one more forward pass of the encoder.
+      remat: training computes the ASPP's activations again for the gradient instead of keeping them.
       input_scaling: see `scale_input`.
       affinity_budget: largest affinity of a batch of frames with a reference, in MiB of float32. A larger one is
         computed in blocks, with the same result.
@@ -127,16 +96,11 @@ class COSNet(nn.Module):
       dtype: type of the computation; parameters, statistics, softmax and logits are float32.
     """
 
-    backbone: str = "resnet101"
-    coattention: str = "vanilla"
+    backbone: nn.Module
+    coattention: str = "symmetric"
     head: str = "paper"
     channels: int = 512
     head_features: int = 256
-    head_dropout: float = 0.0
-    blocks: int = 17
-    output_stride: int = 8
-    stride_in_first: bool = False
-    ceil_mode: bool = False
     aspp_depth: int = 512
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     aspp_kernel: int = 3
@@ -153,9 +117,8 @@ class COSNet(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(
-            self.backbone, self.blocks, self.output_stride, self.stride_in_first, self.ceil_mode,
-            self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.low_level,
-            self.detail, self.remat, self.axis_name, self.dtype,
+            self.backbone.clone(parent=None, name=None), self.channels, self.aspp_depth, self.aspp_rates,
+            self.aspp_kernel, self.prelu, self.low_level, self.detail, self.remat, self.axis_name, self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
@@ -165,10 +128,29 @@ class COSNet(nn.Module):
             raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
         self.affinity = coattention.VARIANTS[self.coattention](self.channels)
         self.gate = coattention.Gate(self.gate_bias, self.dtype)
-        convolutions = heads.CONVOLUTIONS[self.head]
-        shape = (convolutions, self.head_features, self.head_dropout, self.axis_name, self.dtype)
+        shape = (heads.CONVOLUTIONS[self.head], self.head_features, self.axis_name, self.dtype)
         self.head_a = heads.SegmentationHead(*shape)
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
+
+    def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
+        """Segments pairs of frames of the same video, each with the other as its reference.
+
+        Args:
+          pairs: (n, 2, h, w, 3) RGB, 0 to 255.
+          train: as in `encode`; the statistics are those of all 2n frames.
+
+        Returns:
+          Logits (n, 2, h, w) float32; without co-attention they are the side output's. And what they were made of:
+          "features" V (n, 2, h', w', c), "side_logits" (n, 2, h, w) of the encoder alone, and see `decode_pair`.
+        """
+        n, _, *size, _ = pairs.shape
+        features = self.encode(pairs.reshape(2 * n, *size, 3), train)
+        aux = {"side_logits": self.side_logits(features, size).reshape(n, 2, *size)}
+        aux["features"] = features.reshape(n, 2, *features.shape[1:])
+        if self.coattention == "none":
+            return aux["side_logits"], aux
+        logits, attended = self.decode_pair(aux["features"][:, 0], aux["features"][:, 1], size, train)
+        return logits, aux | attended
 
     def encode(self, images: Array, train: bool = False) -> Array:
         """Computes the features V of images.
@@ -192,9 +174,9 @@ class COSNet(nn.Module):
         Returns:
           Logits (n, height, width), float32.
         """
-        return self._resize(self.encoder.side_logits(features), features, size)
+        return self.to_pixels(self.encoder.side_logits(features), features, size)
 
-    def _resize(self, logits: Array, features: Array, size: Sequence[int]) -> Array:
+    def to_pixels(self, logits: Array, features: Array, size: Sequence[int]) -> Array:
         """Maps logits (n * m, h, w, 1) of frames with features V (n, h, w, c) to those of pixels (n * m, *size)."""
         logits = logits.astype(jnp.float32)
         if not self.detail:
@@ -203,6 +185,10 @@ class COSNet(nn.Module):
         spread = depth_to_space(self.encoder.subpixel_logits(features).astype(jnp.float32), finer)
         logits = upsample(logits, 2, finer) + jnp.repeat(spread, len(logits) // len(spread), axis=0)
         return upsample(logits, 4, size)[..., 0]
+
+    def queries(self, features: Array) -> Array:
+        """Maps the features (n, h, w, c) of frames to the queries (n, i, d) that keys are compared with."""
+        return self.affinity.query(flatten(features))
 
     def values(self, features: Array) -> Array:
         """Maps a reference's features (n, h, w, c) to the values (n, j, c) that summaries are means of."""
@@ -215,7 +201,7 @@ class COSNet(nn.Module):
         """Maps a reference's features (n, h, w, c) to the keys (n, j, d) that queries are compared with."""
         return self.affinity.key(self.values(features))
 
-    def attend(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> Array:
+    def attend(self, features: Array, keys: Array, values: Array, fusion: str = "summary") -> tuple[Array, Array]:
         """Computes the gated attention summary over N references (with N = 1, Eqs. 7-9).
 
         Args:
@@ -227,22 +213,23 @@ class COSNet(nn.Module):
             over the query's positions, a mistake in the authors' file.
 
         Returns:
-          Z (n, h, w, c).
+          Z (n, h, w, c), and the gates (n, N, h, w) of the references (N = 1 for a group).
         """
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; expected one of {', '.join(FUSIONS)}")
         if fusion != "summary":  # to (n, 1, N * j, ...): one reference with the positions of all
             keys, values = (x.reshape(len(x), 1, -1, x.shape[-1]) for x in (keys, values))
-        queries, budget = self.affinity.query(flatten(features)), self.affinity_budget
+        queries, budget = self.queries(features), self.affinity_budget
 
-        def add(network: COSNet, total: Array, reference: tuple[Array, Array]) -> tuple[Array, None]:
+        def add(network: COSNet, total: Array, reference: tuple[Array, Array]) -> tuple[Array, Array]:
             summary = coattention.attend(queries, *reference, budget, fusion == "group_released")
-            return total + network.gate(summary.reshape(features.shape)).astype(jnp.float32), None
+            gated, gate = network.gate(summary.reshape(features.shape))
+            return total + gated.astype(jnp.float32), gate
 
         # One reference after the other, so that its affinity stays in a CPU's cache.
-        each = nn.scan(add, {"intermediates": 0}, "params", split_rngs={"params": False}, in_axes=1)
-        total, _ = each(self, jnp.zeros(features.shape, jnp.float32), (keys, values))
-        return (total / keys.shape[1]).astype(features.dtype)
+        each = nn.scan(add, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        total, gates = each(self, jnp.zeros(features.shape, jnp.float32), (keys, values))
+        return (total / keys.shape[1]).astype(features.dtype), gates
 
     def decode(self, features: Array, summary: Array, size: Sequence[int]) -> Array:
         """Segments query frames from X = [Z, V] (Eq. 10), with the head of branch a.
@@ -255,33 +242,11 @@ class COSNet(nn.Module):
         Returns:
           Logits (n or n * m, height, width), float32.
         """
-        return self._decode(self.head_a, features, summary, size, train=False)
+        return self.to_pixels(self.head_a(summary, features, train=False), features, size)
 
-    def _decode(self, head, features: Array, summary: Array, size: Sequence[int], train: bool) -> Array:
-        logits = head(summary, features, train)
-        self.sow("intermediates", "logits", logits)
-        return self._resize(logits, features, size)
-
-    def __call__(self, pairs: Array, train: bool = False) -> tuple[Array, Array]:
-        """Segments pairs of frames of the same video, each with the other as its reference.
-
-        Args:
-          pairs: (n, 2, h, w, 3) RGB, 0 to 255.
-          train: as in `encode`; the statistics are those of all 2n frames.
-
-        Returns:
-          Logits of the co-attention and of the encoder alone, each (n, 2, h, w) float32. Without co-attention they are
-          the same.
-        """
-        n, _, *size, _ = pairs.shape
-        features = self.encode(pairs.reshape(2 * n, *size, 3), train)
-        side = self.side_logits(features, size).reshape(n, 2, *size)
-        if self.coattention == "none":
-            return side, side
-        a, b = jnp.moveaxis(features.reshape(n, 2, *features.shape[1:]), 1, 0)
-        return self.decode_pair(a, b, size, train), side
-
-    def decode_pair(self, a: Array, b: Array, size: Sequence[int], train: bool = False) -> Array:
+    def decode_pair(
+        self, a: Array, b: Array, size: Sequence[int], train: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
         """Segments two frames, each with the other as its reference and the head of its own branch.
 
         Args:
@@ -290,32 +255,35 @@ class COSNet(nn.Module):
           train: as in `encode`.
 
         Returns:
-          Logits (n, 2, height, width), float32.
+          Logits (n, 2, height, width), float32. And by name, each in the order of the frames: "affinity" S (n, 2, i, j)
+          of the positions of a frame with those of the other one, unless it exceeds `affinity_budget`; "summary" Z
+          before the gate (n, 2, h, w, c); "gate" (n, 2, h, w).
         """
-        query_a, key_b = self.affinity.query(flatten(a)), self.affinity.key(flatten(b))
-        in_budget = coattention.fits_in_budget(query_a, key_b, self.affinity_budget) or self.is_mutable_collection(
-            "intermediates"
-        )
-        if in_budget and self.reference_pooling == 1:
-            affinity = coattention.affinity(query_a, key_b)  # S (n, i, j)
-            self.sow("intermediates", "similarity", affinity)
-            summary_a = coattention.attention_summary(affinity, flatten(b))  # Z_a = V_b S_c
-            summary_b = coattention.attention_summary(jnp.swapaxes(affinity, 1, 2), flatten(a))  # Z_b = V_a S_r
+        frames, aux = (a, b), {}
+        values = self.values(b), self.values(a)
+        # S = query(V_a) . key(V_b) serves both directions, so frame b asks with its keys.
+        queries = self.queries(a), self.affinity.key(flatten(b))
+        keys = self.affinity.key(values[0]), self.affinity.query(values[1])
+        if coattention.fits_in_budget(queries[0], keys[0], self.affinity_budget):
+            first = coattention.affinity(queries[0], keys[0])
+            pooled = self.reference_pooling > 1
+            second = coattention.affinity(queries[1], keys[1]) if pooled else jnp.swapaxes(first, 1, 2)
+            aux["affinity"] = jnp.stack([first, second], 1)
+            # Z_a = V_b S_c, Z_b = V_a S_r
+            summaries = [coattention.attention_summary(*parts) for parts in zip((first, second), values, strict=True)]
         else:
-            values_a, values_b = self.values(a), self.values(b)
-            summary_a = coattention.attend(query_a, self.affinity.key(values_b), values_b, self.affinity_budget)
-            summary_b = coattention.attend(key_b, self.affinity.query(values_a), values_a, self.affinity_budget)
-        summary_a, summary_b = summary_a.reshape(a.shape), summary_b.reshape(b.shape)
-        for name, value in (("summary_a", summary_a), ("summary_b", summary_b)):
-            self.sow("intermediates", name, value)
-        gated_a, gated_b = self.gate(summary_a), self.gate(summary_b)
-        if self.head == "paper":  # one head, so batch normalisation sees both branches together
-            both, gated = jnp.concatenate([a, b]), jnp.concatenate([gated_a, gated_b])
-            logits = self._decode(self.head_a, both, gated, size, train).reshape(2, -1, *size)
-        else:
-            logits_a = self._decode(self.head_a, a, gated_a, size, train)
-            logits = jnp.stack([logits_a, self._decode(self.head_b, b, gated_b, size, train)])
-        return jnp.moveaxis(logits, 0, 1)
+            parts = zip(queries, keys, values, strict=True)
+            summaries = [coattention.attend(*each, self.affinity_budget) for each in parts]
+        summaries = [summary.reshape(frame.shape) for summary, frame in zip(summaries, frames, strict=True)]
+        gated, gates = zip(*(self.gate(summary) for summary in summaries), strict=True)
+        aux |= {"summary": jnp.stack(summaries, 1), "gate": jnp.stack(gates, 1)}
+        if self.head == "paper":  # the branches share the head, and the statistics of its batch normalisation
+            both = jnp.concatenate(frames)
+            logits = self.to_pixels(self.head_a(jnp.concatenate(gated), both, train), both, size)
+            return jnp.moveaxis(logits.reshape(2, -1, *size), 0, 1), aux
+        heads_of = zip((self.head_a, self.head_b), gated, frames, strict=True)
+        logits = [self.to_pixels(head(summary, frame, train), frame, size) for head, summary, frame in heads_of]
+        return jnp.stack(logits, 1), aux
 
 
 def flatten(features: Array) -> Array:

@@ -19,14 +19,11 @@ class SegmentationHead(nn.Module):
     Attributes:
       convolutions: number of 3x3 convolutions: two in the paper, one in the release.
       features: channels of these convolutions.
-      dropout: share of the channels of V to hide when `apply` gets a random key "dropout", as in training. So the head
-        learns to use Z too.
       axis_name, dtype: as in `COSNet`.
     """
 
     convolutions: int
     features: int = 256
-    dropout: float = 0.0
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -39,8 +36,6 @@ class SegmentationHead(nn.Module):
           features: V (n, h, w, c); or (n / m, h, w, c), each for m summaries in a row.
           train: as in `COSNet.encode`.
         """
-        if self.dropout and self.has_rng("dropout"):
-            features = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=False)(features)
         inputs = [summary, features]
         for index in range(1, self.convolutions + 1):
             x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(*inputs)

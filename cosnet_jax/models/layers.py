@@ -1,16 +1,14 @@
 """The layers that all parts of the network share: convolution, pooling, resizing.
 
-Convolutions are written in the form that XLA runs fastest, above all on CPUs. A 1x1 convolution is an einsum. A
-depthwise one is a sum of shifted products, which is 7-10 times faster than XLA's grouped convolution there. On CPUs,
-one with a large dilation for its input skips the products with the zeros around it, and the gradient to a filter is a
-matrix product for each example. The tests compare all of them with `lax.conv_general_dilated`.
+Convolutions are written in the form that XLA runs fastest. A 1x1 convolution is an einsum. A depthwise one is a sum of
+shifted products, which is 7-10 times faster than XLA's grouped convolution on CPUs. Others have a form of their own for
+CPUs, see `cpu_conv.py`. The tests compare all of them with `lax.conv_general_dilated`.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -18,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from cosnet_jax.models.cpu_conv import Pads, conv, is_wide, windows
+
 Array = jax.Array
-Pads = tuple[tuple[int, int], tuple[int, int]]  # pixels (before, after) of each spatial axis
 Padding = int | str  # pixels on every side (PyTorch), or "SAME" (TensorFlow: an odd pixel goes right and below)
 
 
@@ -57,17 +56,10 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, dilation: int, padding:
     return _depthwise(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride, dilation)
 
 
-def _windows(x: Array, size: Sequence[int], stride: int, dilation: int) -> list[list[Array]]:
-    """Returns the inputs (n, h', w', c) of each row and column of a filter; x is padded already."""
-    rows, columns = (range(0, length * dilation, dilation) for length in size)
-    height, width = x.shape[1] - rows[-1], x.shape[2] - columns[-1]
-    return [[x[:, row : row + height : stride, column : column + width : stride] for column in columns] for row in rows]
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """Sums shifted products. Its gradient is written by hand: on CPUs XLA's own takes several times as long."""
-    rows = zip(_windows(x, kernel.shape[:2], stride, dilation), kernel, strict=True)
+    rows = zip(windows(x, kernel.shape[:2], stride, dilation), kernel, strict=True)
     products = (
         window * weight[0] for windows, weights in rows for window, weight in zip(windows, weights, strict=True)
     )
@@ -92,8 +84,8 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
     def add(totals, row):
         gradient_row = lax.dynamic_index_in_dim(gradient, row, 1)
         rows = [lax.dynamic_index_in_dim(x, row * stride + offset, 1) for offset in range(0, size * dilation, dilation)]
-        windows = [window for row in rows for window in _windows(row, (1, size), stride, dilation)[0]]
-        return [total + window * gradient_row for total, window in zip(totals, windows, strict=True)], None
+        inputs = [window for row in rows for window in windows(row, (1, size), stride, dilation)[0]]
+        return [total + window * gradient_row for total, window in zip(totals, inputs, strict=True)], None
 
     zeros = [jnp.zeros_like(gradient[:, :1])] * size**2
     totals, _ = lax.scan(add, zeros, jnp.arange(gradient.shape[1]))
@@ -102,87 +94,6 @@ def _depthwise_backward(stride: int, dilation: int, residuals, gradient: Array):
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def conv(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads) -> Array:
-    """Convolves by XLA's own convolution.
-
-    Args:
-      x: (n, h, w, c).
-      kernel: (k, k, c, d).
-      stride, dilation: the convolution's, the same for both axes.
-      pads: pixels to add, from `explicit_padding`.
-
-    Returns:
-      (n, h', w', d).
-    """
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads,
-        rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )  # fmt: skip
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv_on_cpu(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads) -> Array:
-    """As `conv`, with a gradient to the filter that takes CPUs a half to a third of the time of XLA's own."""
-    return conv(x, kernel, stride, dilation, pads)
-
-
-def _conv_on_cpu_forward(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads):
-    return conv(x, kernel, stride, dilation, pads), (x, kernel)
-
-
-def _conv_on_cpu_backward(stride: int, dilation: int, pads: Pads, residuals, gradient: Array):
-    x, kernel = residuals
-    _, to_x = jax.vjp(lambda x: conv(x, kernel, stride, dilation, pads), x)
-
-    def add(total, example):
-        frame, frame_gradient = example
-        rows = _windows(jnp.pad(frame[None], ((0, 0), *pads, (0, 0))), kernel.shape[:2], stride, dilation)
-        windows = jnp.concatenate([window[0] for row in rows for window in row], axis=-1)
-        return total + jnp.einsum("hwd,hwk->dk", frame_gradient, windows, preferred_element_type=jnp.float32), None
-
-    size, _, channels, features = kernel.shape
-    total, _ = lax.scan(add, jnp.zeros((features, size * size * channels), jnp.float32), (x, gradient))
-    return *to_x(gradient), total.T.reshape(kernel.shape).astype(kernel.dtype)
-
-
-conv_on_cpu.defvjp(_conv_on_cpu_forward, _conv_on_cpu_backward)
-
-
-def wide_conv(x: Array, kernel: Array, dilation: int) -> Array:
-    """Convolves to the same size by one matrix product for each weight of the filter, without the padding's zeros.
-
-    Args:
-      x: (n, h, w, c).
-      kernel: (k, k, c, d), k odd.
-      dilation: dilation of the filter.
-
-    Returns:
-      (n, h, w, d).
-    """
-    out = jnp.zeros((*x.shape[:3], kernel.shape[-1]), jnp.float32)
-    rows, columns = (list(_meetings(length, kernel.shape[0], dilation)) for length in x.shape[1:3])
-    for (row, rows_in, rows_out), (column, columns_in, columns_out) in itertools.product(rows, columns):
-        met, weights = x[:, rows_in, columns_in], kernel[row, column]
-        product = jnp.einsum("nhwc,cd->nhwd", met, weights, preferred_element_type=jnp.float32)
-        out = out.at[:, rows_out, columns_out].add(product)
-    return out.astype(x.dtype)
-
-
-def _meetings(length: int, size: int, dilation: int) -> Iterator[tuple[int, slice, slice]]:
-    """Yields, along one axis, (number of a weight of the filter, slice of its inputs, slice of their outputs)."""
-    for number in range(size):
-        offset = (number - size // 2) * dilation
-        if abs(offset) < length:
-            before, after = max(0, -offset), min(length, length - offset)
-            yield number, slice(before + offset, after + offset), slice(before, after)
-
-
-def _is_wide(size: Sequence[int], kernel_size: int, dilation: int) -> bool:
-    """Returns whether more than a tenth of a filter's products are with the zeros around an input of size (h, w)."""
-    met = [sum(part.stop - part.start for _, part, _ in _meetings(length, kernel_size, dilation)) for length in size]
-    return met[0] * met[1] < 0.9 * kernel_size**2 * size[0] * size[1]
 
 
 class Conv(nn.Module):
@@ -232,11 +143,9 @@ class Conv(nn.Module):
             return depthwise_conv(x, kernel, self.stride, self.dilation, padding)
         if size == 1:
             return jnp.einsum("nhwc,cd->nhwd", x[:, :: self.stride, :: self.stride], kernel[0, 0])
-        same, on_cpu = self.padding is None and self.stride == 1 and size % 2 == 1, jax.default_backend() == "cpu"
-        if same and on_cpu and _is_wide(x.shape[1:3], size, self.dilation):
-            return wide_conv(x, kernel, self.dilation)
         pads = explicit_padding(x.shape[1:3], size, self.stride, self.dilation, padding)
-        return (conv_on_cpu if on_cpu else conv)(x, kernel, self.stride, self.dilation, pads)
+        same = self.padding is None and self.stride == 1 and size % 2 == 1
+        return conv(x, kernel, self.stride, self.dilation, pads, same and is_wide(x.shape[1:3], size, self.dilation))
 
 
 def max_pool(x: Array, ceil_mode: bool) -> Array:

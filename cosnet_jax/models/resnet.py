@@ -83,7 +83,6 @@ class ResNet(nn.Module):
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
         x = max_pool(x, self.ceil_mode)
-        self.sow("intermediates", "stem", x)
         bottleneck = rematerialise(Bottleneck, train=2) if self.remat else Bottleneck
         previous = 1
         outputs = []
@@ -102,6 +101,5 @@ class ResNet(nn.Module):
                     name=f"layer{layer}_{block}",
                 )(x, train)
             previous = dilation
-            self.sow("intermediates", f"layer{layer}", x)
             outputs.append(x)
         return x, outputs[1], outputs[0]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-SCHEMES = ("imagenet", "bgr", "unit", "lite")
+SCHEMES = ("imagenet", "bgr", "unit")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RELEASED_BGR_MEAN = (104.00699, 116.66877, 122.67892)
@@ -18,7 +18,7 @@ def scale_input(images: Array, scheme: str) -> Array:
     Args:
       images: (..., 3) RGB, 0 to 255, uint8 or float.
       scheme: "imagenet" (torchvision: RGB minus ImageNet's mean, over its standard deviation), "bgr" (the release: BGR
-        minus a mean), "unit" (MobileNet: RGB in [-1, 1]) or "lite" (EfficientNet-Lite: RGB minus 127, over 128).
+        minus a mean) or "unit" (MobileNet: RGB in [-1, 1]).
 
     Returns:
       (..., 3) float32.
@@ -33,6 +33,4 @@ def scale_input(images: Array, scheme: str) -> Array:
         return images[..., ::-1] - jnp.array(RELEASED_BGR_MEAN)
     if scheme == "unit":
         return images / 127.5 - 1
-    if scheme == "lite":
-        return (images - 127) / 128
     raise ValueError(f"input scaling is {scheme!r}; expected one of {', '.join(SCHEMES)}")

@@ -18,19 +18,17 @@ def released_losses(model: COSNet, config: ConfigDict) -> dict:
     """Builds the loss functions by kind of step. Arguments and results are those of `steps.paper_losses`.
 
     Raises:
-      InputError: for a co-attention that the recipe does not have, or dropout.
+      InputError: for a co-attention that the recipe does not have.
     """
     if model.coattention not in ("vanilla", "channelwise"):
         raise InputError(f"recipe released is for vanilla or channelwise; model.coattention is {model.coattention!r}")
-    if config.head_dropout:
-        raise InputError(f"recipe released has no dropout; head_dropout is {config.head_dropout}")
     train = not config.freeze_batch_norm
 
     def forward(network, a, b):
         """Maps frames (n, h, w, 3) of each branch to logits of the pair (n, 2, h, w) and side logits of b (n, h, w)."""
         size = a.shape[1:3]
         features_a, features_b = network.encode(a, train), network.encode(b, train)
-        return network.decode_pair(features_a, features_b, size, train), network.side_logits(features_b, size)
+        return network.decode_pair(features_a, features_b, size, train)[0], network.side_logits(features_b, size)
 
     def loss(logits, masks):
         return released_loss(logits, masks, config.loss.l1, model.axis_name)

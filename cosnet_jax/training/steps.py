@@ -61,15 +61,13 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
 
     def video_loss(params, batch_stats, batch, key):
         variables = {"params": params, "batch_stats": batch_stats}
-        (logits, side_logits), updated = model.apply(
-            variables, batch["image"], train, mutable=["batch_stats"], rngs={"dropout": key}
-        )
+        (logits, aux), updated = model.apply(variables, batch["image"], train, mutable=["batch_stats"])
         size = logits.shape[2:]
         masks = batch["mask"].reshape(-1, *size)
         parts = {"coattention": mask_loss(logits.reshape(-1, *size), masks)}
         loss = parts["coattention"]
         if config.loss.video_side:
-            parts["side"] = mask_loss(side_logits.reshape(-1, *size), masks)
+            parts["side"] = mask_loss(aux["side_logits"].reshape(-1, *size), masks)
             loss = loss + config.loss.video_side * parts["side"]
         return loss, (parts, updated)
 

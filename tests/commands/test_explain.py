@@ -31,7 +31,7 @@ def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, 
     apply = jax.jit(model.apply, static_argnames="method")
     features = apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
     keys, values = (apply(variables, features[1:], method=part) for part in ("keys", "values"))
-    summary = apply(variables, features[:1], keys[None], values[None], method="attend")[0]
+    summary = apply(variables, features[:1], keys[None], values[None], method="attend")[0][0]
     parts = [
         gate[cell] * weights.ravel() @ value for gate, weights, value in zip(gates, attention, values, strict=True)
     ]

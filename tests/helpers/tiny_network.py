@@ -37,8 +37,9 @@ def tiny_synthetic(**data) -> ConfigDict:
 
 
 def tiny_network() -> COSNet:
-    """The tiny network with the defaults of `COSNet` for all else."""
-    return COSNet(backbone="mobilenet_v2", input_scaling="unit", aspp_rates=(2,), **TINY_MODEL)
+    """The tiny network, vanilla, with the defaults of all other settings."""
+    parts = {"backbone": "mobilenet_v2", "coattention": "vanilla", "input_scaling": "unit", "aspp_rates": (2,)}
+    return build_model(parts | TINY_MODEL)
 
 
 def random_variables(model: COSNet, seed: int = 0) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def test_without_references_the_encoder_predicts_alone(network, video):
     model, variables = network
     given = Segmenter(model, variables, SIZE, InferenceOptions(0))(video[:2])
     frames = resize_antialiased(jnp.array(video[:2]), SIZE)
-    _, side = jax.jit(model.apply)(variables, frames[None])
-    np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(side[0]), (50, 61)), atol=2e-6)
+    _, aux = jax.jit(model.apply)(variables, frames[None])
+    np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(aux["side_logits"][0]), (50, 61)), atol=2e-6)
 
 
 def test_the_input_is_turned_for_a_tall_video(network, video):
@@ -89,8 +89,8 @@ def test_the_input_is_turned_for_a_tall_video(network, video):
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
     ways = [InferenceOptions(1), InferenceOptions(0)]
     given = next(maps(Segmenter(model, variables, SIZE), tall, ways))
-    logits = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
-    for probability, (pair,) in zip(given, logits, strict=True):
+    logits, aux = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
+    for probability, (pair,) in zip(given, (logits, aux["side_logits"]), strict=True):
         expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
         np.testing.assert_allclose(probability, expected, atol=2e-6)
 

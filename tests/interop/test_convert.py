@@ -126,8 +126,9 @@ def test_torchvisions_backbone(make_shallow_twin, twin_module, monkeypatch):
 
     @jax.jit
     def run(variables):
-        _, sown = build_model(config.model).apply(variables, images, method="encode", mutable=["intermediates"])
-        return sown["intermediates"]["encoder"]["body"]["layer4"][0]
+        model = build_model(config.model)
+        _, seen = model.apply(variables, images, method="encode", capture_intermediates=True, mutable=["intermediates"])
+        return seen["intermediates"]["encoder"]["body"]["layer4_1"]["__call__"][0]
 
     scaled = (images / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.names import FORMATS, counterparts, from_torch, to_torch
-from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.build import build_model
 from cosnet_jax.models.parameters import named_leaves
 
 RELEASED = FORMATS["released"]
@@ -19,8 +19,8 @@ RELEASED = FORMATS["released"]
 def shapes(**settings):
     """Returns the shapes of the variables of a network."""
     pair = jax.ShapeDtypeStruct((1, 2, 33, 33, 3), jnp.uint8)
-    variables = jax.eval_shape(COSNet(coattention="vanilla", head="released", channels=256, **settings).init,
-                               jax.random.key(0), pair)  # fmt: skip
+    model = build_model({"coattention": "vanilla", "head": "released", "channels": 256, **settings})
+    variables = jax.eval_shape(model.init, jax.random.key(0), pair)
     return {"params": variables["params"], "batch_stats": variables["batch_stats"]}
 
 

@@ -9,11 +9,9 @@ import pytest
 from jax import lax
 from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
 
-from cosnet_jax.models import layers
+from cosnet_jax.models.cpu_conv import conv, wide_conv
 from cosnet_jax.models.layers import (
     Conv,
-    conv,
-    conv_on_cpu,
     depth_to_space,
     depthwise_conv,
     explicit_padding,
@@ -21,7 +19,6 @@ from cosnet_jax.models.layers import (
     resize_bilinear,
     space_to_depth,
     upsample,
-    wide_conv,
 )
 
 SIZES = [(7, 9), (8, 8), (12, 7), (1, 5)]
@@ -62,17 +59,26 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 1, 2), (3, 2, 1), (7, 2, 1), (2, 1, 1)])
-def test_conv_on_cpu_has_the_convolutions_gradient(kernel_size, stride, dilation, dtype):
+def test_conv_has_the_convolutions_gradient(kernel_size, stride, dilation, dtype):
     x = jnp.array(normal(0, 3, 12, 9, 5), dtype)
     kernel = jnp.array(normal(1, kernel_size, kernel_size, 5, 4), dtype)
     pads = explicit_padding((12, 9), kernel_size, stride, dilation, "SAME")
 
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pads, rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+
+    def ours(x, kernel):
+        return conv(x, kernel, stride, dilation, pads, False)
+
     def value_and_gradients(function, x, kernel):
-        out, gradients = jax.vjp(lambda x, kernel: function(x, kernel, stride, dilation, pads), x, kernel)
+        out, gradients = jax.vjp(function, x, kernel)
         return out, *gradients(jnp.cos(jnp.arange(out.size).reshape(out.shape)).astype(dtype).astype(out.dtype))
 
-    given = jax.jit(value_and_gradients, static_argnums=0)(conv_on_cpu, x, kernel)
-    exact = jax.jit(value_and_gradients, static_argnums=0)(conv, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    given = jax.jit(value_and_gradients, static_argnums=0)(ours, x, kernel)
+    exact = jax.jit(value_and_gradients, static_argnums=0)(plain, x.astype(jnp.float32), kernel.astype(jnp.float32))
     for own, expected in zip(given, exact, strict=True):
         assert own.dtype == dtype
         # Sums of up to 324 products of order 1, in another order; or rounded to the 8 bits of bfloat16.
@@ -104,30 +110,22 @@ def test_wide_conv_is_the_dilated_convolution_and_has_its_gradient(size, dilatio
         np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
-def test_convolutions_are_special_only_on_cpus(monkeypatch):
-    special, on_cpu = [], []
-
-    def noted(x, kernel, dilation):
-        special.append((x.shape[1], dilation))
-        return wide_conv(x, kernel, dilation)
-
-    def noted_on_cpu(*arguments):
-        on_cpu.append(arguments)
-        return conv_on_cpu(*arguments)
-
-    monkeypatch.setattr(layers, "wide_conv", noted)
-    monkeypatch.setattr(layers, "conv_on_cpu", noted_on_cpu)
-
-    def convolve():
-        for size, dilation in ((60, 1), (60, 2), (60, 6), (60, 18), (13, 3)):
-            jax.eval_shape(Conv(1, 3, dilation=dilation).init, jax.random.key(0), jnp.zeros((1, size, size, 1)))
-
-    convolve()
-    assert special == [(60, 6), (60, 18), (13, 3)]  # filters that are wide for their input
-    assert len(on_cpu) == 2
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    convolve()
-    assert (len(special), len(on_cpu)) == (3, 2)
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_the_platform_decides_the_form_of_a_convolution(platform):
+    """What a program holds when it is lowered for a platform, on a host that has only a CPU."""
+    layer, x = Conv(8, 3, dilation=6), jax.ShapeDtypeStruct((2, 20, 20, 4), jnp.float32)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), x)
+    gradient = jax.jit(jax.grad(lambda variables, x: layer.apply(variables, x).sum()))
+    forward, backward = (
+        jax.export.export(jax.jit(function), platforms=[platform])(variables, x).mlir_module()
+        for function in (layer.apply, gradient)
+    )
+    # CPUs: a matrix product for each of the 9 weights; elsewhere one convolution, and one or two for the gradients.
+    assert ("stablehlo.convolution" in forward, "stablehlo.dot_general" in forward) == (
+        platform != "cpu",
+        platform == "cpu",
+    )
+    assert ("stablehlo.convolution" in backward) == (platform != "cpu")
 
 
 def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.models.build import build_model
 from cosnet_jax.models.rematerialisation import rematerialise
 from cosnet_jax.models.resnet import Bottleneck
 
@@ -59,7 +59,7 @@ def kept_bytes(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
 def test_the_backward_pass_of_a_network_keeps_a_third_and_parameters_keep_their_names(backbone):
-    plain, again = (COSNet(backbone, **TINY, remat=remat) for remat in (False, True))
+    plain, again = (build_model({"backbone": backbone, **TINY, "remat": remat}) for remat in (False, True))
     assert shapes(again) == shapes(plain)
     assert kept_bytes(again) < kept_bytes(plain) / 3
 

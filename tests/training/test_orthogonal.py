@@ -56,7 +56,7 @@ def start(config, channels):
     """A recipe's state after the warm-up, its optimiser and its steps, with a tiny network of some channels."""
     config = make_tiny(config.copy_and_resolve_references())
     config.model.update({"channels": channels, "low_level": 0, "output_stride": 8})
-    model = build_model(config.model, head_dropout=config.head_dropout)
+    model = build_model(config.model)
     variables = random_variables(model)
     variables["params"]["affinity"]["projection"] = matrix(np.ones(channels))[0]
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)

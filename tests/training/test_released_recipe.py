@@ -127,7 +127,6 @@ def test_what_does_not_go_together_is_refused(released):
     for settings, message in (
         ({"recipe": "own"}, "recipe is 'own'; expected paper or released"),
         ({"model.coattention": "symmetric"}, r"recipe released is for vanilla or channelwise; .* is 'symmetric'"),
-        ({"head_dropout": 0.5}, "recipe released has no dropout; head_dropout is 0.5"),
     ):
         wrong = davis16_released.get_config()
         wrong.update_from_flattened_dict(settings)

@@ -46,9 +46,11 @@ class Job:
 
     def __init__(self, workdir: Path, processes: int, devices: int, program: str = "train.py", *flags: str):
         file = workdir.parent / "tiny.py"
-        file.write_text("from training.test_several_processes import tiny\n\n\ndef get_config():\n    return tiny()\n")
+        file.write_text(
+            "from tests.training.test_several_processes import tiny\n\n\ndef get_config():\n    return tiny()\n"
+        )
         command = [sys.executable, "-u", program, f"--config={file}", f"--workdir={workdir}", *flags]
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
         if processes > 1:
             command.append("--config.distributed.enabled=true")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

@@ -1,7 +1,5 @@
 """The training steps: over devices, by kind, and what they leave alone."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,23 +110,6 @@ def test_the_video_loss_is_the_sum_of_its_parts(config, single):
     metrics = single["video"][1]
     expected = metrics["coattention"] + config.loss.video_side * metrics["side"]
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
-
-
-@pytest.mark.slow
-def test_the_seed_and_the_step_say_what_the_head_does_not_see(config, start, batches):
-    optimizer, state = start
-    model = build_model(config.model, head_dropout=0.5)
-    take = {seed: make_steps(model, optimizer, with_settings(config, seed=seed))["video"] for seed in (0, 1)}
-
-    @functools.partial(jax.jit, static_argnums=0)  # the loss alone: no gradient is compiled
-    def loss_of(seed, step):
-        return take[seed](state.replace(step=step), batches["video"])[1]["coattention"]
-
-    def loss(seed, step):
-        return float(loss_of(seed, jnp.int32(step)))
-
-    assert loss(0, 3) == loss(0, 3)
-    assert len({loss(0, 3), loss(0, 4), loss(1, 3)}) == 3
 
 
 def test_a_step_moves_the_running_statistics_and_counts(start, single):
