@@ -32,6 +32,7 @@ CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto; }
 .refused { border-left: 4px solid #b91c1c; background: #fef2f2; padding: 8px 12px; }
 .refused * { color: #7f1d1d !important; }
+#player video { max-height: 75vh; }
 #picture img { cursor: crosshair; }
 #answers .grid-container { grid-auto-rows: auto; grid-template-rows: none; }
 #answers .gallery-item, #answers .thumbnail-item { height: auto; aspect-ratio: auto; }
@@ -41,7 +42,8 @@ CSS = """
 }
 """
 GONE = f"There is no video; one is removed after {KEPT // 60} minutes. Upload it again."
-SCROLL = "() => document.querySelector('#results').scrollIntoView({behavior: 'smooth', block: 'start'})"
+# On a phone the results are below the controls; they get their height when the video is loaded.
+SCROLL = """() => setTimeout(() => document.querySelector('#view').scrollIntoView({behavior: 'smooth'}), 800)"""
 
 
 def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
@@ -69,7 +71,7 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", interactive=False, min_width=90, elem_id="start")
                     stop = gr.Button("Cancel", interactive=False, min_width=90, elem_id="stop")
-                    example = gr.Button("Try an example", min_width=90, elem_id="example")
+                    example = gr.Button("Example", min_width=90, elem_id="example")
                 status = gr.Markdown(elem_id="status", min_height=40)
                 sharpen = gr.Checkbox(inference.crf.enabled, label="Sharpen the edges (slower)", elem_id="sharpen")
                 background = gr.Dropdown(
