@@ -21,24 +21,14 @@ EXAMPLE = "cosnet app --port 7860"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument(
-        "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
-        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets other machines in (127.0.0.1)"
-    )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen at (7860)")
-    parser.add_argument(
-        "--max-seconds", type=float, default=Limits.seconds, metavar="S", help=f"longest video ({Limits.seconds:g})"
-    )
-    parser.add_argument(
-        "--max-side",
-        type=int,
-        default=Limits.side,
-        metavar="PIXELS",
-        help=f"larger videos are scaled down to this height or width ({Limits.side})",
-    )
+    add = parser.add_argument
+    add("--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
+        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)")  # fmt: skip
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets other machines in (127.0.0.1)")
+    add("--port", type=int, default=7860, help="port to listen at (7860)")
+    add("--max-seconds", type=float, default=Limits.seconds, metavar="S", help=f"longest video ({Limits.seconds:g})")
+    add("--max-side", type=int, default=Limits.side, metavar="PIXELS",
+        help=f"a larger video is scaled down to this height or width ({Limits.side})")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, lay_o
 from cosnet_jax.visualization.explanation import lay_map_over, mark_pixel
 from cosnet_jax.visualization.overlays import overlay
 
-VIEWS = ("Cut-out", "Overlay", "Mask", "Original")
+VIEWS = {"Cut-out": "cut-out-small.mp4", "Overlay": "overlay-small.mp4", "Mask": "mask.mp4", "Original": "original.mp4"}
 MASKS_ZIP = "masks.zip"
 LONGEST_SIDE = 960  # of the videos on the page, in pixels
 SQUARE, GREYS = 12, (200, 235)  # pixels and colours of the chessboard behind a cut-out
@@ -49,19 +49,12 @@ class Model(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """How a clip is segmented.
+    """How a clip is segmented."""
 
-    Attributes:
-      sharpen: whether a CRF sharpens the edges.
-      background: of the cut-out, see `Background.parse`; "" for transparency.
-      feather: pixels by which the edge of the cut-out is softened.
-      temporal_smoothing, num_references, sampling: see `InferenceOptions`.
-    """
-
-    sharpen: bool
-    background: str
-    feather: float
-    temporal_smoothing: float
+    sharpen: bool  # whether a CRF sharpens the edges
+    background: str  # of the cut-out, see `Background.parse`; "" for transparency
+    feather: float  # pixels by which the edge of the cut-out is softened
+    temporal_smoothing: float  # this and the following as in `InferenceOptions`
     num_references: int
     sampling: str
 
@@ -75,29 +68,22 @@ class Clip:
     """
 
     def __init__(self, upload: Path, folder: Path, limits: Limits):
-        """Copies and checks an upload.
-
-        Args:
-          upload: the file.
-          folder: where to make the clip's folder, of a name that nobody can guess.
-          limits: what is taken.
+        """Copies an upload to a new folder in `folder`, of a name that nobody can guess, and checks it.
 
         Raises:
           InputError: it is no video, or beyond a limit; nothing is left of it then.
         """
         self.stopped = False
-        self._folder, self._results = writable_folder(folder / secrets.token_hex(16)), None
+        self._results: Path | None = None
+        self._folder = writable_folder(folder / secrets.token_hex(16))
         try:
             with report_write_errors(upload.name):
                 copy = Path(shutil.copy(upload, self._folder / upload.name))
             path = in_child(check_upload, copy, limits, seconds=PATIENCE * (limits.seconds + 1))
             self.video = open_video(path)
-        except BaseException as error:
+        except InputError as error:
             self.remove()
-            if isinstance(error, InputError):
-                text = str(error).replace(f"{self._folder}/", "")
-                raise InputError(text if upload.name in text else f"{upload.name}: {text}") from None
-            raise
+            raise InputError(f"{upload.name}: {str(error).removeprefix(f'{self._folder}/{upload.name}: ')}") from None
         scale = min(1.0, LONGEST_SIDE / max(self.video.size))
         self._size = max(1, round(self.video.size[0] * scale)), max(1, round(self.video.size[1] * scale))
 
@@ -118,34 +104,30 @@ class Clip:
         """
         if choices.num_references > MOST_REFERENCES:
             raise InputError(f"N is {choices.num_references}; this page takes at most {MOST_REFERENCES}")
-        self.stopped = False
         if self._results:
             shutil.rmtree(self._results, ignore_errors=True)
-            self._results = None
-        self._segmenter = Segmenter.from_config(
-            model.config, model.variables, num_references=choices.num_references, sampling=choices.sampling,
-            temporal_smoothing=choices.temporal_smoothing,
-        )  # fmt: skip
+        self.stopped, self._results = False, None
+        names = ("num_references", "sampling", "temporal_smoothing")
+        options = {name: getattr(choices, name) for name in names}
+        self._segmenter = Segmenter.from_config(model.config, model.variables, **options)
         self._references = self._segmenter.references(len(self.video))
         params = crf.params_from_config(model.config.inference.get("crf")) if choices.sharpen else None
-        background = Background.parse(choices.background) if choices.background else None
-        self._cutout = make_cutout("mp4" if background else "webm", choices.background or None, choices.feather)
+        self._cutout = make_cutout("auto", choices.background or None, choices.feather)
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
+        outputs, marked = Outputs(cutout=self._cutout), common_references(self._references)
         with (
             contextlib.closing(read_ahead(self._segmenter.segment(self.video))) as segmented,
             contextlib.closing(frames_and_maps(segmented, params)) as results,
-            ResultWriter(
-                folder, self.video, Outputs(cutout=self._cutout), common_references(self._references)
-            ) as writer,
+            ResultWriter(folder, self.video, outputs, marked) as writer,
             contextlib.ExitStack() as files,
         ):
             times = self.video.fps, self.video.timestamps
-            views = [files.enter_context(VideoWriter(folder / file_of(view), self._size, *times)) for view in VIEWS]
+            views = [files.enter_context(VideoWriter(folder / name, self._size, *times)) for name in VIEWS.values()]
             for number, (frame, probability) in enumerate(results, 1):
                 if self.stopped:
                     raise InputError("stopped")
                 writer.write(frame, probability)
-                for view, picture in zip(views, self._pictures(frame, probability, background, choices), strict=True):
+                for view, picture in zip(views, self._pictures(frame, probability, choices.feather), strict=True):
                     view.write(picture)
                 yield number
         with report_write_errors(folder / MASKS_ZIP), zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:
@@ -153,33 +135,35 @@ class Clip:
                 archive.write(folder / MASKS / f"{name}.png", f"{MASKS}/{name}.png")
         self._results = folder
 
-    def _pictures(
-        self, frame: np.ndarray, probability: np.ndarray, background: Background | None, choices: Choices
-    ) -> list[np.ndarray]:
+    def _pictures(self, frame: np.ndarray, probability: np.ndarray, feather: float) -> list[np.ndarray]:
         """Returns a frame's pictures of `VIEWS`."""
-        frame, probability = (
-            cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA) for image in (frame, probability)
-        )
-        mask, scale = probability > 0.5, self._size[0] / self.video.size[0]
-        alpha = alpha_of(probability, feather=choices.feather * scale)
-        behind = chessboard(self._size)
-        if background:
-            behind = blurred_background(frame, alpha) if background.colour is None else np.array(background.colour)
+        frame, probability = self._shrink(frame), self._shrink(probability)
+        mask, background = probability > 0.5, self._cutout.background
+        alpha = alpha_of(probability, feather=feather * self._size[0] / self.video.size[0])
+        if background is None:
+            behind = chessboard(self._size)
+        else:
+            behind = blurred_background(frame, alpha) if background == Background() else np.array(background.colour)
         white = np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2)
         return [lay_over(frame, alpha, behind), overlay(frame, mask), white, frame]
 
-    def downloads(self) -> tuple[Path, Path, Path]:
-        """Returns the files to download: masks, cut-out, overlay."""
-        folder = self._finished()
-        return folder / MASKS_ZIP, folder / self._cutout.name, folder / OVERLAY
+    def _shrink(self, image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA)
 
-    def view(self, view: str) -> Path:
-        """Returns the video of one of `VIEWS`."""
-        return self._finished() / file_of(view)
+    def file(self, name: str) -> Path:
+        """Returns a file of the results; raises an InputError before there are any."""
+        if self._results is None:
+            raise InputError("this video is not segmented yet. Choose Segment.")
+        return self._results / name
+
+    def downloads(self) -> list[Path]:
+        """Returns the files to download: masks, cut-out, overlay."""
+        folder = self.file("")
+        return [folder / name for name in (MASKS_ZIP, self._cutout.name, OVERLAY)]
 
     def picture(self, frame: int) -> np.ndarray:
-        """Returns a frame's picture of the overlay, for `answers`."""
-        return open_video(self.view("Overlay")).read([min(frame, len(self.video) - 1)])[0]
+        """Returns a frame with its mask, to click on."""
+        return open_video(self.file(VIEWS["Overlay"])).read([min(frame, len(self.video) - 1)])[0]
 
     def answers(self, model: Model, frame: int, place: tuple[int, int]) -> list[tuple[np.ndarray, str]]:
         """Shows which places of its references answered a pixel of a frame.
@@ -193,45 +177,27 @@ class Clip:
           Pictures with their captions: the frame with a cross, then each reference, coloured by the pixel's attention.
 
         Raises:
-          InputError: the video is not segmented, or the frame was compared with no other.
+          InputError: the frame was compared with no other.
         """
-        self._finished()
         frame = min(frame, len(self.video) - 1)
         references = self._references[frame].tolist()
         if not references:
             raise InputError("no other frame was asked: with N = 0 a frame stands alone. Choose N = 1 or more.")
         clip = self.video.read([frame, *references])
-        x, y = (
-            min(at * length // shown, length - 1)
-            for at, length, shown in zip(place, self.video.size[::-1], self._size[::-1], strict=True)
-        )
+        sides = zip(place, self.video.size[::-1], self._size[::-1], strict=True)
+        x, y = (min(at * length // shown, length - 1) for at, length, shown in sides)
         size = match_orientation(self._segmenter.size, clip.shape[1:3])
         network, precision = build_model(model.config.model), self._segmenter.matmul_precision
         maps = attention_maps(network, model.variables, clip, size, (y, x), precision)[0]
         pictures = [mark_pixel(clip[0], (y, x))]
         pictures += [lay_map_over(image, heat, heat.max()) for image, heat in zip(clip[1:], maps, strict=True)]
         captions = [f"frame {frame}, clicked", *(f"frame {number}" for number in references)]
-        return [
-            (cv2.resize(picture, self._size[::-1], interpolation=cv2.INTER_AREA), caption)
-            for picture, caption in zip(pictures, captions, strict=True)
-        ]
+        return list(zip(map(self._shrink, pictures), captions, strict=True))
 
     def remove(self) -> None:
         """Removes the upload and all that was made of it."""
         self.stopped = True
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _finished(self) -> Path:
-        if self._results is None:
-            raise InputError("this video is not segmented yet. Choose Segment.")
-        return self._results
-
-
-def file_of(view: str) -> str:
-    """Returns the name of the video of a view."""
-    if view not in VIEWS:  # a request need not come from the page
-        raise InputError(f"there is no view {view!r}; expected one of {', '.join(VIEWS)}")
-    return f"{view.lower()}-small.mp4"
 
 
 def count(number: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import cv2
 import gradio as gr
 import numpy as np
-from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
 
 from cosnet_jax.commands.app_clip import MOST_REFERENCES, VIEWS, Choices, Clip, Model, count
 from cosnet_jax.commands.app_upload import Limits
@@ -21,7 +18,7 @@ from cosnet_jax.video.writer import VideoWriter
 
 MAX_UPLOAD = 512 * 2**20  # bytes
 LONGEST_QUEUE = 20  # visitors that wait
-KEPT = 3600  # seconds that a clip is kept after its upload, and after its page is closed
+KEPT = 3600  # seconds that a clip is kept after it was uploaded or segmented
 DEVICE = "device"  # what is done one at a time
 SAMPLING_LABELS = {"uniform": "spread over the video", "random": "random", "consecutive": "the nearest"}
 BACKGROUNDS = {"transparent": "", "blurred": "blur", "white": "white", "black": "black", "green": "#00b140"}
@@ -50,7 +47,7 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
     """Lays out the page and ties its controls to what they do.
 
     Args:
-      folder: for the clips of visitors; a clip goes when its visitor uploads another one, or `KEPT` seconds later.
+      folder: for the clips of visitors; a clip goes when its visitor uploads another one, or after `KEPT` seconds.
       model: segments them.
       limits: what visitors may upload.
 
@@ -91,7 +88,7 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
                         label="Which frames", elem_id="sampling",
                     )  # fmt: skip
             with gr.Column(scale=2, min_width=300, visible=False, elem_id="results") as results:
-                view = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show", elem_id="view")
+                view = gr.Radio(list(VIEWS), value="Cut-out", label="Show", elem_id="view")
                 player = gr.Video(
                     autoplay=True, loop=True, show_label=False, interactive=False, buttons=[], elem_id="player"
                 )
@@ -144,9 +141,10 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
                 for done in clip.segment(model, Choices(*chosen)):
                     yield {status: f"{done} of {count(length, 'frame')} ..."}
                 yield idle | {
+                    state: clip,  # so that it is kept from now on
                     status: f"{count(length, 'frame')} {'is' if length == 1 else 'are'} done.",
                     results: gr.update(visible=True),
-                    player: clip.view(view),
+                    player: clip.file(VIEWS[view]),
                     frame: gr.update(value=length // 2, maximum=max(length - 1, 1)),
                     picture: clip.picture(length // 2),
                     answers: None,
@@ -175,13 +173,15 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
         received = [state, upload, about, start, status, results]
         upload.upload(receive, [upload, state], received, show_progress_on=about, **private)
         example.click(take_example, state, received, show_progress_on=about, **private)
-        outputs = [start, stop, status, results, player, frame, picture, answers, *downloads]
+        outputs = [state, start, stop, status, results, player, frame, picture, answers, *downloads]
         start.click(
             segment, [state, view, sharpen, background, feather, smoothing, number, sampling], outputs,
             concurrency_id=DEVICE, show_progress="hidden", **private,
         ).then(None, js=SCROLL)  # fmt: skip
         stop.click(lambda clip: setattr(clip, "stopped", True), state, queue=False, **private)
-        view.input(shown(Clip.view), [state, view], player, show_progress="hidden", **private)
+        view.input(
+            shown(lambda clip, view: clip.file(VIEWS[view])), [state, view], player, show_progress="hidden", **private
+        )
         frame.input(
             shown(Clip.picture), [state, frame], picture, show_progress="hidden", trigger_mode="always_last", **private
         )
@@ -191,14 +191,14 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
 
 def draw_example(folder: Path) -> Path:
     """Writes the example clip, unless it is there: a ball that rolls over a hilly landscape."""
-    path, (height, width), length = folder / "example.mp4", (240, 426), 36
+    path, (height, width), length = folder / "example.mp4", (240, 426), 24
     if not path.exists():
         noise = np.random.default_rng(0).integers(60, 190, (6, 14, 3), np.uint8)
         land = cv2.resize(noise, (width + 4 * length, height), interpolation=cv2.INTER_CUBIC)
         with VideoWriter(path, (height, width), 12) as writer:
             for number in range(length):
-                frame, x = land[:, 2 * number :][:, :width].copy(), 60 + 8 * number
-                centre = x, 150 - int(70 * abs(np.sin(number / 5)))
+                frame, x = land[:, 2 * number :][:, :width].copy(), 60 + 12 * number
+                centre = x, 150 - int(70 * abs(np.sin(number / 3.5)))
                 for share in np.linspace(1, 0.1, 10):  # brighter towards the light
                     place = centre[0] - int(14 * (1 - share)), centre[1] - int(14 * (1 - share))
                     colour = (235, 60 + 120 * (1 - share), 20 + 60 * (1 - share))
@@ -207,51 +207,11 @@ def draw_example(folder: Path) -> Path:
     return path
 
 
-class NoAddresses:
-    """Refuses requests that name an address where a file is expected: Gradio would fetch it, whatever its size."""
-
-    def __init__(self, app: Any):
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        headers, messages = dict(scope["headers"]), []
-        names_one = "=http" in scope["path"]
-        if headers.get(b"content-type", b"").startswith(b"application/json"):
-            while not messages or messages[-1].get("more_body"):
-                messages.append(await receive())
-            body = b"".join(message.get("body", b"") for message in messages)
-            names_one = names_one or _names_address(json.loads(body or b"null"))
-        if names_one:
-            return await PlainTextResponse("an address is no file", 403)(scope, receive, send)
-
-        async def replay() -> Any:
-            return messages.pop(0) if messages else await receive()
-
-        return await self._app(scope, replay, send)
-
-
-def _names_address(value: Any) -> bool:
-    """Returns whether a "path" anywhere in decoded JSON is an address."""
-    if isinstance(value, list):
-        return any(map(_names_address, value))
-    if not isinstance(value, dict):
-        return False
-    return str(value.get("path", "")).lower().startswith("http") or any(map(_names_address, value.values()))
-
-
 def serve(page: gr.Blocks, folder: Path, host: str, port: int) -> None:
-    """Starts the server, in threads of its own.
-
-    Args:
-      page: from `build_page`.
-      folder: of the clips; the server shows its files to who knows their names.
-      host: address to listen at.
-      port: port to listen at.
+    """Starts the server in threads of its own; it serves the files of `folder` to who knows their names.
 
     Raises:
-      InputError: nothing can listen there.
+      InputError: nothing can listen at this address and port.
     """
     gr.set_static_paths([folder])
     page.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=4)
@@ -260,7 +220,6 @@ def serve(page: gr.Blocks, folder: Path, host: str, port: int) -> None:
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
             max_file_size=MAX_UPLOAD, footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False,
             pwa=False, mcp_server=False, css=CSS, theme=gr.themes.Default(primary_hue="indigo"),
-            app_kwargs={"middleware": [Middleware(NoAddresses)]},
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"--host {host} --port {port}: cannot be used; choose others ({error})") from None

@@ -17,24 +17,16 @@ from cosnet_jax.video.sound import sound_of
 from cosnet_jax.video.writer import VideoWriter
 
 MAX_RATE = 60  # frames per second of the longest clip
-MEMORY = 8 * 2**30  # bytes of address space, of which decoders use a small part
-PATIENCE = 10  # seconds to decode a second of video, and to start
+MEMORY = 8 * 2**30  # bytes of address space; decoders use a small part of it
+PATIENCE = 10  # seconds to decode a second of video
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a visitor may upload.
+    """What a visitor may upload; raises an `InputError` for a limit out of range."""
 
-    Attributes:
-      seconds: longest duration; it holds at most `MAX_RATE` frames a second.
-      side: pixels of the longer side; a larger video is scaled down to it.
-
-    Raises:
-      InputError: a limit is out of range.
-    """
-
-    seconds: float = 30.0
-    side: int = 1920
+    seconds: float = 30.0  # longest duration, of at most `MAX_RATE` frames a second
+    side: int = 1920  # pixels of the longer side; a larger video is scaled down to it
 
     def __post_init__(self):
         if not 0 < self.seconds <= 86_400:
@@ -49,11 +41,7 @@ def duration(video: StoredVideo) -> float:
 
 
 def check_upload(path: Path, limits: Limits) -> Path:
-    """Decodes a video, so that what cannot be decoded is known at once.
-
-    Args:
-      path: the file. Where it is larger than allowed, a smaller copy takes its place.
-      limits: what is taken.
+    """Decodes all of a video. Where it is larger than allowed, a smaller copy takes its place.
 
     Returns:
       The file to use.
@@ -79,13 +67,7 @@ def check_upload(path: Path, limits: Limits) -> Path:
 
 
 def in_child(function: Callable, *arguments: Any, seconds: float, memory: int = MEMORY) -> Any:
-    """Calls a function in a new process.
-
-    Args:
-      function: of a module; it and its arguments are pickled.
-      arguments: for the function.
-      seconds: longest time that it may take.
-      memory: bytes of address space that it may use, where the system can bound it.
+    """Calls a function in a new process, for at most so many seconds and, where the system can bound it, bytes.
 
     Raises:
       InputError: as the function; or it takes too long, or too much memory.
@@ -110,7 +92,7 @@ def in_child(function: Callable, *arguments: Any, seconds: float, memory: int = 
 
 
 def _call(sender: Any, memory: int, function: Callable, arguments: tuple) -> None:
-    with contextlib.suppress(ImportError, ValueError):  # Windows; a lower bound is in force
+    with contextlib.suppress(ImportError, ValueError):  # on Windows; where a lower bound is in force
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
