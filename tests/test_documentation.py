@@ -132,13 +132,13 @@ def here(prototype, tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def run_script(script: str, arguments: list[str], here: Path) -> None:
-    """Calls a recipe as its flags say, in its smoke form."""
+def run_recipe(name: str, arguments: list[str], here: Path) -> None:
+    """Trains or evaluates as the flags say, in a smoke form."""
     flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "--config." not in argument)
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     config = smoke(flags.pop("config"), overrides, here)
     workdir = Path(flags.pop("workdir"))
-    if script == "train.py":
+    if name == "train":
         assert not flags
         shutil.rmtree(workdir, ignore_errors=True)
         assert not train(config, workdir)
@@ -150,7 +150,7 @@ def run_script(script: str, arguments: list[str], here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(each, marks=pytest.mark.slow) if "train.py" in each else each for each in COMMANDS]
+    "command", [pytest.param(each, marks=pytest.mark.slow) if " train" in each else each for each in COMMANDS]
 )
 def test_commands_run(command, here, capsys):
     for beginning, test in ELSEWHERE.items():
@@ -160,8 +160,8 @@ def test_commands_run(command, here, capsys):
     for program, *arguments in spell_out(command):
         if program == "make":
             subprocess.run([program, "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
-        elif program == "python":
-            run_script(arguments[0], arguments[1:], here)
+        elif program == "python" or arguments[0] in ("train", "evaluate"):
+            run_recipe(arguments[0].removesuffix(".py"), arguments[1:], here)
         else:  # a tiny network takes the place of the one in the package
             tiny = ["--checkpoint", "out/lite"] if arguments[0] == "segment" else []
             assert cli.main([*arguments, *tiny]) == 0

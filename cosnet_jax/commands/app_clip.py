@@ -111,7 +111,7 @@ class Clip:
         options = {name: getattr(choices, name) for name in names}
         self._segmenter = Segmenter.from_config(model.config, model.variables, **options)
         self._references = self._segmenter.references(len(self.video))
-        params = crf.params_from_config(model.config.inference.get("crf")) if choices.sharpen else None
+        params = crf.CRFParams.read(model.config.inference.crf) if choices.sharpen else None
         self._cutout = make_cutout("auto", choices.background or None, choices.feather)
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
         outputs, marked = Outputs(cutout=self._cutout), common_references(self._references)

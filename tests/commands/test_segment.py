@@ -175,7 +175,7 @@ def test_wrong_inputs_are_said_before_any_work(checkpoint, folder, tmp_path, fra
         ({"threshold": float("nan")}, "--threshold is nan"),
         ({"num_references": -1}, "num_references is -1; expected a whole number from 0 to 100"),
         ({"sampling": "best"}, "sampling is 'best'; expected uniform or"),
-        ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
+        ({"fusion": "mean"}, "fusion is 'mean'; expected prediction or"),
     ):
         with pytest.raises(InputError, match=message):
             segment([folder], output, **{"checkpoint": checkpoint, **settings})

@@ -81,9 +81,7 @@ def test_masks_stay_binary_and_aligned_with_the_image():
 def test_flips_have_the_configured_frequency():
     image, quarter = coordinates(48, 64), dataclasses.replace(NONE, flip=0.25)
     flips = [
-        augment(image, MASK, (48, 64), dataclasses.replace(NONE, flip=0.25), np.random.default_rng(seed))[0][0, 0, 1]
-        == 63
-        for seed in range(800)
+        augment(image, MASK, (48, 64), quarter, np.random.default_rng(seed))[0][0, 0, 1] == 63 for seed in range(800)
     ]
     assert 0.25 - 4 * 0.0153 < np.mean(flips) < 0.25 + 4 * 0.0153  # four standard deviations
     flipped, mask = augment(image, MASK, (48, 64), dataclasses.replace(NONE, flip=1.0), np.random.default_rng(0))
