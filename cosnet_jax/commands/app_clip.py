@@ -17,16 +17,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.commands.segment_cutout import make_cutout
+from cosnet_jax.commands.segment_cutout import make_cutouts
 from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
 from cosnet_jax.commands.segment_video import common_references
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder, write_bytes
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.resize import match_orientation
-from cosnet_jax.inference.segmenter import Segmented, Segmenter
-from cosnet_jax.models.build import build_model
+from cosnet_jax.inference.segmenter import Prediction, Segmenter
 from cosnet_jax.video.reader import StoredVideo, open_video
 from cosnet_jax.visualization.cutouts import alpha_of, lay_over
 from cosnet_jax.visualization.explanation import lay_map_over, mark_pixel
@@ -34,8 +32,8 @@ from cosnet_jax.visualization.overlays import overlay
 
 VIEWS = ("Original", "Mask", "Cut-out", "Overlay")
 MASKS_ZIP = "masks.zip"
-CUTOUT = make_cutout("webm", None, 0.0)
-OUTPUTS = Outputs(overlay=True, cutout=CUTOUT)
+CUTOUTS = make_cutouts("webm", None, 0.0)
+OUTPUTS = Outputs(overlay=True, cutouts=CUTOUTS)
 LONGEST_SIDE = 960  # of the pictures on the page, in pixels
 SQUARE = 12  # of the chessboard behind a cut-out, in pixels
 GREYS = 200, 235
@@ -103,12 +101,6 @@ class Model:
         """Returns the segmenter for these options; all of them share what is compiled."""
         return Segmenter.from_config(self.config, self.variables, num_references=num_references, sampling=sampling)
 
-    def attention(self, segmenter: Segmenter, clip: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
-        """Returns where a pixel of clip[0] finds its answer in the references clip[1:], see `attention_maps`."""
-        size = match_orientation(segmenter.size, clip.shape[1:3])
-        model = build_model(self.config.model)
-        return attention_maps(model, self.variables, clip, size, pixel, segmenter.matmul_precision)[0]
-
 
 class Clip:
     """A visitor's video and what was made of it.
@@ -158,7 +150,7 @@ class Clip:
 
         Args:
           model: the network.
-          num_references: N, see `InferenceOptions`.
+          num_references: N, see `InferenceConfig`.
           sampling: as there.
 
         Yields:
@@ -176,10 +168,10 @@ class Clip:
         with report_write_errors(self._public):
             folder = Path(tempfile.mkdtemp(dir=self._public))  # a new name: browsers keep what an earlier one had
         with (
-            contextlib.closing(read_ahead(self._segmenter.segment(self.video))) as segmented,
+            contextlib.closing(read_ahead(self._segmenter.predict(self.video))) as predictions,
             ResultWriter(folder, self.video, OUTPUTS, common_references(self._references)) as writer,
         ):
-            for result in segmented:
+            for result in predictions:
                 if self.left:
                     raise InputError("stopped, for the page was closed. Upload the video again.")
                 writer.write(result.frame, result.probabilities[0])
@@ -194,7 +186,7 @@ class Clip:
     def downloads(self) -> tuple[Path, Path, Path]:
         """Returns the files to download: masks, cut-out, overlay."""
         folder = self._results()
-        return folder / MASKS_ZIP, folder / CUTOUT.name, folder / OVERLAY
+        return folder / MASKS_ZIP, folder / CUTOUTS[0].name, folder / OVERLAY
 
     def picture(self, frame: int, view: str) -> Path:
         """Returns a JPEG file of a frame.
@@ -233,7 +225,7 @@ class Clip:
             min(at * length // shown, length - 1)
             for at, length, shown in zip(place, self.video.size[::-1], self._size[::-1], strict=True)
         )
-        maps = model.attention(self._segmenter, clip, (y, x))
+        maps = attention_maps(self._segmenter, clip, (y, x))[0]
         pictures = [mark_pixel(clip[0], (y, x))]
         pictures += [lay_map_over(image, heat, heat.max()) for image, heat in zip(clip[1:], maps, strict=True)]
         captions = [f"frame {frame}, clicked", *(f"frame {number}" for number in references)]
@@ -266,7 +258,7 @@ class Clip:
         for folder in self._public.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _write_pictures(self, folder: Path, result: Segmented) -> None:
+    def _write_pictures(self, folder: Path, result: Prediction) -> None:
         frame, probability = self._shrink(result.frame), self._shrink(result.probabilities[0])
         mask = probability > 0.5
         pictures = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.inference.crf import CRFParams
+from cosnet_jax.inference.options import InferenceConfig
 
 PAPER_MODEL = {
     "backbone": "resnet101",
@@ -45,15 +45,7 @@ RELEASED_MODEL = PAPER_MODEL | {
     "gate_bias": False,
     "input_scaling": "bgr",
 }
-RELEASED_CRF = {"enabled": False, **dataclasses.asdict(CRFParams())}
-PAPER_INFERENCE = {
-    "size": (),
-    "num_references": 5,
-    "sampling": "uniform",
-    "fusion": "summary",
-    "temporal_smoothing": 0.0,
-    "crf": RELEASED_CRF,
-}
+PAPER_INFERENCE = dataclasses.asdict(InferenceConfig())
 RELEASED_INFERENCE = PAPER_INFERENCE | {"sampling": "random", "fusion": "prediction"}
 
 
