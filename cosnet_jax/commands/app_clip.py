@@ -1,212 +1,174 @@
-"""A visitor's clip of `cosnet app`: checked, segmented, shown frame by frame, explained. Knows nothing of the page."""
+"""A visitor's clip of `cosnet app`: checked, segmented, shown, explained. Knows nothing of the page."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import secrets
 import shutil
-import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.commands.segment_cutout import make_cutouts
+from cosnet_jax.commands.app_upload import PATIENCE, Limits, check_upload, duration, in_child
+from cosnet_jax.commands.segment_cutout import Background, make_cutouts
 from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
-from cosnet_jax.commands.segment_video import common_references
+from cosnet_jax.commands.segment_video import common_references, frames_and_maps
 from cosnet_jax.errors import InputError
-from cosnet_jax.files import report_write_errors, writable_folder, write_bytes
+from cosnet_jax.files import report_write_errors, writable_folder
 from cosnet_jax.inference.attention_maps import attention_maps
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.segmenter import Prediction, Segmenter
-from cosnet_jax.video.reader import StoredVideo, open_video
-from cosnet_jax.visualization.cutouts import alpha_of, lay_over
+from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.video.reader import open_video
+from cosnet_jax.video.writer import VideoWriter
+from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, lay_over
 from cosnet_jax.visualization.explanation import lay_map_over, mark_pixel
 from cosnet_jax.visualization.overlays import overlay
 
-VIEWS = ("Original", "Mask", "Cut-out", "Overlay")
+VIEWS = {"Cut-out": "cut-out-small.mp4", "Overlay": "overlay-small.mp4", "Mask": "mask.mp4", "Original": "original.mp4"}
 MASKS_ZIP = "masks.zip"
-CUTOUTS = make_cutouts("webm", None, 0.0)
-OUTPUTS = Outputs(overlay=True, cutouts=CUTOUTS)
-LONGEST_SIDE = 960  # of the pictures on the page, in pixels
-SQUARE = 12  # of the chessboard behind a cut-out, in pixels
-GREYS = 200, 235
-MAX_SECONDS = 86_400
-MAX_RATE = 60  # frames per second of the longest clip
-MOST_REFERENCES = 10
+LONGEST_SIDE = 960  # of the videos on the page, in pixels
+SQUARE, GREYS = 12, (200, 235)  # pixels and colours of the chessboard behind a cut-out
+MOST_REFERENCES = 10  # `answers` holds so many frames in memory
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a visitor may upload.
-
-    Attributes:
-      seconds: longest duration; it holds at most `MAX_RATE` frames a second.
-      side: most pixels of the longer side.
-
-    Raises:
-      InputError: a limit is out of range.
-    """
-
-    seconds: float = 30.0
-    side: int = 1920
-
-    def __post_init__(self):
-        if not 0 < self.seconds <= MAX_SECONDS:
-            raise InputError(f"--max-seconds is {self.seconds:g}; expected more than 0, at most {MAX_SECONDS}")
-        if self.side < 1:
-            raise InputError(f"--max-side is {self.side}; expected 1 pixel or more")
-
-    @property
-    def frames(self) -> int:
-        """Most frames."""
-        return max(int(self.seconds * MAX_RATE), 1)
-
-    def check(self, video: StoredVideo) -> None:
-        """Raises an InputError that says what is too long or too large, and what to do."""
-        name, (height, width) = video.path.name, video.size
-        seconds = duration(video)
-        if seconds > self.seconds:
-            raise InputError(f"{name} is {seconds:.1f} s long; this page takes {self.seconds:g}. Upload a part of it.")
-        if max(height, width) > self.side:
-            raise InputError(f"{name} is {width} x {height}; this page takes {self.side} pixels a side. Scale it down.")
-
-
-def duration(video: StoredVideo) -> float:
-    """Returns how long a video is, in seconds, its last frame included."""
-    return float(len(video) / video.fps)
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A trained network, with the configuration that it was trained with."""
 
     variables: dict[str, Any]
     config: ConfigDict
 
-    @classmethod
-    def load(cls, checkpoint: str | Path) -> Model:
-        """Loads it, see `Segmenter.from_pretrained`, which it can be given to."""
-        variables, config = load_checkpoint(checkpoint)
-        Segmenter.from_config(config, variables)  # raises an InputError if a stored setting is missing or wrong
-        return cls(variables, config)
 
-    def segmenter(self, num_references: int, sampling: str) -> Segmenter:
-        """Returns the segmenter for these options; all of them share what is compiled."""
-        return Segmenter.from_config(self.config, self.variables, num_references=num_references, sampling=sampling)
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """How a clip is segmented."""
+
+    sharpen: bool  # whether a CRF sharpens the edges
+    background: str  # of the cut-out, see `Background.parse`; "" for transparency
+    feather: float  # pixels by which the edge of the cut-out is softened
+    temporal_smoothing: float  # this and the following as in `InferenceConfig`
+    num_references: int
+    sampling: str
 
 
 class Clip:
-    """A visitor's video and what was made of it.
+    """A visitor's video and what was made of it, in a folder of its own.
 
     Attributes:
-      video: the upload.
-      used: when it was last used, by `time.monotonic`.
-      left: whether the visitor closed the page; a segmentation stops then.
+      video: the upload, scaled down if it was large.
+      stopped: whether a segmentation that is under way stops.
     """
 
-    def __init__(self, upload: Path, private: Path, public: Path, limits: Limits):
-        """Takes over an upload: its file is moved, and removed with the clip.
-
-        Args:
-          upload: the file.
-          private: a folder for the clip, which the page must not serve.
-          public: a folder for the clip whose files the page serves.
-          limits: what is taken.
+    def __init__(self, upload: Path, folder: Path, limits: Limits):
+        """Copies an upload to a new folder in `folder`, of a name that nobody can guess, and checks it.
 
         Raises:
           InputError: it is no video, or beyond a limit; nothing is left of it then.
         """
-        self.used, self.left = time.monotonic(), False
-        self._private, self._public = private, public
-        self._folder: Path | None = None
+        self.stopped = False
+        self._results: Path | None = None
+        self._folder = writable_folder(folder / secrets.token_hex(16))
         try:
-            for folder in (private, public):
-                writable_folder(folder)
             with report_write_errors(upload.name):
-                shutil.move(upload, private / upload.name)
-            self.video = open_video(private / upload.name, limits.frames)
-            limits.check(self.video)
-        except BaseException:
+                copy = Path(shutil.copy(upload, self._folder / upload.name))
+            path = in_child(check_upload, copy, limits, seconds=PATIENCE * (limits.seconds + 1))
+            self.video = open_video(path)
+        except InputError as error:
             self.remove()
-            raise
-        height, width = self.video.size
-        scale = min(1.0, LONGEST_SIDE / max(height, width))
-        self._size = max(1, round(height * scale)), max(1, round(width * scale))
+            raise InputError(f"{upload.name}: {str(error).removeprefix(f'{self._folder}/{upload.name}: ')}") from None
+        scale = min(1.0, LONGEST_SIDE / max(self.video.size))
+        self._size = max(1, round(self.video.size[0] * scale)), max(1, round(self.video.size[1] * scale))
 
     def describe(self) -> str:
         """Returns what the video is, in one line."""
         height, width = self.video.size
-        return f"{self.video.path.name}: {len(self.video)} frames, {width} x {height}, {duration(self.video):.1f} s"
+        length = count(len(self.video), "frame")
+        return f"{self.video.path.name}: {length}, {width} x {height}, {duration(self.video):.1f} s"
 
-    def segment(self, model: Model, num_references: int, sampling: str) -> Iterator[int]:
-        """Segments the video anew; what was made before is removed.
-
-        Args:
-          model: the network.
-          num_references: N, see `InferenceConfig`.
-          sampling: as there.
+    def segment(self, model: Model, choices: Choices) -> Iterator[int]:
+        """Segments the video; what was made before is removed.
 
         Yields:
           How many frames are done.
 
         Raises:
-          InputError: N is above `MOST_REFERENCES`, a frame cannot be read, a file cannot be written, or the visitor
-            left.
+          InputError: N is above `MOST_REFERENCES`, a frame cannot be read, a file cannot be written, or it was stopped.
         """
-        if num_references > MOST_REFERENCES:  # `answers` holds so many frames in memory
-            raise InputError(f"N is {num_references}; this page takes at most {MOST_REFERENCES}")
-        self._remove_results()
-        self._segmenter = model.segmenter(num_references, sampling)
+        if choices.num_references > MOST_REFERENCES:
+            raise InputError(f"N is {choices.num_references}; this page takes at most {MOST_REFERENCES}")
+        if self._results:
+            shutil.rmtree(self._results, ignore_errors=True)
+        self.stopped, self._results = False, None
+        names = ("num_references", "sampling", "temporal_smoothing")
+        settings = {name: getattr(choices, name) for name in names}
+        params = InferenceConfig.read(model.config.inference).crf
+        params = dataclasses.replace(params, enabled=choices.sharpen)
+        self._segmenter = Segmenter.from_config(model.config, model.variables, crf=params, **settings)
         self._references = self._segmenter.references(len(self.video))
-        with report_write_errors(self._public):
-            folder = Path(tempfile.mkdtemp(dir=self._public))  # a new name: browsers keep what an earlier one had
+        background = choices.background or None
+        (self._cutout,) = make_cutouts(None if background else "webm", background, choices.feather)
+        folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
+        outputs, marked = Outputs(cutouts=(self._cutout,)), common_references(self._references)
         with (
             contextlib.closing(read_ahead(self._segmenter.predict(self.video))) as predictions,
-            ResultWriter(folder, self.video, OUTPUTS, common_references(self._references)) as writer,
+            contextlib.closing(frames_and_maps(predictions, params)) as results,
+            ResultWriter(folder, self.video, outputs, marked) as writer,
+            contextlib.ExitStack() as files,
         ):
-            for result in predictions:
-                if self.left:
-                    raise InputError("stopped, for the page was closed. Upload the video again.")
-                writer.write(result.frame, result.probabilities[0])
-                self._write_pictures(folder, result)
-                self.used = time.monotonic()
-                yield result.number + 1
+            times = self.video.fps, self.video.timestamps
+            views = [files.enter_context(VideoWriter(folder / name, self._size, *times)) for name in VIEWS.values()]
+            for number, (frame, probability) in enumerate(results, 1):
+                if self.stopped:
+                    raise InputError("stopped")
+                writer.write(frame, probability)
+                for view, picture in zip(views, self._pictures(frame, probability, choices.feather), strict=True):
+                    view.write(picture)
+                yield number
         with report_write_errors(folder / MASKS_ZIP), zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:
             for name in self.video.frame_names:
                 archive.write(folder / MASKS / f"{name}.png", f"{MASKS}/{name}.png")
-        self._folder = folder
+        self._results = folder
 
-    def downloads(self) -> tuple[Path, Path, Path]:
+    def _pictures(self, frame: np.ndarray, probability: np.ndarray, feather: float) -> list[np.ndarray]:
+        """Returns a frame's pictures of `VIEWS`."""
+        frame, probability = self._shrink(frame), self._shrink(probability)
+        mask, background = probability > 0.5, self._cutout.background
+        alpha = alpha_of(probability, feather=feather * self._size[0] / self.video.size[0])
+        if background is None:
+            behind = chessboard(self._size)
+        else:
+            behind = blurred_background(frame, alpha) if background == Background() else np.array(background.colour)
+        white = np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2)
+        return [lay_over(frame, alpha, behind), overlay(frame, mask), white, frame]
+
+    def _shrink(self, image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA)
+
+    def file(self, name: str) -> Path:
+        """Returns a file of the results; raises an InputError before there are any."""
+        if self._results is None:
+            raise InputError("this video is not segmented yet. Choose Segment.")
+        return self._results / name
+
+    def downloads(self) -> list[Path]:
         """Returns the files to download: masks, cut-out, overlay."""
-        folder = self._results()
-        return folder / MASKS_ZIP, folder / CUTOUTS[0].name, folder / OVERLAY
+        folder = self.file("")
+        return [folder / name for name in (MASKS_ZIP, self._cutout.name, OVERLAY)]
 
-    def picture(self, frame: int, view: str) -> Path:
-        """Returns a JPEG file of a frame.
+    def picture(self, frame: int) -> np.ndarray:
+        """Returns a frame with its mask, to click on."""
+        return open_video(self.file(VIEWS["Overlay"])).read([min(frame, len(self.video) - 1)])[0]
 
-        Args:
-          frame: its number, from 0.
-          view: one of `VIEWS`.
-
-        Raises:
-          InputError: the video is not segmented, or there is no such view. A request need not come from the page.
-        """
-        if view not in VIEWS:
-            raise InputError(f"there is no view {view!r}; expected one of {', '.join(VIEWS)}")
-        return self._results() / picture_name(min(frame, len(self.video) - 1), view)
-
-    def answers(self, model: Model, frame: int, place: tuple[int, int]) -> list[tuple[Path, str]]:
+    def answers(self, frame: int, place: tuple[int, int]) -> list[tuple[np.ndarray, str]]:
         """Shows which places of its references answered a pixel of a frame.
 
         Args:
-          model: the network that segmented.
           frame: its number, from 0.
           place: (x, y) in the frame's `picture`.
 
@@ -214,71 +176,30 @@ class Clip:
           Pictures with their captions: the frame with a cross, then each reference, coloured by the pixel's attention.
 
         Raises:
-          InputError: the video is not segmented, or the frame was compared with no other.
+          InputError: the frame was compared with no other.
         """
-        folder, frame = self._results(), min(frame, len(self.video) - 1)
+        frame = min(frame, len(self.video) - 1)
         references = self._references[frame].tolist()
         if not references:
             raise InputError("no other frame was asked: with N = 0 a frame stands alone. Choose N = 1 or more.")
         clip = self.video.read([frame, *references])
-        x, y = (
-            min(at * length // shown, length - 1)
-            for at, length, shown in zip(place, self.video.size[::-1], self._size[::-1], strict=True)
-        )
-        maps = attention_maps(self._segmenter, clip, (y, x))[0]
+        sides = zip(place, self.video.size[::-1], self._size[::-1], strict=True)
+        x, y = (min(at * length // shown, length - 1) for at, length, shown in sides)
+        maps, _ = attention_maps(self._segmenter, clip, (y, x))
         pictures = [mark_pixel(clip[0], (y, x))]
         pictures += [lay_map_over(image, heat, heat.max()) for image, heat in zip(clip[1:], maps, strict=True)]
         captions = [f"frame {frame}, clicked", *(f"frame {number}" for number in references)]
-        paths = [folder / f"{frame:05d}-{x}-{y}-{number}.jpg" for number in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            write_bytes(path, self._encode(picture))
-        self.used = time.monotonic()
-        return list(zip(paths, captions, strict=True))
+        return list(zip(map(self._shrink, pictures), captions, strict=True))
 
-    def remove(self) -> bool:
-        """Removes the upload and all that was made of it.
-
-        Returns:
-          Whether nothing is left. A segmentation that stops just now may write while its folder is removed.
-        """
-        self.left = True
-        folders = (self._private, self._public)
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        return not any(folder.exists() for folder in folders)
-
-    def _results(self) -> Path:
-        if self._folder is None:
-            raise InputError("this video is not segmented yet. Choose Segment.")
-        self.used = time.monotonic()
-        return self._folder
-
-    def _remove_results(self) -> None:
-        self._folder = None
-        for folder in self._public.iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _write_pictures(self, folder: Path, result: Prediction) -> None:
-        frame, probability = self._shrink(result.frame), self._shrink(result.probabilities[0])
-        mask = probability > 0.5
-        pictures = (
-            frame,
-            np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2),
-            lay_over(frame, alpha_of(probability), chessboard(self._size)),
-            overlay(frame, mask),
-        )
-        for view, picture in zip(VIEWS, pictures, strict=True):
-            write_bytes(folder / picture_name(result.number, view), self._encode(picture))
-
-    def _shrink(self, image: np.ndarray) -> np.ndarray:
-        return cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA)
-
-    def _encode(self, picture: np.ndarray) -> bytes:
-        return cv2.imencode(".jpg", cv2.cvtColor(self._shrink(picture), cv2.COLOR_RGB2BGR))[1].tobytes()
+    def remove(self) -> None:
+        """Removes the upload and all that was made of it."""
+        self.stopped = True
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def picture_name(frame: int, view: str) -> str:
-    return f"{frame:05d}-{view.lower()}.jpg"
+def count(number: int, noun: str) -> str:
+    """Returns e.g. "1 frame" or "2 frames"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def chessboard(size: tuple[int, int]) -> np.ndarray:

@@ -95,8 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Segments the inputs and prints the folders of the results; status 1 if a video failed."""
     settings = {name: value for name, value in vars(arguments).items() if name != "overrides"}
     settings["size"] = tuple(arguments.size) if arguments.size else None
-    if not arguments.ray:
-        print(f"device: {parallel.describe()}", file=sys.stderr)
     outcomes = segment(**settings)
     for outcome in outcomes:
         if outcome.status == "failed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutouts, make_cutouts
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
@@ -90,7 +92,7 @@ class VideoProcessor:
     """
 
     def __init__(self, settings: SegmentSettings):
-        self._threshold = settings.threshold
+        self._threshold, self._has_said_device = settings.threshold, False
         self._outputs = Outputs(
             settings.save_overlay, settings.save_probabilities, settings.save_coco,
             make_cutouts(settings.cutout, settings.background, settings.feather),
@@ -141,6 +143,9 @@ class VideoProcessor:
           InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
         record, wanted = self._record(video), self._outputs.record()
+        if not silent and not self._has_said_device:
+            print(f"device: {parallel.describe()}", file=sys.stderr)
+            self._has_said_device = True
         with claimed(writable_folder(folder), "", "writes results"):
             earlier = read_record(folder)
             kept = earlier["outputs"] if earlier.get("maps") == record else {}

@@ -26,7 +26,7 @@ from cosnet_jax.models.scaling import scale_input
 
 
 def _mobilenet(graph: Graph, x: str, model: ConfigDict) -> tuple[str, str, str]:
-    """Follows `MobileNet`."""
+    """Follows `MobileNetV2`."""
 
     def relu6(x: str) -> str:
         return graph.op("Clip", x, graph.constant(0), graph.constant(6))
@@ -34,7 +34,7 @@ def _mobilenet(graph: Graph, x: str, model: ConfigDict) -> tuple[str, str, str]:
     x = relu6(graph.conv(x, "encoder/body/stem", stride=2, padding="SAME"))
     index, reduced, dilation = 0, 2, 1
     last = {}
-    for expansion, _, repeats, stage_stride, _ in mobilenet.STAGES[model.backbone]:
+    for expansion, _, repeats, stage_stride in mobilenet.STAGES:
         for block in range(min(repeats, model.blocks - index)):
             stride, path, inputs = stage_stride if block == 0 else 1, f"encoder/body/block{index}", x
             dilate = reduced * stride > model.output_stride

@@ -223,7 +223,7 @@ def test_an_output_that_cannot_be_written_to_is_one_line_and_status_1(checkpoint
 
 @contextlib.contextmanager
 def largest_file(size):
-    """A limit on the size of files, which stands for a full disk: a file that is too large is written in part."""
+    """A limit on the size of files, which stands for a full disk. It holds for stderr too, hence the tests' capsys."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -246,7 +246,7 @@ def largest_file(size):
     ],
 )
 def test_a_full_disk_leaves_whole_files_and_says_which_one_failed(
-    checkpoint, folder, tmp_path, largest, failing, options
+    checkpoint, folder, tmp_path, largest, failing, options, capsys
 ):
     segment([folder], tmp_path / "whole", checkpoint, **options)
     with largest_file(largest), pytest.raises(InputError) as error:
@@ -259,7 +259,7 @@ def test_a_full_disk_leaves_whole_files_and_says_which_one_failed(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_results_in_a_folder_of_videos_are_known_after_a_kill(checkpoint, frames, tmp_path):
+def test_results_in_a_folder_of_videos_are_known_after_a_kill(checkpoint, frames, tmp_path, capsys):
     """A second run with other settings was killed when the contact sheet of the first one was there."""
     (tmp_path / "clips").mkdir()
     film = write_video(tmp_path / "clips" / "a.mp4", frames[:2])
