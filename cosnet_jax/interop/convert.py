@@ -23,18 +23,11 @@ from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
 
 
 class Conversion(NamedTuple):
-    """What `convert` wrote.
+    """What `convert` wrote."""
 
-    Attributes:
-      output: folder of the checkpoint.
-      config: the configuration in the checkpoint.
-      initial_parts: part of the network, e.g. "head_a" or "encoder/aspp" -> number of its arrays that the weights do
-        not have and that keep their initial values. Empty if the weights fill the whole network.
-    """
-
-    output: Path
-    config: ConfigDict
-    initial_parts: dict[str, int]
+    output: Path  # folder of the checkpoint
+    config: ConfigDict  # the configuration in it
+    initial_parts: dict[str, int]  # part of the network, e.g. "head_a" -> number of its arrays that the weights lack
 
 
 def bare_names(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -61,7 +54,7 @@ def match(
 def convert_state_dict(
     state_dict: dict[str, np.ndarray], preset: str, source: str
 ) -> tuple[Any, ConfigDict, list[str]]:
-    """Makes variables of our network from a PyTorch state dict.
+    """Makes variables of our network from a PyTorch state dict; arrays that it does not have get their initial values.
 
     Args:
       state_dict: name -> array.
@@ -69,8 +62,7 @@ def convert_state_dict(
       source: name of the state dict in error messages.
 
     Returns:
-      ({"params": ..., "batch_stats": ...}, configuration of the network, names of the arrays that have their initial
-      values because the state dict does not have them).
+      ({"params": ..., "batch_stats": ...}, configuration of the network, names of the arrays with initial values).
 
     Raises:
       InputError: the state dict does not fit the preset in every name and shape.
@@ -89,15 +81,7 @@ def convert_state_dict(
 
 
 def convert(weights: str | Path, output: str | Path, preset: str) -> Conversion:
-    """Writes PyTorch weights as a checkpoint, for `Segmenter`, `cosnet evaluate` and `config.init`.
-
-    Args:
-      weights: a `.pth` or `.safetensors` file; it need not be trusted.
-      output: folder for the checkpoint; it must be new or empty.
-      preset: one of `PRESETS`.
-
-    Returns:
-      What was written.
+    """Writes PyTorch weights (`.pth` or `.safetensors`) as a checkpoint in a new folder, for one of `PRESETS`.
 
     Raises:
       InputError: the file cannot be read or does not fit the preset, or the folder is not empty or cannot be written.
@@ -136,7 +120,7 @@ def export_pth(output: str | Path, variables: Any, config: ConfigDict, half: boo
       output: the file. It holds {"epoch": 0, "model": state dict}.
       variables: {"params": ..., "batch_stats": ...}.
       config: the whole configuration.
-      half: write float16 instead of float32.
+      half: write float16.
 
     Raises:
       InputError: the architecture is not the released one, or the file cannot be written.

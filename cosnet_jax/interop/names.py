@@ -68,15 +68,10 @@ SHOWN = 3  # names of each kind in an error
 
 
 class Format(NamedTuple):
-    """A kind of state dict.
+    """A kind of state dict."""
 
-    Attributes:
-      rows: the table of modules.
-      left_out: pattern of the names of arrays that our network does not have.
-    """
-
-    rows: tuple[tuple[str, str], ...]
-    left_out: str = "(?!)"
+    rows: tuple[tuple[str, str], ...]  # the table of modules
+    left_out: str = "(?!)"  # pattern of the names of arrays that our network does not have
 
 
 FORMATS = {
@@ -87,15 +82,9 @@ FORMATS = {
 
 
 def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Lists the names in a state dict with our names.
+    """Maps the names in a state dict to ours, e.g. "linear_e.weight" -> "params/affinity/weight", in the table's order.
 
-    Args:
-      variables: {"params": ..., "batch_stats": ...} of arrays or shapes.
-      rows: the table of a format.
-
-    Returns:
-      Name in the state dict -> our name, e.g. "linear_e.weight" -> "params/affinity/weight", in the order of the table.
-      Our names that no row matches are left out.
+    Those of our names in `variables` (arrays or shapes) that no row matches are left out.
     """
     names, compiled = {}, [(re.compile(ours), theirs) for ours, theirs in rows]
     for ours in named_leaves(variables):
@@ -122,8 +111,8 @@ def from_torch(
       Our name -> float32 array, for all of our names that the format has.
 
     Raises:
-      InputError: names are missing or unknown, or arrays have another shape or no floats. The message counts them and
-        gives the first few of each kind.
+      InputError: names are missing or unknown, or arrays have another shape or no floats. It counts them and names the
+        first few.
     """
     expected, ours = counterparts(variables, form.rows), named_leaves(variables)
     counters = {name.removesuffix(VARIANCE) + COUNTER for name in expected if name.endswith(VARIANCE)}
@@ -153,14 +142,9 @@ def from_torch(
 
 
 def to_torch(variables: Any, form: Format) -> dict[str, np.ndarray]:
-    """Makes a state dict from our tree. For a format with all of our names, it is the inverse of `from_torch`.
+    """Makes a state dict of float32 arrays from our tree, the inverse of `from_torch` if the format has all our names.
 
-    Args:
-      variables: {"params": ..., "batch_stats": ...} of arrays.
-      form: format of the state dict.
-
-    Returns:
-      Name -> float32 array. Every batch normalisation gets a `num_batches_tracked` of 0.
+    Every batch normalisation gets a `num_batches_tracked` of 0.
     """
     leaves, state_dict = named_leaves(variables), {}
     for name, ours in counterparts(variables, form.rows).items():

@@ -19,17 +19,11 @@ from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
 
 class StageDifference(NamedTuple):
-    """The difference between our values of a stage and the twin's.
+    """The difference between our values of a stage and the twin's."""
 
-    Attributes:
-      stage: name of the stage; `_a` and `_b` are the branches.
-      absolute: largest absolute difference.
-      relative: `absolute` divided by the twin's largest absolute value.
-    """
-
-    stage: str
-    absolute: float
-    relative: float
+    stage: str  # its name; `_a` and `_b` are the branches
+    absolute: float  # largest absolute difference
+    relative: float  # the same, divided by the twin's largest absolute value
 
 
 def smooth_frames(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -54,16 +48,7 @@ def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
 
 
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes every named intermediate of our network for a pair of frames.
-
-    Args:
-      model: the network.
-      variables: its parameters and statistics.
-      pair: (2, h, w, 3) RGB, 0 to 255.
-
-    Returns:
-      Name -> array, with the names, the order and the layout of the twin's `PairModel.stages`.
-    """
+    """Maps a pair (2, h, w, 3), RGB, 0 to 255, to every stage, in the names, order and layout of `PairModel.stages`."""
     run = jax.jit(functools.partial(apply_in_float32, model))
     (logits, aux), captured = jax.device_get(run(variables, pair[None]))
     captured = captured["intermediates"]
@@ -105,14 +90,7 @@ def stage_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
 
 
 def compare_with_torch(weights: str | Path, size: tuple[int, int]) -> list[StageDifference]:
-    """Runs our network and the twin with a `.pth` file's weights on two random frames.
-
-    Args:
-      weights: a `.pth` file of the released COSNet or group model.
-      size: (height, width) of the frames.
-
-    Returns:
-      The difference of every stage.
+    """Runs our network and the twin with weights of the released model on two random frames of a size (height, width).
 
     Raises:
       InputError: the file cannot be read, does not hold the released model, or torch is not installed.

@@ -26,7 +26,6 @@ try:
 except ImportError as error:
     raise InputError("comparing with PyTorch needs torch: pip install 'cosnet_jax[torch]'") from error
 
-FUSIONS = ("summary", "prediction", "group", "group_released")
 RESNET101 = (3, 4, 23, 3)  # bottlenecks of layers 1-4
 
 
@@ -108,11 +107,11 @@ class Encoder(nn.Module):
         stages["layer3"] = self.layer3(stages["layer2"])
         stages["layer4"] = self.layer4(stages["layer3"])
         stages["aspp"], stages["feature"] = self.layer5(stages["layer4"])
-        stages["side"] = _to_probabilities(self.main_classifier(stages["feature"]), images.shape[2:])
+        stages["side"] = to_probabilities(self.main_classifier(stages["feature"]), images.shape[2:])
         return stages
 
 
-def _to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return torch.sigmoid(F.interpolate(logits, size=size, mode="bilinear", align_corners=False))
 
 
@@ -132,7 +131,7 @@ class PairModel(nn.Module):
         self.main_classifier2 = nn.Conv2d(256, 1, 1)
 
     def affinity(self, v_a: torch.Tensor, v_b: torch.Tensor) -> torch.Tensor:
-        """Computes the similarities (n, i, j) of the positions of two features (n, 256, h, w)."""
+        """Maps two features (n, 256, h, w) to the similarities of their positions (n, i, j)."""
         return torch.einsum("ndi,dc,ncj->nij", v_a.flatten(2), self.linear_e.weight.T, v_b.flatten(2))
 
     def gated(self, summary: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,11 +140,11 @@ class PairModel(nn.Module):
         return summary * gate, gate
 
     def head_a(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Computes the logits (n, 1, h, w) of branch a from its gated summary and its feature."""
+        """Maps the gated summary and the feature of branch a to logits (n, 1, h, w)."""
         return self.main_classifier1(F.relu(self.bn1(self.conv1(torch.cat([summary, feature], dim=1)))))
 
     def head_b(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Computes the logits (n, 1, h, w) of branch b from its gated summary and its feature."""
+        """Maps the gated summary and the feature of branch b to logits (n, 1, h, w)."""
         return self.main_classifier2(F.relu(self.bn2(self.conv2(torch.cat([summary, feature], dim=1)))))
 
     def stages(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -169,44 +168,13 @@ class PairModel(nn.Module):
         z_a, out["gate_a"] = self.gated(out["summary_a"])
         z_b, out["gate_b"] = self.gated(out["summary_b"])
         out["head_a"], out["head_b"] = self.head_a(z_a, v_a), self.head_b(z_b, v_b)
-        out["y_a"] = _to_probabilities(out["head_a"], a.shape[2:])
-        out["y_b"] = _to_probabilities(out["head_b"], b.shape[2:])
+        out["y_a"] = to_probabilities(out["head_a"], a.shape[2:])
+        out["y_b"] = to_probabilities(out["head_b"], b.shape[2:])
         return out
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         out = self.stages(a, b)
         return out["y_a"], out["y_b"], out["side_b"]
-
-    def segment(self, query: torch.Tensor, references: torch.Tensor, fusion: str) -> torch.Tensor:
-        """Predicts the mask of a query from several references, with branch a.
-
-        Args:
-            query: (n, 3, h, w) float32.
-            references: (k, n, 3, h, w) float32: k references for each query.
-            fusion: "prediction" (the release: mean of k pair predictions), "summary" (Eq. 13: mean of k gated
-                summaries), "group" (one softmax over all k h w positions), or "group_released" (the same, after a
-                softmax over i, which the released group model applies first by mistake).
-
-        Returns:
-            (n, 1, h, w) probabilities.
-        """
-        if fusion not in FUSIONS:
-            raise InputError(f"fusion {fusion!r}: expected one of {', '.join(FUSIONS)}")
-        v_a = self.encoder(query)["feature"]
-        v_b = torch.stack([self.encoder(reference)["feature"] for reference in references])  # (k, n, c, h, w)
-        if fusion.startswith("group"):
-            v_b = torch.cat(list(v_b.flatten(3)), dim=2)[None]  # one reference of k h w positions: (1, n, c, j)
-        summaries = []
-        for v in v_b:
-            s = self.affinity(v_a, v)
-            if fusion == "group_released":
-                s = s.softmax(dim=1)
-            z = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v.flatten(2)).reshape(v_a.shape)
-            summaries.append(self.gated(z)[0])
-        if fusion == "summary":
-            summaries = [torch.stack(summaries).mean(dim=0)]
-        predictions = [_to_probabilities(self.head_a(z, v_a), query.shape[2:]) for z in summaries]
-        return torch.stack(predictions).mean(dim=0)
 
 
 def load_twin(state_dict: Mapping[str, np.ndarray]) -> PairModel:

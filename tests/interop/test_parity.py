@@ -25,6 +25,7 @@ from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+from twin_fusions import segment  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     (ours,) = next(segmenter.predict(frames, [InferenceConfig(fusion=fusion)], references=references)).probabilities
     images = torch.from_numpy(to_twin(frames))[:, None]
     with torch.no_grad():
-        theirs = shallow_twin.segment(images[0], images[references], fusion)[0, 0].numpy()
+        theirs = segment(shallow_twin, images[0], images[references], fusion)[0, 0].numpy()
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
     assert theirs.std() > 0.01
 
