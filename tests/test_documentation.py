@@ -18,7 +18,7 @@ from tiny_network import make_tiny, write_checkpoint
 
 from configs import base
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.load import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint, load_checkpoint_for
 from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.config import read_config
 from cosnet_jax.data.prepare import BUILDERS, prepare
@@ -178,6 +178,17 @@ def test_settings_in_sentences_exist(page):
             for name in (key + ending).split("."):
                 assert name in found, key + ending
                 found = found[name]
+
+
+def test_the_examples_of_an_own_training_run(here):
+    names = run_snippet("docs/training.md")
+    assert np.mean(names["losses"][-5:]) < 0.8 * np.mean(names["losses"][:5])
+    assert names["maps"].shape == (2, 64, 64)
+    before = load_checkpoint("davis16_lite")[0]["params"]
+    names = run_snippet("docs/training.md", 1)
+    after = load_checkpoint("mine.safetensors")[0]["params"]
+    jax.tree.map(np.testing.assert_array_equal, after["encoder"], before["encoder"])
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (after["head_a"], before["head_a"])), strict=True))
 
 
 def test_the_readmes_snippet_runs(here):

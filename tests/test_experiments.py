@@ -16,11 +16,11 @@ from raw_datasets import make_davis, save
 from tiny_network import random_variables, tiny_synthetic
 
 from cosnet_jax.checkpoints.load import load_checkpoint
-from cosnet_jax.commands.ablate import score_ways
+from cosnet_jax.commands.ablate import score_options
 from cosnet_jax.config import as_stored
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.evaluation.protocols import get_protocol
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
 from experiments import pictures, reference_bounds
@@ -40,8 +40,8 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     config.model.reference_pooling = 2
     model, protocol = build_model(config.model), get_protocol("davis16")
     variables, sequences = random_variables(model), open_sequences("synthetic", "val", config.data)
-    ways = [InferenceOptions(0), InferenceOptions(5)]
-    expected = score_ways(Segmenter(model, variables, config.size), sequences, ways, protocol)
+    ways = [InferenceConfig(0), InferenceConfig(5)]
+    expected = score_options(Segmenter(model, variables, config.size), sequences, ways, protocol)
     comparison = reference_bounds.Comparison(model, variables, config.size)
     scores = {sequence.name: comparison.score(sequence, protocol) for sequence in sequences}
     means = reference_bounds.mean_scores(scores)

@@ -89,16 +89,15 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     check_config(config)
     distributed.start(config.distributed)
     distributed.end_at_sigterm()
-    params = crf.CRFParams.read(config.inference.crf) if config.inference.crf.enabled else None
-    if params:
-        crf.check_installed(params)
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
     segmenter, settings = None, {}
     if checkpoint:
         variables = load_checkpoint_for(config, checkpoint)
         segmenter = Segmenter.from_config(config, variables)
-        settings = describe_inference(config, variables, segmenter, params)
+        if segmenter.config.crf.enabled:
+            crf.check_installed(segmenter.config.crf)
+        settings = describe_inference(segmenter)
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
     check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
@@ -114,9 +113,10 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         metadata = {"configuration": config.name}
         if segmenter:
             outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in distributed.share_of(sequences)]
-            segment_all(segmenter, [output for output in outputs if not output.is_finished()], params)
-            references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
-            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+            segment_all(segmenter, [output for output in outputs if not output.is_finished()])
+            references = f"{segmenter.config.num_references}, {segmenter.config.sampling}"
+            refined = "yes" if segmenter.config.crf.enabled else "no"
+            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": refined}
         else:
             metadata["masks"] = predictions
 
@@ -179,22 +179,23 @@ def score_and_report(
     return results
 
 
-def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks], params: crf.CRFParams | None) -> None:
+def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> None:
     """Writes two kinds of masks of sequences: those of the segmenter, and those of N = 0.
 
-    With `params`, a CRF sharpens both kinds of maps before, in parallel to the network.
+    Where it is enabled, a CRF sharpens both kinds of maps before, in parallel to the network.
     """
-    ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
+    options_list = [segmenter.config, dataclasses.replace(segmenter.config, num_references=0)]
+    params = segmenter.config.crf
 
     def all_maps() -> Iterator[tuple[tuple[SequenceMasks, int, int], np.ndarray, np.ndarray]]:
         for output in outputs:
             output.begin()
-            for index, frame, maps in segmenter.segment(output.sequence, ways):
+            for index, frame, maps in segmenter.predict(output.sequence, options_list):
                 output.add_frame(frame)
                 for kind, probability in enumerate(maps):
                     yield (output, kind, index), frame, probability
 
-    refined = crf.refine_stream(all_maps(), params) if params else ((key, map_) for key, _, map_ in all_maps())
+    refined = crf.refine_stream(all_maps(), params) if params.enabled else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
         for (output, kind, index), probability in track(

@@ -163,7 +163,7 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
     evaluate(config, tmp_path, str(trained), None)
     variables, _ = load_checkpoint(trained)
-    params = crf.CRFParams(bilateral_sxy=4.0)
+    params = crf.CRFConfig(bilateral_sxy=4.0)
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
         segmenter = Segmenter.from_config(config, variables, num_references=count)
         for sequence in open_sequences("synthetic", "val", config.data):
