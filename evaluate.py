@@ -35,7 +35,6 @@ from cosnet_jax.inference import crf
 from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
-from cosnet_jax.models.build import build_model
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation_report import PLAYERS, evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Image, Section
@@ -69,14 +68,15 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     check_config(config)
     job.start(config.distributed)
     job.end_at_sigterm()
-    params = crf.configured(config.inference.crf)
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
     segmenter, settings = None, {}
     if checkpoint:
         variables = load_checkpoint_for(config, checkpoint)
         segmenter = Segmenter.from_config(config, variables)
-        settings = describe_inference(config, variables, segmenter, params)
+        if segmenter.config.crf.enabled:
+            crf.check_installed(segmenter.config.crf)
+        settings = describe_inference(segmenter)
     sequences = open_sequences(dataset, config.data.eval_split, config.data)
     check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
@@ -92,9 +92,10 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         metadata = {"configuration": config.name}
         if segmenter:
             outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]
-            segment_all(segmenter, [output for output in outputs if not output.is_finished()], params)
-            references = f"{segmenter.options.num_references}, {segmenter.options.sampling}"
-            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": "yes" if params else "no"}
+            segment_all(segmenter, [output for output in outputs if not output.is_finished()])
+            references = f"{segmenter.config.num_references}, {segmenter.config.sampling}"
+            refined = "yes" if segmenter.config.crf.enabled else "no"
+            metadata |= {"checkpoint": checkpoint, "references": references, "CRF": refined}
         else:
             metadata["masks"] = predictions
 
@@ -159,22 +160,23 @@ def score_and_report(
     return results
 
 
-def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks], params: crf.CRFParams | None) -> None:
+def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> None:
     """Writes two kinds of masks of sequences: those of the segmenter, and those of N = 0.
 
-    With `params`, a CRF sharpens both kinds of maps before, in parallel to the network.
+    Where it is enabled, a CRF sharpens both kinds of maps before, in parallel to the network.
     """
-    ways = [segmenter.options, dataclasses.replace(segmenter.options, num_references=0)]
+    options_list = [segmenter.config, dataclasses.replace(segmenter.config, num_references=0)]
+    params = segmenter.config.crf
 
     def all_maps() -> Iterator[tuple[tuple[SequenceMasks, int, int], np.ndarray, np.ndarray]]:
         for output in outputs:
             output.begin()
-            for index, frame, maps in segmenter.segment(output.sequence, ways):
+            for index, frame, maps in segmenter.predict(output.sequence, options_list):
                 output.add_frame(frame)
                 for kind, probability in enumerate(maps):
                     yield (output, kind, index), frame, probability
 
-    refined = crf.refine_stream(all_maps(), params) if params else ((key, map_) for key, _, map_ in all_maps())
+    refined = crf.refine_stream(all_maps(), params) if params.enabled else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
         for (output, kind, index), probability in track(refined, "segmenting", total, silent=not job.is_first()):
@@ -207,8 +209,8 @@ def sample_section(scored: Segmenter) -> Section:
     networks = {"this network": scored, "the network in the package": shipped, "the same, input of 97x97": small}
     shown, rows, pictures = np.flatnonzero(clip.visited)[[1, -2]], [], []
     for name, segmenter in networks.items():
-        ways = [dataclasses.replace(segmenter.options, num_references=n) for n in (0, 5)]
-        masks = np.array([segmented.probabilities for segmented in segmenter.segment(clip.frames, ways)]) > 0.5
+        options_list = [dataclasses.replace(segmenter.config, num_references=n) for n in (0, 5)]
+        masks = np.array([segmented.probabilities for segmented in segmenter.predict(clip.frames, options_list)]) > 0.5
         scores = np.array(
             [[jaccard(mask, truth) for mask in pair] for pair, truth in zip(masks, clip.masks, strict=True)]
         )
@@ -222,8 +224,7 @@ def sample_section(scored: Segmenter) -> Section:
     table = Table(("mean J", "alone, N = 0", "alone, N = 5", "with the cup, N = 0", "with the cup, N = 5"), rows)
     names, k = [f"frame {number}" for number in range(len(clip.frames))], shown[0]
     suit = np.argwhere(clip.masks[k]).mean(axis=0).astype(int)
-    model, video = build_model(config.model), ArrayVideo(clip.frames)
-    picture = explanation(video, names, k, shipped, model, variables, suit, counts=(0, 5))
+    picture = explanation(ArrayVideo(clip.frames), names, k, shipped, suit, counts=(0, 5))
     texts = (
         "An astronaut is in every frame of this clip, a cup of coffee in a quarter of them. One frame cannot tell "
         "which of the two is the object; its references can. J is measured against the exact mask of the astronaut.",

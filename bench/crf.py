@@ -27,13 +27,13 @@ from report import machine, timed, write_json
 from cosnet_jax.evaluation.boundary import boundary_f
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference import crf, dense_crf
-from cosnet_jax.inference.crf import CRFParams
+from cosnet_jax.inference.crf import CRFConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.tables import Table
 
 T = TypeVar("T")
-PARAMS = {name: CRFParams(backend=name) for name in crf.BACKENDS}
+PARAMS = {name: CRFConfig(backend=name) for name in crf.BACKENDS}
 EXACT_SIZE = (40, 60)
 TURN = 25  # frames
 
@@ -70,7 +70,7 @@ def read_examples(davis: Path, count: int, maps: Path | None) -> list[Example]:
     return examples
 
 
-def refine_all(examples: list[Example], params: CRFParams, workers: int) -> list[np.ndarray]:
+def refine_all(examples: list[Example], params: CRFConfig, workers: int) -> list[np.ndarray]:
     """Refines frames as the inference does."""
     items = ((None, example.frame, example.probability) for example in examples)
     return [refined for _, refined in crf.refine_stream(items, params, workers)]
@@ -109,7 +109,7 @@ def time_parts(examples: list[Example]) -> dict[str, float]:
     return {name: seconds / len(examples) for name, seconds in spent.items()}
 
 
-def exact(frame: np.ndarray, probability: np.ndarray, params: CRFParams) -> np.ndarray:
+def exact(frame: np.ndarray, probability: np.ndarray, params: CRFConfig) -> np.ndarray:
     """Runs mean field with every pair of pixels written out, in double precision."""
     height, width = probability.shape
     positions = np.mgrid[:height, :width].reshape(2, -1).T.astype(float)

@@ -21,7 +21,7 @@ import torch
 from report import Seconds, machine, timed
 
 from cosnet_jax.inference.network import Encoded, Network, get_network
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.parity import to_twin
@@ -71,7 +71,7 @@ class ReleasedLoop:
 class Stages:
     """The engine's two stages alone, each on one batch as the engine makes them."""
 
-    def __init__(self, network: Network, variables: dict[str, Any], video: np.ndarray, options: InferenceOptions):
+    def __init__(self, network: Network, variables: dict[str, Any], video: np.ndarray, options: InferenceConfig):
         self._network, self._variables, self._options = network, network.replicate(variables), options
         self.batch_size, width = network.batch_size, options.num_references
         self._batch = [network.resize_input(frame) for frame in np.resize(video, (self.batch_size, *video.shape[1:]))]
@@ -86,7 +86,7 @@ class Stages:
     def segment(self) -> None:
         """Co-attention and heads."""
         options, batch = self._options, range(self.batch_size)
-        self._network.segment(
+        self._network.predict(
             self._variables, self._encoded, batch, self._references, options.fusion, options.num_references
         ).block_until_ready()
 
@@ -110,8 +110,8 @@ def main() -> None:
     variables, config, _ = convert_state_dict(weights, "released", arguments.weights or "random weights")
     config.model.dtype = arguments.dtype
     model = build_model(config.model)
-    options = InferenceOptions(arguments.num_references, fusion="prediction")
-    segmenter = Segmenter(model, variables, size, options, arguments.batch_size)
+    options = InferenceConfig(size=size, num_references=arguments.num_references, fusion="prediction")
+    segmenter = Segmenter(model, variables, options, batch_size=arguments.batch_size)
     video = make_video(size, arguments.frames)
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"

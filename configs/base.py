@@ -15,6 +15,8 @@ augmentation; these were chosen. Two things differ from the paper:
 
 from ml_collections import ConfigDict
 
+from cosnet_jax.inference.options import InferenceConfig
+
 
 def get_config() -> ConfigDict:
     """The complete configuration, locked against new keys."""
@@ -128,23 +130,7 @@ def get_config() -> ConfigDict:
     config.data.augment.colour = 0.0  # strength of brightness, contrast and saturation changes
     config.data.augment.smoke = 0.0  # probability of smoke near the object
 
-    config.inference = ConfigDict()
-    config.inference.size = ()  # (height, width) of the input at inference, swapped for tall videos; () is `size`
-    config.inference.num_references = 5  # N
-    config.inference.sampling = "uniform"  # uniform | random | consecutive
-    config.inference.fusion = "summary"  # summary (Eq. 13) | prediction | group | group_released
-    # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
-    config.inference.temporal_smoothing = 0.0
-    config.inference.crf = ConfigDict()  # the defaults are the release's
-    config.inference.crf.enabled = False  # in evaluate.py; `cosnet segment` has --crf
-    config.inference.crf.gaussian_sxy = 1.0  # pixels; of the smoothness kernel
-    config.inference.crf.gaussian_compat = 5.0  # its weight
-    config.inference.crf.bilateral_sxy = 15.0  # pixels; of the appearance kernel
-    config.inference.crf.bilateral_srgb = 7.0  # grey levels
-    config.inference.crf.bilateral_compat = 9.0  # its weight
-    config.inference.crf.iterations = 5
-    config.inference.crf.backend = "jax"  # jax | pydensecrf
-    config.inference.crf.normalise = True  # stretch each frame's probabilities to [0, 1] first
+    config.inference = InferenceConfig.defaults()
 
     config.evaluation = ConfigDict()
     config.evaluation.metrics = "J,F"
@@ -177,6 +163,6 @@ def make_smoke(config: ConfigDict) -> None:
     config.validate_every = 4
     config.validate_frames = 2
     config.checkpoint_every = 2
-    config.inference.size = ()
+    config.inference.size = None
     config.inference.num_references = 1
     config.evaluation.sample = False

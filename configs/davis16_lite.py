@@ -136,7 +136,7 @@ def get_config(mode: str = ""):
 
     config.inference.size = (257, 449)
     config.inference.temporal_smoothing = 2.0
-    # The best of 144 settings on the six held-out sequences, by `cosnet search-crf`.
+    # The best of 144 settings on the six held-out sequences, by mean J.
     config.inference.crf.update({"bilateral_sxy": 30.0, "bilateral_srgb": 5.0, "bilateral_compat": 14.0})
     config.inference.crf.gaussian_compat = 2.0
 

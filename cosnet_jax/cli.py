@@ -21,7 +21,6 @@ COMMANDS = {
     "export": "Write a checkpoint as one file: weights, PyTorch weights (.pth) or ONNX graphs (.onnx).",
     "prepare": "Check a dataset and store it for training and evaluation.",
     "ablate": "Compare numbers of references, fusions and samplings in one pass: the paper's Table 2, half of Table 1.",
-    "search-crf": "Compare settings of the CRF by mean J on validation frames.",
 }
 
 

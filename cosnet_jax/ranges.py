@@ -52,17 +52,6 @@ RANGES = {
     "model.reference_pooling": Range(int, 1, 64),
     "model.affinity_budget": Range(float, 0, 2**17),
     "model.remat": FLAG,
-    "inference.size": Range(int, MIN_SIZE, MAX_SIZE, most=2),
-    "inference.num_references": Range(int, 0, 100),
-    "inference.temporal_smoothing": Range(float, 0, 10),
-    "inference.crf.enabled": FLAG,
-    "inference.crf.gaussian_sxy": Range(float, 0, 10_000),
-    "inference.crf.gaussian_compat": Range(float, 0, 10_000),
-    "inference.crf.bilateral_sxy": Range(float, 0, 10_000),
-    "inference.crf.bilateral_srgb": Range(float, 0, 10_000),
-    "inference.crf.bilateral_compat": Range(float, 0, 10_000),
-    "inference.crf.iterations": Range(int, 0, 1000),
-    "inference.crf.normalise": FLAG,
 }
 
 

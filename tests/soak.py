@@ -142,7 +142,7 @@ def soak_clips(count: int) -> Iterator[str]:
         return memory_of(os.getpid()), len(os.listdir("/proc/self/fd"))
 
     model = tiny_network()
-    segmenter, rng = Segmenter(model, random_variables(model), (33, 41)), np.random.default_rng(0)
+    segmenter, rng = Segmenter(model, random_variables(model), size=(33, 41)), np.random.default_rng(0)
     before = held()
     for number in range(count):
         segmenter(rng.integers(0, 256, (6, 48, 64, 3), np.uint8))

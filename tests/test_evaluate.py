@@ -143,13 +143,13 @@ def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpoint, tmp_path, monkeypatch):
     config, out, segmented, written = tiny(fbms, fbms_source), tmp_path / "out", [], []
-    segment, write = Segmenter.segment, SequenceMasks.write
+    predict, write = Segmenter.predict, SequenceMasks.write
     monkeypatch.setattr(score, "usable_cores", lambda: 1)  # processes for two sequences take longer than these
     whole = evaluate.evaluate(config, tmp_path / "whole", checkpoint, None)
 
     def note(segmenter, sequence, *arguments):
         segmented.append(sequence.name)
-        return segment(segmenter, sequence, *arguments)
+        return predict(segmenter, sequence, *arguments)
 
     def interrupt(*arguments):
         written.append(arguments)
@@ -157,7 +157,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
             raise KeyboardInterrupt
         write(*arguments)
 
-    monkeypatch.setattr(Segmenter, "segment", note)
+    monkeypatch.setattr(Segmenter, "predict", note)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SequenceMasks, "write", interrupt)
         evaluate.evaluate(config, out, checkpoint, None)

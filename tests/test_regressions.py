@@ -163,7 +163,7 @@ def test_results_have_the_names_of_their_frames(tmp_path, checkpoint):
         (folder / f"{number}.png").rename(folder / f"{name}.png")
     before = set(tmp_path.glob("*"))
     (result,) = segment([folder], tmp_path / "out", checkpoint, num_references=1)
-    assert {path.name for path in (result / "masks").iterdir()} == {f"{name}.png" for name in NAMES}
+    assert {path.name for path in (result.output / "masks").iterdir()} == {f"{name}.png" for name in NAMES}
     assert set(tmp_path.glob("*")) == before | {tmp_path / "out"}
 
 

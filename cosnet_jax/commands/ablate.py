@@ -1,12 +1,11 @@
-"""`cosnet ablate`: the paper's ablations of inference in one pass over the frames, Table 2 and half of Table 1."""
+"""`cosnet ablate`: the paper's ablations of inference Table 2 and half of Table 1."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -20,7 +19,7 @@ from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import average_scores, check_scoring
 from cosnet_jax.files import writable_folder, write_text
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
@@ -29,8 +28,6 @@ from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation,
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 COMPARED_FUSIONS = ("summary", "prediction")
-COMPARED_WITH = 5  # references, where fusions and samplings are compared: the paper's N
-
 
 EXAMPLE = (
     "cosnet ablate --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/ablation "
@@ -52,11 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> str:
-    """Scores the ways of comparing frames by mean J, each as `evaluate.py` would alone, without a CRF.
+    """Scores options of inference by mean J, each as `cosnet evaluate` would alone, without CRF and smoothing.
 
     Args:
-      config: the whole configuration; its model must be the checkpoint's. Of `config.inference` only the
-        size is used.
+      config: the whole configuration; its model must be the checkpoint's. Of `config.inference` only the size and the
+        seed are used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
       checkpoint: see `load_checkpoint`.
 
@@ -69,27 +66,25 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     check_config(config)
     workdir = writable_folder(workdir)
     check_has_coattention(config)
-    variables = load_checkpoint_for(config, checkpoint)
+    segmenter = Segmenter.from_config(config, load_checkpoint_for(config, checkpoint))
     dataset, split = config.data.eval_dataset, config.data.eval_split
     protocol = protocol_of(dataset)
     sequences = open_sequences(dataset, split, config.data)
     check_scoring(sequences, protocol, ("J",))
 
-    def by_n(n: int, **changes: Any) -> InferenceOptions:
-        return dataclasses.replace(InferenceOptions(n, seed=config.seed), **changes)  # no smoothing along time
-
+    plain = InferenceConfig(size=segmenter.config.size, seed=segmenter.config.seed)
     tables = {
-        "num_references": {str(n): by_n(n) for n in NUM_REFERENCES},
-        "fusion": {fusion: by_n(COMPARED_WITH, fusion=fusion) for fusion in COMPARED_FUSIONS},
-        "sampling": {sampling: by_n(COMPARED_WITH, sampling=sampling) for sampling in SAMPLINGS},
+        "num_references": {str(n): replace(plain, num_references=n) for n in NUM_REFERENCES},
+        "fusion": {fusion: replace(plain, fusion=fusion) for fusion in COMPARED_FUSIONS},
+        "sampling": {sampling: replace(plain, sampling=sampling) for sampling in SAMPLINGS},
     }
-    ways = list(dict.fromkeys(way for table in tables.values() for way in table.values()))
-    scores = score_ways(Segmenter.from_config(config, variables), sequences, ways, get_protocol(protocol))
+    options_list = list(dict.fromkeys(options for table in tables.values() for options in table.values()))
+    scores = score_options(segmenter, sequences, options_list, get_protocol(protocol))
 
     results = {"dataset": dataset, "split": split, "sequences": len(sequences)}
     for name, table in tables.items():
-        results[name] = {key: scores[way]["J"]["mean"] for key, way in table.items()}
-    results["settings"] = [dataclasses.asdict(way) | scores[way] for way in ways]
+        results[name] = {key: scores[options]["J"]["mean"] for key, options in table.items()}
+    results["settings"] = [asdict(options) | scores[options] for options in options_list]
     results["paper"] = paper_ablation(results)
     results["config"] = as_stored(config)
 
@@ -101,35 +96,28 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     return f"{text}\nreport in {workdir / 'report.html'}"
 
 
-def score_ways(
-    segmenter: Segmenter, sequences: Sequence, ways: Sequence[InferenceOptions], protocol: Protocol
-) -> dict[InferenceOptions, dict]:
-    """Segments the evaluated frames of a benchmark in several ways at once, and scores each way by J.
+def score_options(
+    segmenter: Segmenter, sequences: Sequence, options_list: Sequence[InferenceConfig], protocol: Protocol
+) -> dict[InferenceConfig, dict]:
+    """Segments the evaluated frames of a benchmark with several options at once, and scores each by J.
 
     Args:
-      segmenter: the network.
+      segmenter: has the network.
       sequences: see `score.score_masks`.
-      ways: how frames are compared.
+      options_list: how frames are compared.
       protocol: the benchmark's rules.
 
     Returns:
-      For each way what `score.average_scores` returns.
+      For each of the options what `score.average_scores` returns.
     """
-    scored: dict[InferenceOptions, dict] = {way: {} for way in ways}
-
-    def all_frames():
-        for sequence in sequences:
-            truths, evaluated = read_ground_truth(sequence, protocol)
-            values = [[] for _ in ways]
-            for index, _, maps in read_ahead(segmenter.segment(sequence, ways, queries=evaluated)):
-                for scores, probability in zip(values, maps, strict=True):
-                    scores.append(jaccard(probability > 0.5, truths[index]))
-                yield
-            yield from [None] * (len(sequence.annotated) - len(evaluated))  # which the total counts too
-            names = [sequence.frame_names[index] for index in evaluated]
-            for way, scores in zip(ways, values, strict=True):
-                scored[way][sequence.name] = {"frames": names, "J": scores}
-
-    for _ in track(all_frames(), "comparing", sum(len(sequence.annotated) for sequence in sequences)):
-        pass
-    return {way: average_scores(scores, protocol, ("J",)) for way, scores in scored.items()}
+    scored: dict[InferenceConfig, dict] = {options: {} for options in options_list}
+    for sequence in track(sequences, "comparing"):
+        truths, evaluated = read_ground_truth(sequence, protocol)
+        values = [
+            [jaccard(probability > 0.5, truths[index]) for probability in maps]
+            for index, _, maps in read_ahead(segmenter.predict(sequence, options_list, queries=evaluated))
+        ]
+        names = [sequence.frame_names[index] for index in evaluated]
+        for options, scores in zip(options_list, zip(*values, strict=True), strict=True):
+            scored[options][sequence.name] = {"frames": names, "J": list(scores)}
+    return {options: average_scores(scores, protocol, ("J",)) for options, scores in scored.items()}

@@ -16,17 +16,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.commands.app_upload import PATIENCE, Limits, check_upload, duration, in_child
-from cosnet_jax.commands.segment_cutout import Background, make_cutout
+from cosnet_jax.commands.segment_cutout import Background, make_cutouts
 from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
 from cosnet_jax.commands.segment_video import common_references, frames_and_maps
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder
-from cosnet_jax.inference import crf
 from cosnet_jax.inference.attention_maps import attention_maps
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.resize import match_orientation
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import build_model
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, lay_over
@@ -54,7 +52,7 @@ class Choices:
     sharpen: bool  # whether a CRF sharpens the edges
     background: str  # of the cut-out, see `Background.parse`; "" for transparency
     feather: float  # pixels by which the edge of the cut-out is softened
-    temporal_smoothing: float  # this and the following as in `InferenceOptions`
+    temporal_smoothing: float  # this and the following as in `InferenceConfig`
     num_references: int
     sampling: str
 
@@ -108,16 +106,18 @@ class Clip:
             shutil.rmtree(self._results, ignore_errors=True)
         self.stopped, self._results = False, None
         names = ("num_references", "sampling", "temporal_smoothing")
-        options = {name: getattr(choices, name) for name in names}
-        self._segmenter = Segmenter.from_config(model.config, model.variables, **options)
+        settings = {name: getattr(choices, name) for name in names}
+        params = InferenceConfig.read(model.config.inference).crf
+        params = dataclasses.replace(params, enabled=choices.sharpen)
+        self._segmenter = Segmenter.from_config(model.config, model.variables, crf=params, **settings)
         self._references = self._segmenter.references(len(self.video))
-        params = crf.params_from_config(model.config.inference.get("crf")) if choices.sharpen else None
-        self._cutout = make_cutout("auto", choices.background or None, choices.feather)
+        background = choices.background or None
+        (self._cutout,) = make_cutouts(None if background else "webm", background, choices.feather)
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
-        outputs, marked = Outputs(cutout=self._cutout), common_references(self._references)
+        outputs, marked = Outputs(cutouts=(self._cutout,)), common_references(self._references)
         with (
-            contextlib.closing(read_ahead(self._segmenter.segment(self.video))) as segmented,
-            contextlib.closing(frames_and_maps(segmented, params)) as results,
+            contextlib.closing(read_ahead(self._segmenter.predict(self.video))) as predictions,
+            contextlib.closing(frames_and_maps(predictions, params)) as results,
             ResultWriter(folder, self.video, outputs, marked) as writer,
             contextlib.ExitStack() as files,
         ):
@@ -165,11 +165,10 @@ class Clip:
         """Returns a frame with its mask, to click on."""
         return open_video(self.file(VIEWS["Overlay"])).read([min(frame, len(self.video) - 1)])[0]
 
-    def answers(self, model: Model, frame: int, place: tuple[int, int]) -> list[tuple[np.ndarray, str]]:
+    def answers(self, frame: int, place: tuple[int, int]) -> list[tuple[np.ndarray, str]]:
         """Shows which places of its references answered a pixel of a frame.
 
         Args:
-          model: the network that segmented.
           frame: its number, from 0.
           place: (x, y) in the frame's `picture`.
 
@@ -186,9 +185,7 @@ class Clip:
         clip = self.video.read([frame, *references])
         sides = zip(place, self.video.size[::-1], self._size[::-1], strict=True)
         x, y = (min(at * length // shown, length - 1) for at, length, shown in sides)
-        size = match_orientation(self._segmenter.size, clip.shape[1:3])
-        network, precision = build_model(model.config.model), self._segmenter.matmul_precision
-        maps = attention_maps(network, model.variables, clip, size, (y, x), precision)[0]
+        maps, _ = attention_maps(self._segmenter, clip, (y, x))
         pictures = [mark_pixel(clip[0], (y, x))]
         pictures += [lay_map_over(image, heat, heat.max()) for image, heat in zip(clip[1:], maps, strict=True)]
         captions = [f"frame {frame}, clicked", *(f"frame {number}" for number in references)]

@@ -167,7 +167,7 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
             return run
 
         def answer(clip: Clip, frame: int, click: gr.SelectData) -> Any:
-            return shown(Clip.answers)(clip, model, frame, tuple(map(int, click.index)))
+            return shown(Clip.answers)(clip, frame, tuple(map(int, click.index)))
 
         private: dict[str, Any] = {"api_visibility": "private"}
         received = [state, upload, about, start, status, results]

@@ -10,16 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.commands.segment import add_network_arguments
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded, writable_folder, write_bytes
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.attention_maps import attention_maps
-from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import match_orientation
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import build_model
-from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.video import Video
 from cosnet_jax.visualization.explanation import draw_explanation
@@ -36,24 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixel", nargs=2, type=int, metavar=("Y", "X"), help="place whose co-attention is shown (the likeliest)"
     )
     parser.add_argument("--output", default="explain.png", metavar="FILE.png", help="the picture (explain.png)")
-    parser.add_argument(
-        "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
-        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input (the checkpoint's)"
-    )
-    parser.add_argument(
-        "--sampling", help="choice of the references: uniform, random or consecutive (the checkpoint's)"
-    )
+    add_network_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the picture and prints its name."""
     size, pixel = (tuple(given) if given else None for given in (arguments.size, arguments.pixel))
-    explain(
-        arguments.input, arguments.frame, arguments.output, arguments.checkpoint, pixel, size, arguments.sampling
-    )  # fmt: skip
+    settings = {"checkpoint": arguments.checkpoint, "size": size, "sampling": arguments.sampling}
+    explain(arguments.input, arguments.frame, arguments.output, pixel, **settings)
     print(printable(str(arguments.output)))
     return 0
 
@@ -62,10 +48,10 @@ def explain(
     path: str | Path,
     frame: int,
     output: str | Path,
-    checkpoint: str | Path = SHIPPED_MODEL,
     pixel: tuple[int, int] | None = None,
-    size: tuple[int, int] | None = None,
-    sampling: str | None = None,
+    *,
+    checkpoint: str | Path,
+    **settings: Any,
 ) -> None:
     """Writes a picture of a frame: its masks with N = 0, 1, 2, 5 and the CRF (Fig. 5), co-attention, and gates.
 
@@ -73,9 +59,8 @@ def explain(
       path: a video file, or a folder of frames.
       frame: number of the frame, from 0.
       output: the picture, a PNG file.
-      checkpoint: see `Segmenter.from_pretrained`.
       pixel: (y, x) in the frame, whose co-attention is shown; None takes the most probable one.
-      size, sampling: as in `Segmenter.from_pretrained`.
+      checkpoint, **settings: see `Segmenter.from_pretrained`.
 
     Raises:
       InputError: there is no such video, frame, pixel or checkpoint, or the network has no co-attention.
@@ -87,18 +72,13 @@ def explain(
         raise InputError(f"--frame is {frame}; {path} has the frames 0 to {len(video) - 1}")
     if pixel is not None and not all(0 <= at < length for at, length in zip(pixel, video.size, strict=True)):
         raise InputError(f"--pixel is {tuple(pixel)}; the frames are {video.size} (height, width)")
-    variables, config = load_checkpoint(checkpoint)
-    segmenter = Segmenter.from_config(config, variables, size=size, sampling=sampling)
-    model = build_model(config.model)
-    if model.coattention == "none":
+    segmenter = Segmenter.from_pretrained(checkpoint, **settings)
+    if segmenter.model.coattention == "none":
         raise InputError(f"checkpoint: {checkpoint} has no co-attention to explain; expected one with it")
-    params = crf.params_from_config(config.inference.get("crf"))
-    crf.check_installed(params)
+    crf.check_installed(segmenter.config.crf)
     output = expanded(output)
     writable_folder(output.parent)
-
-    picture = explanation(video, video.frame_names, frame, segmenter, model, variables, pixel, params)
-    write_bytes(output, picture)
+    write_bytes(output, explanation(video, video.frame_names, frame, segmenter, pixel, refined=True))
 
 
 def explanation(
@@ -106,39 +86,35 @@ def explanation(
     names: Sequence[str],
     frame: int,
     segmenter: Segmenter,
-    model: COSNet,
-    variables: dict[str, Any],
     pixel: tuple[int, int] | None = None,
-    params: crf.CRFParams | None = None,
     counts: Sequence[int] = COUNTS,
+    refined: bool = False,
 ) -> bytes:
     """Draws a frame's masks, and where one of its pixels finds its answer in the references.
 
     Args:
-      video: the video.
-      names: of its frames.
+      video, names: the video, and names of its frames.
       frame: number of the frame.
-      segmenter: says how frames are compared.
-      model, variables: the segmenter's network.
+      segmenter: has the network, and says how frames are compared.
       pixel: as in `explain`.
-      params: of the CRF; None leaves its mask out.
       counts: the numbers of references, each of which gives a mask; the last one's references are shown.
+      refined: whether the mask of the CRF is shown too.
 
     Returns:
       The content of a PNG file.
     """
-    options, masks = dataclasses.replace(segmenter.options, temporal_smoothing=0.0), {}  # the clip is out of order
+    masks = {}
     for count in counts:
-        references = choose_references(len(video), count, options.sampling, options.seed)[frame]
+        options = dataclasses.replace(segmenter.config, num_references=count, temporal_smoothing=0.0)
+        references = segmenter.references(len(video), options)[frame]
         clip = np.stack(list(video.read([frame, *references.tolist()])))
-        (segmented,) = segmenter.segment(clip, [options], queries=[0], references=range(1, len(clip)))
-        probability = segmented.probabilities[0]
+        (prediction,) = segmenter.predict(clip, [options], queries=[0], references=range(1, len(clip)))
+        probability = prediction.probabilities[0]
         masks[f"N = {len(references)}"] = probability > 0.5
-    if params:
-        masks["CRF"] = crf.refine(clip[0], probability, params) > 0.5
+    if refined:
+        masks["CRF"] = crf.refine(clip[0], probability, segmenter.config.crf) > 0.5
     if pixel is None:
         pixel = np.unravel_index(probability.argmax(), probability.shape)
-    input_size = match_orientation(segmenter.size, video.size)
-    attention, gates = attention_maps(model, variables, clip, input_size, pixel, segmenter.matmul_precision)
+    attention, gates = attention_maps(segmenter, clip, pixel)
     shown = [names[index] for index in (frame, *references)]
     return draw_explanation(clip, shown, masks, pixel, attention, gates)

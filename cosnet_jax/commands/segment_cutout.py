@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded, writable_folder, write_bytes
+from cosnet_jax.inference.provenance import digest_of
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM, Encoding
 from cosnet_jax.video.images import is_image
 from cosnet_jax.video.reader import StoredVideo, open_video
@@ -22,10 +22,8 @@ from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, cut_out, fill, lay_over
 
 FOLDER = "cutout"  # of RGBA images
-ENCODINGS: dict[str, Encoding | None] = {"webm": WEBM, "prores": PRORES, "png": None, "mp4": MP4}
-FILES = tuple(f"cutout{encoding.suffix}" for encoding in ENCODINGS.values() if encoding)
-AUTO = "auto"  # mp4 with a background, else webm
-FORMATS = (AUTO, *ENCODINGS)
+TRANSPARENT: dict[str, Encoding | None] = {"webm": WEBM, "prores": PRORES, "png": None}
+FILES = ("cutout.webm", "cutout.mov", "cutout.mp4")
 COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0)}
 BLUR = "blur"
 
@@ -56,19 +54,14 @@ class Background:
         if re.fullmatch("#[0-9a-fA-F]{6}", text):
             return cls(tuple(bytes.fromhex(text[1:])))
         path = expanded(text)
-        if not path.exists() and not is_image(path):
+        if not is_image(path) or not path.is_file():
             raise InputError(f"--background is {text!r}; expected white, black, '#rrggbb', blur or an image file")
-        if not is_image(path):
-            raise InputError(f"--background {text}: not an image file; expected a jpg or png file")
-        if not path.is_file():
-            raise InputError(f"--background {text}: no such file; check its path")
         return cls(picture=next(iter(open_video(path))))
 
     def record(self) -> Any:
         """Returns what tells it from other backgrounds, for JSON."""
         if self.picture is not None:
-            content = f"{self.picture.shape}".encode() + self.picture.tobytes()
-            return hashlib.blake2b(content, digest_size=16).hexdigest()
+            return digest_of(f"{self.picture.shape}".encode(), self.picture.tobytes())
         return BLUR if self.colour is None else list(self.colour)
 
 
@@ -77,19 +70,14 @@ class Cutout:
     """A kind of cut-out.
 
     Attributes:
-      format: a key of `ENCODINGS`.
-      background: what is behind the object in an mp4, else None.
+      encoding: of the video; None for images.
+      background: what is behind the object in an opaque video, else None.
       feather: see `alpha_of`.
     """
 
-    format: str
+    encoding: Encoding | None
     background: Background | None
     feather: float
-
-    @property
-    def encoding(self) -> Encoding | None:
-        """Of the video; None where images are written."""
-        return ENCODINGS[self.format]
 
     @property
     def name(self) -> str:
@@ -98,59 +86,43 @@ class Cutout:
 
     def record(self) -> dict[str, Any]:
         """Returns what tells it from other kinds of cut-outs, for JSON."""
-        background = self.background.record() if self.background else None
-        return {"format": self.format, "background": background, "feather": self.feather}
+        return {"background": self.background.record() if self.background else None, "feather": self.feather}
 
 
-def check_cutout(cutout: str | None, background: str | None, feather: float) -> None:
-    """Checks the options of a cut-out, but not whether the background can be read.
+def check_cutouts(cutout: str | None, background: str | None, feather: float) -> None:
+    """Checks the options of cut-outs, but not whether the background can be read.
 
     Raises:
-      InputError: an option is unknown or out of range, or they contradict each other.
+      InputError: an option is unknown or out of range, or the feather has nothing to soften.
     """
-    if cutout is not None and cutout not in FORMATS:
-        raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(FORMATS)}")
-    if background is not None and cutout not in (None, AUTO, "mp4"):
-        raise InputError(f"--background makes an opaque mp4, but --cutout is {cutout}; leave one of them out")
-    if cutout == "mp4" and background is None:
-        raise InputError("--cutout mp4 has no transparency; it needs a --background")
+    if cutout is not None and cutout not in TRANSPARENT:
+        raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(TRANSPARENT)}")
     if not 0 <= feather <= 100:
         raise InputError(f"--feather is {feather}; expected 0 to 100 pixels")
     if feather and cutout is None and background is None:
         raise InputError("--feather softens the edge of a cut-out; it needs --cutout or --background")
 
 
-def make_cutout(cutout: str | None, background: str | None, feather: float) -> Cutout | None:
-    """Makes a kind of cut-out from options that `check_cutout` found right; reads the background.
+def make_cutouts(cutout: str | None, background: str | None, feather: float) -> tuple[Cutout, ...]:
+    """Makes the kinds of cut-outs that options ask for: one with transparency, one over a background, or both.
 
     Args:
-      cutout: one of `FORMATS`, or None.
-      background: see `Background.parse`, or None. It asks for an mp4, whatever `cutout` is.
+      cutout: a key of `TRANSPARENT`, or None.
+      background: see `Background.parse`, or None.
       feather: see `alpha_of`.
-
-    Returns:
-      The kind of cut-out, or None if neither format nor background is given.
 
     Raises:
       InputError: the background is misspelt or cannot be read.
     """
-    if background is not None:
-        return Cutout("mp4", Background.parse(background), feather)
-    if cutout is None:
-        return None
-    return Cutout("webm" if cutout == AUTO else cutout, None, feather)
+    transparent = [Cutout(TRANSPARENT[cutout], None, feather)] if cutout else []
+    opaque = [Cutout(MP4, Background.parse(background), feather)] if background is not None else []
+    return (*transparent, *opaque)
 
 
 class CutoutWriter:
     """Writes the cut-out of a video as its frames come, used in a `with` block.
 
     A video has the input's times and sound. It appears when the block ends, each image when its frame comes.
-
-    Args:
-      folder: where the file or the folder of images comes.
-      video: whose frames will be written.
-      cutout: the kind.
-      threshold: see `alpha_of`.
 
     Raises:
       InputError: the folder cannot be written to, at once or later (full disk), or the input's sound cannot be read.
@@ -171,15 +143,7 @@ class CutoutWriter:
             self._behind = cutout.background.colour
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
-        """Writes the next frame.
-
-        Args:
-          image: uint8 RGB (H, W, 3).
-          probability: (H, W), in [0, 1].
-
-        Raises:
-          InputError: see the class.
-        """
+        """Writes the next frame, uint8 RGB (H, W, 3), with its probabilities (H, W) in [0, 1]."""
         alpha = alpha_of(probability, self._threshold, self._cutout.feather)
         if self._cutout.background:
             behind = blurred_background(image, alpha) if self._behind is None else self._behind

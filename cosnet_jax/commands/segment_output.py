@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,38 +29,30 @@ from cosnet_jax.visualization.overlays import overlay
 MASKS, PROBABILITIES = "masks", "probabilities"
 OVERLAY, CONTACT_SHEET, COCO = "overlay.mp4", "contact_sheet.png", "coco.json"
 IMAGES = (MASKS, PROBABILITIES, segment_cutout.FOLDER)
-FILES = (OVERLAY, CONTACT_SHEET, COCO, *segment_cutout.FILES, RECORD)
+FILES = (OVERLAY, CONTACT_SHEET, COCO, *segment_cutout.FILES)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Outputs:
-    """What is written for a video, besides the masks and the contact sheet.
-
-    Attributes:
-      overlay: whether to write the overlay video.
-      probabilities: whether to write the probabilities.
-      coco: whether to write the masks as JSON of COCO too.
-      cutout: the kind of cut-out, if any.
-    """
+    """What is written for a video, besides the masks and the contact sheet."""
 
     overlay: bool = True
     probabilities: bool = False
     coco: bool = False
-    cutout: Cutout | None = None
+    cutouts: tuple[Cutout, ...] = ()
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The names, of `IMAGES` and `FILES`, that `ResultWriter` writes."""
-        wanted = {MASKS: True, CONTACT_SHEET: True, PROBABILITIES: self.probabilities, OVERLAY: self.overlay}
-        wanted |= {COCO: self.coco} | ({self.cutout.name: True} if self.cutout else {})
-        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
+    def record(self) -> dict[str, Any]:
+        """The names, of `IMAGES` and `FILES`, that `ResultWriter` writes, each with its settings, for JSON."""
+        wanted = {PROBABILITIES: self.probabilities, OVERLAY: self.overlay, COCO: self.coco}
+        names = [MASKS, CONTACT_SHEET, *(name for name, is_wanted in wanted.items() if is_wanted)]
+        return dict.fromkeys(names, True) | {cutout.name: cutout.record() for cutout in self.cutouts}
 
 
 class ResultWriter:
     """Writes the results of one video as its frames come, used in a `with` block.
 
     The folder receives `masks/<frame>.png` (0 and 255), `probabilities/<frame>.png` (16-bit grey: 65535 is 1),
-    `cutout/<frame>.png` (RGBA) and, when the block ends, the video of the cut-out, `overlay.mp4`, `coco.json` and
+    `cutout/<frame>.png` (RGBA) and, when the block ends, the videos of the cut-outs, `overlay.mp4`, `coco.json` and
     `contact_sheet.png`. A file under one of these names is whole: what is interrupted keeps the images made so far and
     gets no new video, JSON or contact sheet.
 
@@ -87,23 +80,20 @@ class ResultWriter:
         self._probabilities = writable_folder(self._folder / PROBABILITIES) if outputs.probabilities else None
         self._references = {int(index) for index in references}
         self._tiles: dict[int, np.ndarray | None] = dict.fromkeys(sheet_frames(len(video), self._references))
-        self._overlay, self._cutout, self._coco, self._count = None, None, None, 0
+        self._overlay, self._coco, self._count = None, None, 0
+        self._cutouts: list[CutoutWriter] = []
         with contextlib.ExitStack() as files:  # closes those that are open if another one cannot be made
             if outputs.overlay:
                 path = self._folder / OVERLAY
                 self._overlay = files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
-            if outputs.cutout:
-                self._cutout = files.enter_context(CutoutWriter(self._folder, video, outputs.cutout, threshold))
+            for cutout in outputs.cutouts:
+                self._cutouts.append(files.enter_context(CutoutWriter(self._folder, video, cutout, threshold)))
             if outputs.coco:
                 self._coco = files.enter_context(CocoWriter(self._folder / COCO, video))
             self._files = files.pop_all()
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
-        """Writes the next frame's results.
-
-        Args:
-          image: uint8 RGB (H, W, 3).
-          probability: (H, W), in [0, 1].
+        """Writes the results of the next frame, uint8 RGB (H, W, 3), and its probabilities (H, W) in [0, 1].
 
         Raises:
           InputError: a file cannot be written (full disk), or a size is wrong.
@@ -117,8 +107,8 @@ class ResultWriter:
             write_bytes(self._probabilities / name, cv2.imencode(".png", levels)[1].tobytes())
         if self._overlay:
             self._overlay.write(overlay(image, mask))
-        if self._cutout:
-            self._cutout.write(image, probability)
+        for cutout in self._cutouts:
+            cutout.write(image, probability)
         if self._coco:
             self._coco.write(mask)
         if index in self._tiles:
@@ -136,24 +126,18 @@ class ResultWriter:
     def _write_sheet(self) -> None:
         tiles = {index: picture for index, picture in self._tiles.items() if picture is not None}
         names = [self._video.frame_names[index] for index in tiles]
-        counts = [_number(len(self._video), "frame"), _number(len(self._references), "reference")]
-        title = f"{self._video.name}: {', '.join(counts)}"
+        title = f"{self._video.name}: {len(self._video)} frames, {len(self._references)} references"
         sheet = contact_sheet(list(tiles.values()), names, [index in self._references for index in tiles], title)
         encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
         write_bytes(self._folder / CONTACT_SHEET, encoded)
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def is_complete(folder: Path, frame_names: Collection[str], outputs: Outputs) -> bool:
-    """Tells whether a folder holds all that `ResultWriter` writes for these frames, and no images of others."""
-    wanted = {f"{name}.png" for name in frame_names}
+def is_complete(folder: Path, video: StoredVideo, names: Collection[str]) -> bool:
+    """Tells whether a folder holds the results of these names, with an image for each frame and no other."""
+    wanted = {f"{name}.png" for name in video.frame_names}
     try:
         return all(
-            set(os.listdir(folder / name)) == wanted if name in IMAGES else (folder / name).is_file()
-            for name in outputs.names
+            set(os.listdir(folder / name)) == wanted if name in IMAGES else (folder / name).is_file() for name in names
         )
     except OSError:
         return False
@@ -161,9 +145,6 @@ def is_complete(folder: Path, frame_names: Collection[str], outputs: Outputs) ->
 
 def check_ours(folder: Path) -> None:
     """Checks that what a folder holds under the names of results was written by `cosnet segment`, which may replace it.
-
-    Args:
-      folder: of the results.
 
     Raises:
       InputError: there are such files and no `result.json`. They may be somebody's own masks.
@@ -177,34 +158,34 @@ def check_ours(folder: Path) -> None:
         )
 
 
-def remove_earlier(folder: Path, frame_names: Collection[str], outputs: Outputs) -> None:
-    """Removes what earlier runs left in the folder of a video and this one will not write over.
-
-    These are results that were asked for then and not now, images of other frames (the video was another one then), and
-    temporary files of a process that was killed.
+def remove_earlier(
+    folder: Path, frame_names: Collection[str], wanted: Collection[str], kept: Collection[str]
+) -> list[str]:
+    """Removes what earlier runs left in the folder of a video, except what this one writes over or may keep.
 
     Args:
       folder: of the results.
       frame_names: of the frames that will be written.
-      outputs: what will be written.
+      wanted: names of the results that will be written.
+      kept: names of results that are of the same masks.
+
+    Returns:
+      The names of the results that are gone, besides images of frames that the video no longer has and temporary files.
     """
-    remove_unfinished(folder)
-    for name in IMAGES:
-        kept = frame_names if name in outputs.names else ()
-        for path in (folder / name).glob("*.png"):
-            if path.stem not in kept:
-                path.unlink()
-        if name not in outputs.names:
-            with contextlib.suppress(OSError):  # there is none, or it holds something else
-                (folder / name).rmdir()
-    for name in FILES:
-        if name not in outputs.names and name != RECORD:
-            (folder / name).unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes the temporary files that a process left which was killed while it wrote results into a folder."""
+    removed = []
     for name in IMAGES:
         remove_temporaries(folder / name, "*.png")
-    for name in FILES:
+        frames = frame_names if name in {*wanted, *kept} else ()
+        others = [path for path in (folder / name).glob("*.png") if path.stem not in frames]
+        for path in others:
+            path.unlink()
+        if others and not frames:
+            removed.append(name)
+            with contextlib.suppress(OSError):  # it holds something else
+                (folder / name).rmdir()
+    for name in (*FILES, RECORD):
         remove_temporaries(folder, name)
+        if name not in {*wanted, *kept, RECORD} and (folder / name).exists():
+            (folder / name).unlink()
+            removed.append(name)
+    return removed

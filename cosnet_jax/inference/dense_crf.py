@@ -13,8 +13,7 @@ n_k = F_k(1)^(-1/2) normalises it symmetrically.
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -24,78 +23,55 @@ import numpy as np
 from cosnet_jax.inference.permutohedral import Lattice, apply_filter, build_lattice
 
 if TYPE_CHECKING:
-    from cosnet_jax.inference.crf import CRFParams
+    from cosnet_jax.inference.crf import CRFConfig
 
 MIN_PROBABILITY = 1e-5  # of either label in the unary term
 
 
 class Kernel(NamedTuple):
-    """A Gaussian kernel between all pairs of N pixels, symmetrically normalised.
+    """A Gaussian kernel between all pairs of N pixels, symmetrically normalised."""
 
-    Attributes:
-      lattice: lattice of the pixels' features.
-      norm: float32 (N,), factor of the filter's input and of its output.
-    """
-
-    lattice: Lattice
-    norm: jax.Array
+    lattice: Lattice  # of the pixels' features
+    norm: jax.Array  # float32 (N,), factor of the filter's input and of its output
 
 
-def refine(image: np.ndarray, probability: np.ndarray, settings: Sequence[CRFParams]) -> Iterator[jax.Array]:
-    """Refines a probability map with each of some settings.
-
-    Successive settings of the same `bilateral_sxy` and `bilateral_srgb` share the lattice.
+def refine(image: np.ndarray, probability: np.ndarray, params: CRFConfig) -> jax.Array:
+    """Refines a probability map.
 
     Args:
       image: uint8 RGB (H, W, 3).
       probability: float32 (H, W), probability of the foreground in [0, 1].
-      settings: the parameters of the CRF.
+      params: the parameters of the CRF.
 
-    Yields:
-      For each setting the refined probability of the foreground, float32 (H, W), on the default device.
+    Returns:
+      The refined probability of the foreground, float32 (H, W), on the default device.
 
     Raises:
       InputError: the kernels are too narrow for a frame of this size.
     """
-    for widths, alike in itertools.groupby(settings, lambda params: (params.bilateral_sxy, params.bilateral_srgb)):
-        lattice = jax.device_put(appearance_lattice(image, *widths))
-        for params in alike:
-            smoothness = smoothness_kernel(*probability.shape, params.gaussian_sxy)
-            yield _refine(
-                probability, smoothness, lattice, params.gaussian_compat, params.bilateral_compat,
-                iterations=params.iterations, stretch=params.normalise,
-            )  # fmt: skip
+    lattice = jax.device_put(appearance_lattice(image, params.bilateral_sxy, params.bilateral_srgb))
+    smoothness = smoothness_kernel(*probability.shape, params.gaussian_sxy)
+    return _refine(
+        probability, smoothness, lattice, params.gaussian_compat, params.bilateral_compat,
+        iterations=params.iterations, stretch=params.normalise,
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)
 def smoothness_kernel(height: int, width: int, sxy: float) -> Kernel:
-    """Returns the kernel between pixels that are close; it depends on the frame's size alone and is kept.
-
-    Args:
-      height: height of the frame.
-      width: width of the frame.
-      sxy: standard deviation in pixels.
-
-    Returns:
-      The kernel, on the default device.
-    """
+    """Returns the kernel between pixels of a frame that are close, `sxy` pixels in standard deviation; it is kept."""
     features = np.empty((2, height, width), np.float32)
     _fill_positions(features, sxy)
     return normalised(jax.device_put(build_lattice(features.reshape(2, -1))))
 
 
 def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
-    """Builds the lattice of the kernel between pixels that are close and have similar colours.
-
-    It depends on the image alone, so it can be built while the network segments.
+    """Builds the lattice, of NumPy arrays, of the kernel between pixels that are close and have similar colours.
 
     Args:
       image: uint8 RGB (H, W, 3).
       sxy: standard deviation in pixels.
       srgb: standard deviation in grey levels.
-
-    Returns:
-      The lattice, of NumPy arrays.
     """
     features = np.empty((5, *image.shape[:2]), np.float32)
     _fill_positions(features, sxy)
@@ -116,9 +92,6 @@ def log_odds(probability: jax.Array, stretch: bool) -> jax.Array:
     Args:
       probability: float32, probability of the foreground in [0, 1].
       stretch: whether the smallest and the largest value become 0 and 1 first. A constant map stays as it is.
-
-    Returns:
-      float32 of the same shape.
     """
     if stretch:
         low, high = probability.min(), probability.max()
@@ -133,8 +106,6 @@ def mean_field(
     unary: jax.Array, kernels: Sequence[Kernel], weights: Sequence[float | jax.Array], iterations: int
 ) -> jax.Array:
     """Runs mean-field steps. A pure function of fixed shapes, differentiable in `unary` and `weights`.
-
-    It can be mapped over frames of one size whose lattices have the same capacity.
 
     Args:
       unary: float32 (N,), log-odds of the foreground.

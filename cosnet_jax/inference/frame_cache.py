@@ -21,23 +21,21 @@ class FrameCache:
 
     References that come long after their first query are read at the start; all other frames are read in order.
 
+    Args:
+      video: the video.
+      plan: which frames are needed, and when.
+      network: encodes the frames.
+      variables: from `Network.replicate`.
+
     Attributes:
       frames: query frames (H, W, 3) by number, until they are segmented.
       encoded: encoded frames by number, until their last use.
+
+    Raises:
+      InputError: for a frame that is not (H, W, 3) uint8, or not of the first frame's size.
     """
 
     def __init__(self, video: Video, plan: ReferencePlan, network: Network, variables: Any):
-        """Reads and encodes the early references, and starts the threads.
-
-        Args:
-          video: the video.
-          plan: which frames are needed, and when.
-          network: encodes the frames.
-          variables: from `Network.replicate`.
-
-        Raises:
-          InputError: for a frame that is not (H, W, 3) uint8, or not of the first frame's size.
-        """
         self.frames: dict[int, np.ndarray] = {}
         self.encoded: dict[int, Encoded] = {}
         self._last_use, self._size = plan.last_use, None
@@ -46,7 +44,7 @@ class FrameCache:
             images = self._resize(network, early, video.read(early))
             self.encoded = {index: value for index, _, value in _encode(network, variables, images)}
         frames = iter(video) if len(needed) == len(video) else _read_each(video, needed)
-        in_order = read_ahead(self._resize(network, needed, frames, already_encoded=early))
+        in_order = read_ahead(self._resize(network, needed, frames, encoded=set(early)))
         self._source = read_ahead(_encode(network, variables, in_order))
 
     def fetch(self, queries: Sequence[int], reference_indices: Sequence[np.ndarray]) -> None:
@@ -75,13 +73,16 @@ class FrameCache:
         network: Network,
         indices: Iterable[int],
         frames: Iterable[np.ndarray],
-        already_encoded: Iterable[int] = (),
+        encoded: Iterable[int] = (),
     ) -> Generator[tuple]:
         """Yields (index, frame, image for the encoder); the image is None for a frame that is encoded already."""
-        known = set(already_encoded)
         for index, frame in zip(indices, frames, strict=True):
-            self._size = check_frame(frame, index, self._size).shape[:2]
-            yield index, frame, None if index in known else network.resize_input(frame)
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+                raise InputError(f"frame {index} is {frame.shape} {frame.dtype}; expected (H, W, 3) uint8")
+            self._size = self._size or frame.shape[:2]
+            if frame.shape[:2] != self._size:
+                raise InputError(f"frame {index} is {frame.shape[:2]}; expected {self._size} as the frames before it")
+            yield index, frame, None if index in encoded else network.resize_input(frame)
 
 
 def _read_each(video: Video, indices: Iterable[int]) -> Iterator[np.ndarray]:
@@ -97,12 +98,3 @@ def _encode(network: Network, variables: Any, images: Generator[tuple]) -> Gener
             values = network.encode(variables, new) if new else iter(())
             for index, frame, image in block:
                 yield index, frame, None if image is None else next(values)
-
-
-def check_frame(frame: np.ndarray, index: int, size: tuple[int, int] | None) -> np.ndarray:
-    """Returns the frame, or raises an InputError if it is not (H, W, 3) uint8 of the given (height, width)."""
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise InputError(f"frame {index} is {frame.shape} {frame.dtype}; expected (H, W, 3) uint8")
-    if size is not None and frame.shape[:2] != size:
-        raise InputError(f"frame {index} is {frame.shape[:2]} pixels; expected {size} as the frames before it")
-    return frame

@@ -31,27 +31,15 @@ class Encoded(NamedTuple):
 class Network:
     """Compiled functions of lists of frames. A list shorter than the batch size is filled up with its last entry.
 
-    Attributes:
-      batch_size: the most frames that a call takes.
-      size: (height, width) of the input and the results.
+    Args:
+      model: the network.
+      size: (height, width) of its input and results.
+      batch_size, matmul_precision: see `Segmenter`.
     """
 
-    def __init__(
-        self,
-        model: COSNet,
-        size: tuple[int, int],
-        batch_size: int | None = None,
-        matmul_precision: str = "default",
-    ):
-        """Prepares the functions; they are compiled when they are called.
-
-        Args:
-          model: the network.
-          size: (height, width) of its input and results.
-          batch_size, matmul_precision: see `Segmenter`.
-        """
+    def __init__(self, model: COSNet, size: tuple[int, int], batch_size: int | None, matmul_precision: str):
         self._devices = Devices(batch_size or Devices.default_batch_size(FRAMES_PER_ACCELERATOR))
-        self.batch_size, self.size = self._devices.batch_size, size
+        self.batch_size, self.size, self.replicate = self._devices.batch_size, size, self._devices.replicate
         has_coattention = model.coattention != "none"
 
         def compiled(function):
@@ -65,11 +53,11 @@ class Network:
             return Encoded(features, keys)
 
         @compiled
-        def segment_alone(variables, features):
+        def predict_alone(variables, features):
             """(n, h, w, c) -> the encoder's own probabilities (n, *size)."""
             return jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
-        def segment(shared, queries, fusion):
+        def predict(shared, queries, fusion):
             """Queries (n, h, w, c), positions (n, N) of their references among M encoded ones -> (n, *size)."""
             (variables, encoded), (features, positions) = shared, queries
             values = model.apply(variables, encoded.features, method="values")
@@ -83,22 +71,20 @@ class Network:
             probabilities = jax.nn.sigmoid(model.apply(variables, features, summary, size, method="decode"))
             return probabilities.reshape(len(features), -1, *size).mean(axis=1)
 
-        self._encode, self._segment_alone = encode, segment_alone
-        self._segment = {name: compiled(functools.partial(segment, fusion=name)) for name in FUSIONS}
+        self._encode, self._predict_alone = encode, predict_alone
+        self._predict = {name: compiled(functools.partial(predict, fusion=name)) for name in FUSIONS}
         self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
-        resize = with_matmul_precision(lambda frame: resize_antialiased(frame[None], size)[0], matmul_precision)
-        self.resize_input = jax.jit(resize)
-
-    def replicate(self, variables: Any) -> Any:
-        """Places the variables on every device that takes part, as the other methods take them."""
-        return self._devices.replicate(variables)
+        self.resize_input = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
 
     def encode(self, variables: Any, images: Sequence[jax.Array]) -> Iterator[Encoded]:
-        """Encodes images (*size, 3) uint8 from `resize_input`, at most `batch_size` of them."""
+        """Encodes images (*size, 3) uint8 from `resize_input`, at most `batch_size` of them.
+
+        `variables` are from `replicate`, which places them on every device that takes part.
+        """
         encoded = self._encode(variables, self._stack_and_fill(images, self.batch_size))
         return (Encoded(*parts) for parts, _ in zip(zip(*encoded, strict=True), images, strict=False))
 
-    def segment(
+    def predict(
         self,
         variables: Any,
         encoded: dict[int, Encoded],
@@ -114,7 +100,7 @@ class Network:
           encoded: the encoded frames by their numbers.
           queries: numbers of the frames to segment.
           reference_indices: (queries, N) int, the references of each query; with N = 0 the encoder predicts alone.
-          fusion: see `InferenceOptions`.
+          fusion: see `InferenceConfig`.
           max_references: at least the number of different references. Calls with the same number share a compiled
             function.
 
@@ -123,18 +109,18 @@ class Network:
         """
         features = self._stack_and_fill([encoded[query].features for query in queries], self.batch_size)
         if not reference_indices.shape[1]:
-            return self._segment_alone(variables, features)
+            return self._predict_alone(variables, features)
         different, positions = np.unique(reference_indices, return_inverse=True)
         references = self._stack_and_fill([encoded[frame] for frame in different.tolist()], max_references)
         positions = np.resize(positions, (self.batch_size, reference_indices.shape[1]))
-        return self._segment[fusion]((variables, references), (features, positions))
+        return self._predict[fusion]((variables, references), (features, positions))
 
     def _stack_and_fill(self, trees: Sequence[Any], count: int) -> Any:
         return self._stack([*trees, *[trees[-1]] * (count - len(trees))])
 
 
 def name_misfits(function: Callable) -> Callable:
-    """Makes a function that applies the network, when it is compiled, name weights that the network does not have."""
+    """Makes a function that applies the network name weights that the network does not have, as an InputError."""
 
     @functools.wraps(function)
     def run(*arguments, **settings):

@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
+import jax
+import numpy as np
 
-from cosnet_jax.checkpoints.digests import digest_of, digest_of_json
-from cosnet_jax.config import as_stored
-from cosnet_jax.inference.crf import CRFParams
 from cosnet_jax.inference.segmenter import Segmenter
 
 
-def describe_inference(
-    config: ConfigDict, variables: dict[str, Any], segmenter: Segmenter, params: CRFParams | None
-) -> dict[str, Any]:
-    """Describes what maps are made with.
-
-    Args:
-      config: of the network, at least its section `model`.
-      variables: the network's parameters and statistics.
-      segmenter: of the network.
-      params: of the CRF, if there is one.
-
-    Returns:
-      What JSON can store: the version of this package, digests of its code and of the weights, the network, size,
-      precision, options and CRF.
-    """
+def describe_inference(segmenter: Segmenter) -> dict[str, Any]:
+    """Returns, as JSON stores it, the package's version, digests of its code and of the weights, and all settings."""
     return {
         "version": metadata.version("cosnet_jax"),
         "code": digest_of_code(),
-        "weights": digest_of(variables),
-        "model": as_stored(config.model),
-        "size": list(segmenter.size),
+        "weights": digest_of_arrays(segmenter.variables),
+        "model": repr(segmenter.model),
         "matmul_precision": segmenter.matmul_precision,
-        "options": dataclasses.asdict(segmenter.options),
-        "crf": dataclasses.asdict(params) if params else None,
+        "inference": json.loads(json.dumps(dataclasses.asdict(segmenter.config))),
     }
+
+
+def digest_of(*parts: bytes) -> str:
+    """Returns a short digest of bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_json(value: Any) -> str:
+    """Returns a digest of what JSON can store, the same for what JSON gives back."""
+    return digest_of(json.dumps(value, sort_keys=True).encode())
+
+
+def digest_of_arrays(tree: Any) -> str:
+    """Returns a digest of the names, types, shapes and values of a tree of arrays."""
+    parts = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        parts += [f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode(), array.tobytes()]
+    return digest_of(*parts)
 
 
 @functools.cache
 def digest_of_code() -> str:
     """Returns a digest of the modules of this package, which change between two versions of a checkout."""
     package = Path(__file__).parents[1]
-    return digest_of_json(
-        {str(path.relative_to(package)): path.read_text("utf-8") for path in sorted(package.rglob("*.py"))}
-    )
+    paths = sorted(package.rglob("*.py"))
+    return digest_of_json({str(path.relative_to(package)): path.read_text("utf-8") for path in paths})

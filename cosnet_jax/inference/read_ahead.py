@@ -15,13 +15,8 @@ END = object()
 def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T]:
     """Yields the items of an iterator that runs in a thread, up to `depth` items ahead.
 
-    Args:
-      items: an iterator; only the thread advances it.
-      depth: how many items are made before they are asked for.
-
-    Yields:
-      The items in order. When this generator is exhausted, closed early, or left by an exception (that of `items`, or
-      Ctrl-C), the thread ends, and `items` is closed if it is a generator.
+    When this generator is exhausted, closed early, or left by an exception (that of `items`, or Ctrl-C), the thread
+    ends, and `items` is closed if it is a generator.
     """
     pending: deque[Future] = deque()
     thread, advancing = ThreadPoolExecutor(1, thread_name_prefix="read_ahead"), threading.Lock()

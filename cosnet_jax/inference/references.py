@@ -57,11 +57,11 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
 
 @dataclasses.dataclass(frozen=True)
 class ReferencePlan:
-    """Which frames of a video are needed, and for how long, to segment some of them in one or several ways.
+    """Which frames of a video are needed, and for how long, to segment some of them with one or several options.
 
     Attributes:
       queries: numbers of the frames to segment, ascending.
-      reference_indices: for each way (queries, n) int, the references of each query.
+      reference_indices: for each of the options (queries, n) int, the references of each query.
       batch_size: queries that are segmented at a time.
       first_use, last_use: (T,) int, the first and the last query that needs a frame, the frame itself included; T and
         -1 for a frame that no query needs.
@@ -89,35 +89,22 @@ class ReferencePlan:
 
     @property
     def max_references(self) -> list[int]:
-        """For each way the largest number of different references in a batch of queries."""
-        return [
-            max(len(np.unique(indices[slice(*bounds)])) for bounds in self._batch_bounds())
-            for indices in self.reference_indices
-        ]
+        """For each of the options the largest number of different references in a batch of queries."""
+        return [max(len(np.unique(indices[part])) for part in self._batches()) for indices in self.reference_indices]
 
     def batches(self) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """Yields the queries of each batch, and for each way their references."""
-        for start, stop in self._batch_bounds():
-            yield self.queries[start:stop], [indices[start:stop] for indices in self.reference_indices]
+        """Yields the queries of each batch, and for each of the options their references."""
+        for part in self._batches():
+            yield self.queries[part], [indices[part] for indices in self.reference_indices]
 
-    def _batch_bounds(self) -> list[tuple[int, int]]:
-        return [(start, start + self.batch_size) for start in range(0, len(self.queries), self.batch_size)]
+    def _batches(self) -> list[slice]:
+        return [slice(start, start + self.batch_size) for start in range(0, len(self.queries), self.batch_size)]
 
 
 def plan_references(
     num_frames: int, queries: Sequence[int], reference_indices: Sequence[np.ndarray], batch_size: int = 1
 ) -> ReferencePlan:
-    """Works out when each frame is needed.
-
-    Args:
-      num_frames: T.
-      queries: numbers of the frames to segment, ascending.
-      reference_indices: for each way (queries, n) int, see `choose_references`.
-      batch_size: queries that are segmented at a time.
-
-    Returns:
-      The plan.
-    """
+    """Works out when each of the `num_frames` frames is needed; the other arguments as in `ReferencePlan`."""
     first, last = np.full(num_frames, num_frames), np.full(num_frames, -1)
     for indices in reference_indices:
         for query, row in zip(queries, indices, strict=True):

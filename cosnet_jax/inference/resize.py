@@ -14,11 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.errors import InputError
-
 Array = jax.Array
 FRACTION_BITS = 22  # of Pillow's fixed-point weights
-MOST_SHRINKING = 64  # pixels that become one along an axis; compiling takes minutes for much more
 
 
 @functools.cache
@@ -50,15 +47,6 @@ def match_orientation(size: tuple[int, int], frame_size: tuple[int, int]) -> tup
     return (width, height) if (height - width) * (frame_height - frame_width) < 0 else (height, width)
 
 
-def check_shrinking(frame_size: tuple[int, int], size: tuple[int, int]) -> None:
-    """Raises an InputError if a side of the frames is more than `MOST_SHRINKING` times that of the network's input."""
-    if any(before > MOST_SHRINKING * after for before, after in zip(frame_size, size, strict=True)):
-        raise InputError(
-            f"frames of {frame_size[1]} x {frame_size[0]} pixels for a network's input of {size[1]} x {size[0]}; "
-            f"expected at most {MOST_SHRINKING} times as many a side, so scale the frames down"
-        )
-
-
 def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
     """Resizes as Pillow does, one axis after the other, each pass in fixed point and rounded to 8 bits.
 
@@ -71,12 +59,8 @@ def resize_antialiased(images: Array, size: tuple[int, int]) -> Array:
 
     Returns:
       (n, *size, c) uint8.
-
-    Raises:
-      InputError: the images are too large for this size, see `check_shrinking`.
     """
     height, width = images.shape[1:3]
-    check_shrinking((height, width), size)
     passes = [(2, size[1]), (1, size[0])]
     for axis, length in passes[::-1] if size[1] > width and size[0] < height else passes:
         if images.shape[axis] == length:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from os import PathLike
@@ -13,13 +14,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.config import check_matmul_precision, check_size, inference_size, report_setting_errors
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.network import get_network
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import choose_references, plan_references
-from cosnet_jax.inference.resize import check_shrinking, match_orientation, resize_output
+from cosnet_jax.inference.resize import match_orientation, resize_output
 from cosnet_jax.inference.smoothing import Maps, smooth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
@@ -28,14 +28,8 @@ from cosnet_jax.video.video import Video, as_video
 AnyVideo: TypeAlias = Video | np.ndarray | Sequence[np.ndarray] | str | PathLike[str]
 
 
-class Segmented(NamedTuple):
-    """A segmented frame.
-
-    Attributes:
-      number: its number in the video.
-      frame: (H, W, 3) uint8 RGB.
-      probabilities: for each way of segmenting, (H, W) float32, the probability of the primary object.
-    """
+class Prediction(NamedTuple):
+    """A segmented frame: its number, the frame (H, W, 3) uint8, and for each of the options a map (H, W) float32."""
 
     number: int
     frame: np.ndarray
@@ -50,98 +44,65 @@ class Segmenter:
       for probability in segmenter.stream("clip.mp4"): ...
 
     Attributes:
-      options: how `__call__` and `stream` compare frames.
-      size: (height, width) of the network's input.
-      matmul_precision: of products and convolutions on accelerators.
+      model: the network.
+      variables: its parameters and statistics.
+      config: an `InferenceConfig`.
+      matmul_precision: of products and convolutions on accelerators, see `with_matmul_precision`.
     """
 
     def __init__(
         self,
         model: COSNet,
         variables: dict[str, Any],
-        size: tuple[int, int],
-        options: InferenceOptions | None = None,
+        config: InferenceConfig | ConfigDict | None = None,
+        *,
         batch_size: int | None = None,
         matmul_precision: str = "default",
+        **settings: Any,
     ):
         """Prepares the network; it is compiled at the first frame.
 
         Args:
-          model: the network.
-          variables: its parameters and statistics.
-          size: (height, width) of the network's input. Frames are resized to it and predictions back. The two are
-            swapped for frames of the other orientation: (257, 449) is (449, 257) for a tall video.
-          options: how frames are compared; None takes the defaults. A model without co-attention takes N = 0.
-          batch_size: frames that the network takes at a time, split over as many devices as divide it; None suits the
-            devices there are. The maps do not depend on it.
-          matmul_precision: of products and convolutions: "float32", or "default" for what accelerators do by themselves
-            (TF32 on NVIDIA, bfloat16 on TPU). CPUs compute in float32 in any case.
+          model, variables: the network. Without co-attention it takes N = 0.
+          config: how frames are compared; None: the defaults.
+          batch_size: frames that the network takes at a time, split over the devices; None suits the devices there
+            are. The maps do not depend on it.
+          matmul_precision: "default" or "float32".
+          **settings: of `InferenceConfig`, which replace the configuration's, such as size=(257, 449). The size has no
+            default.
 
         Raises:
-          InputError: the size is too small, or the precision is unknown.
+          InputError: a setting is wrong, or the size is missing.
         """
-        check_size("size", tuple(size))
-        check_matmul_precision(matmul_precision)
-        self.options, self.size = options or InferenceOptions(), (size[0], size[1])
-        self.matmul_precision = matmul_precision
-        self._model, self._variables, self._batch_size = model, variables, batch_size
+        self.model, self.variables, self.matmul_precision = model, variables, matmul_precision
+        self.config = dataclasses.replace(InferenceConfig.read(config or {}), **settings)
+        if self.config.size is None:
+            raise InputError("size is None; expected (height, width) of the network's input")
+        self._batch_size = batch_size
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str] = SHIPPED_MODEL,
-        *,
-        size: tuple[int, int] | None = None,
-        num_references: int | None = None,
-        sampling: str | None = None,
-        fusion: str | None = None,
-        seed: int | None = None,
-        temporal_smoothing: float | None = None,
-        batch_size: int | None = None,
-    ) -> Segmenter:
+    def from_pretrained(cls, name_or_path: str | PathLike[str] = SHIPPED_MODEL, **settings: Any) -> Segmenter:
         """Builds a segmenter from a trained network.
 
         Args:
           name_or_path: "davis16_lite", the model in the package; or a checkpoint, the working directory of a training,
-            the output of `convert`, or a weights file (.npz).
-          size: (height, width) of the network's input.
-          num_references, sampling, fusion, seed, temporal_smoothing: see `InferenceOptions`. Of these and `size`, None
-            takes what the checkpoint's own configuration says.
-          batch_size: see `Segmenter`.
-
-        Returns:
-          A segmenter.
+            the output of `convert`, or a weights file.
+          **settings: `batch_size`, or settings of `InferenceConfig`; what is left out or None is as the checkpoint's
+            configuration says.
 
         Raises:
-          InputError: there is no such checkpoint, or an option is wrong.
+          InputError: there is no such checkpoint, or a setting is wrong.
         """
         variables, config = load_checkpoint(name_or_path)
-        return cls.from_config(
-            config, variables, size=size, num_references=num_references, sampling=sampling, fusion=fusion, seed=seed,
-            temporal_smoothing=temporal_smoothing, batch_size=batch_size,
-        )  # fmt: skip
-
-    from_checkpoint = pretrained = from_pretrained  # earlier names
+        return cls.from_config(config, variables, **settings)
 
     @classmethod
-    def from_config(
-        cls,
-        config: ConfigDict,
-        variables: dict[str, Any],
-        *,
-        size: tuple[int, int] | None = None,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> Segmenter:
-        """Builds the segmenter of a configuration; arguments as those of `from_pretrained`.
-
-        A stored configuration that knows no `matmul_precision` stands for the default.
-        """
-        with report_setting_errors():
-            chosen = InferenceOptions.from_config(config, **options)
-            precision = config.get("matmul_precision", "default")
-            size = size or inference_size(config)
-            return cls(build_model(config.model), variables, size, chosen, batch_size, precision)
+    def from_config(cls, config: ConfigDict, variables: dict[str, Any], **settings: Any) -> Segmenter:
+        """Builds the segmenter of a whole configuration; `settings` as in `from_pretrained`."""
+        inference = InferenceConfig.read(config.inference)
+        given = {name: value for name, value in settings.items() if value is not None}
+        stored = {"size": inference.size or config.size, "matmul_precision": config.get("matmul_precision", "default")}
+        return cls(build_model(config.model), variables, inference, **stored | given)
 
     def __call__(self, video: AnyVideo, references: Sequence[int] | None = None) -> np.ndarray:
         """Segments a whole video.
@@ -150,105 +111,104 @@ class Segmenter:
           video: path of a video file or of a folder of frames; (T, H, W, 3) uint8 RGB; a list of T frames; or any
             `Video`.
           references: numbers of the frames that every frame is compared with, itself included if it is named; None
-            chooses them as the options say.
+            chooses them as the configuration says.
 
         Returns:
           (T, H, W) float32: the probability of the primary object.
 
         Raises:
-          InputError: the video is empty or unreadable, its frames are far larger than the network's input, a frame has
-            another shape or type, or a reference is not in the video.
+          InputError: the video is empty or unreadable, a frame has another shape or type, or a reference is not in the
+            video.
         """
         return np.stack(list(self.stream(video, references)))
 
     def stream(self, video: AnyVideo, references: Sequence[int] | None = None) -> Iterator[np.ndarray]:
         """As `__call__`, one (H, W) map at a time, in order, with memory that does not grow with the video."""
-        return (segmented.probabilities[0] for segmented in self.segment(video, references=references))
+        return (prediction.probabilities[0] for prediction in self.predict(video, references=references))
 
-    def segment(
+    def predict(
         self,
         video: AnyVideo,
-        ways: Sequence[InferenceOptions] | None = None,
+        options_list: Sequence[InferenceConfig] | None = None,
         *,
         queries: Sequence[int] | None = None,
         references: Sequence[int] | None = None,
         variables: dict[str, Any] | None = None,
-    ) -> Generator[Segmented]:
-        """Segments frames of a video in one or several ways, and encodes each frame once.
+    ) -> Generator[Prediction]:
+        """Segments frames of a video with one or several options, and encodes each frame once.
 
         Args:
           video: as in `__call__`.
-          ways: how frames are compared; None for `self.options` alone.
+          options_list: how frames are compared; None for `self.config` alone. All are of its size.
           queries: numbers of the frames to segment, ascending; None for all. References come from all frames, while
             smoothing along time averages the maps of these alone.
-          references: as in `__call__`; they replace the choice of every way.
+          references: as in `__call__`, for all options.
           variables: parameters and statistics to use instead of the segmenter's own, e.g. during a training.
 
-        Returns:
-          An iterator over the segmented frames, in order. Memory does not grow with the video.
+        Yields:
+          The frames in order. Memory does not grow with the video.
 
         Raises:
           InputError: as in `__call__`.
         """
-        video, ways = as_video(video), [self.options] if ways is None else list(ways)
+        video, options_list = as_video(video), [self.config] if options_list is None else list(options_list)
         queries = range(len(video)) if queries is None else queries
         if references is None:
-            chosen = [self.references(len(video), way)[list(queries)] for way in ways]
+            chosen = [self.references(len(video), options)[list(queries)] for options in options_list]
         elif all(0 <= index < len(video) for index in references):
-            chosen = [np.tile(np.asarray(references, int), (len(queries), 1))] * len(ways)
+            chosen = [np.tile(np.asarray(references, int), (len(queries), 1))] * len(options_list)
         else:
             raise InputError(f"references are {list(references)}; expected frame numbers from 0 to {len(video) - 1}")
-        check_shrinking(video.size, match_orientation(self.size, video.size))
-        maps = self._run(video, ways, queries, chosen, self._variables if variables is None else variables)
-        deviations = [way.temporal_smoothing for way in ways]
-        return _resize(smooth(maps, deviations) if any(deviations) else maps)
+        fusions = [options.fusion for options in options_list]
+        maps = self._maps(video, fusions, queries, chosen, self.variables if variables is None else variables)
+        deviations = [options.temporal_smoothing for options in options_list]
+        return _enlarge(smooth(maps, deviations) if any(deviations) else maps)
 
-    def references(self, num_frames: int, options: InferenceOptions | None = None) -> np.ndarray:
+    def references(self, num_frames: int, options: InferenceConfig | None = None) -> np.ndarray:
         """Returns the references of every frame of a video, (T, n) int, see `choose_references`."""
-        options = options or self.options
-        count = options.num_references if self._model.coattention != "none" else 0
+        options = options or self.config
+        count = options.num_references if self.model.coattention != "none" else 0
         return choose_references(num_frames, count, options.sampling, options.seed)
 
-    def _run(
+    def _maps(
         self,
         video: Video,
-        ways: Sequence[InferenceOptions],
+        fusions: Sequence[str],
         queries: Sequence[int],
         reference_indices: list[np.ndarray],
         variables: dict[str, Any],
     ) -> Generator[Maps]:
         """Yields the number, the frame and the maps of each query, the maps of the network's size."""
-        size = match_orientation(self.size, video.size)
-        network = get_network(self._model, size, self._batch_size, self.matmul_precision)
+        size = match_orientation(self.config.size, video.size)
+        network = get_network(self.model, size, self._batch_size, self.matmul_precision)
         plan = plan_references(len(video), queries, reference_indices, network.batch_size)
-        variables = network.replicate(variables)
-        max_references = plan.max_references
+        variables, max_references = network.replicate(variables), plan.max_references
         pending: deque[tuple[list[int], list[np.ndarray], list[jax.Array]]] = deque()  # the device works on these
         with contextlib.closing(FrameCache(video, plan, network, variables)) as cache:
             for batch, references in plan.batches():
                 cache.fetch(batch, references)
                 maps = [
-                    network.segment(variables, cache.encoded, batch, rows, way.fusion, most)
-                    for way, rows, most in zip(ways, references, max_references, strict=True)
+                    network.predict(variables, cache.encoded, batch, rows, fusion, most)
+                    for fusion, rows, most in zip(fusions, references, max_references, strict=True)
                 ]
                 pending.append((batch, [cache.frames[index] for index in batch], maps))
                 cache.forget(batch[-1])
                 if len(pending) > 1:  # the device has the next frames to work on while these are used
-                    yield from _finish(*pending.popleft())
+                    yield from _wait(*pending.popleft())
             cache.finish()
         while pending:
-            yield from _finish(*pending.popleft())
+            yield from _wait(*pending.popleft())
 
 
-def _finish(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[Maps]:
-    """Waits for the maps of a batch (one array for each way)."""
+def _wait(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[Maps]:
+    """Waits for the maps of a batch, one array for each of the options."""
     arrived = [np.asarray(batch) for batch in maps]
     for position, (index, frame) in enumerate(zip(indices, frames, strict=True)):
         yield index, frame, [batch[position] for batch in arrived]
 
 
-def _resize(segmented: Generator[Maps]) -> Generator[Segmented]:
+def _enlarge(small: Generator[Maps]) -> Generator[Prediction]:
     """Resizes the maps to their frames."""
-    with contextlib.closing(segmented):
-        for number, frame, maps in segmented:
-            yield Segmented(number, frame, [resize_output(map_, frame.shape[:2]) for map_ in maps])
+    with contextlib.closing(small):
+        for number, frame, maps in small:
+            yield Prediction(number, frame, [resize_output(map_, frame.shape[:2]) for map_ in maps])

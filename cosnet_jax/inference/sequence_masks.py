@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cosnet_jax.checkpoints.digests import digest_of_json
-from cosnet_jax.errors import InputError
-from cosnet_jax.files import remove_temporaries, write_bytes, write_text
+from cosnet_jax.files import remove_temporaries, report_write_errors, write_bytes, write_text
+from cosnet_jax.inference.provenance import digest_of, digest_of_json
 from cosnet_jax.video.images import encode_mask
 from cosnet_jax.video.video import Video
 
@@ -35,22 +34,17 @@ class SequenceMasks:
     With the last mask comes `finished.json`, with digests of the settings, the frames and the masks. While all three
     are right, the sequence is finished.
 
-    Attributes:
+    Args:
       sequence: the sequence.
+      kinds: for each kind of masks the folder of all sequences.
+      settings: JSON-able; what decides the masks, apart from the frames.
     """
 
     def __init__(self, sequence: NamedVideo, kinds: Sequence[Path], settings: dict[str, Any]):
-        """Writes nothing yet.
-
-        Args:
-          sequence: the sequence.
-          kinds: for each kind of masks the folder of all sequences.
-          settings: JSON-able; what decides the masks, apart from the frames.
-        """
         self.sequence = sequence
         self._folders = [kind / sequence.name for kind in kinds]
         self._settings = digest_of_json(settings)
-        self._frames = _new_digest()
+        self._frames = hashlib.blake2b(digest_size=16)
         self._masks = [[""] * len(sequence) for _ in kinds]  # digests of the files that were written
         self._left = len(sequence) * len(kinds)
 
@@ -65,30 +59,28 @@ class SequenceMasks:
             if record["settings"] != self._settings or record["masks"] != digest_of_json(self._digests_on_disk()):
                 return False
             expected = record["frames"]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is damaged
+        except (OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
             return False
-        frames = _new_digest()
+        frames = hashlib.blake2b(digest_size=16)
         for frame in self.sequence:
             _add_frame(frames, frame)
         return frames.hexdigest() == expected
 
     def begin(self) -> None:
-        """Makes the folders, and removes what an earlier run left that this one will not write over.
+        """Makes the folders, and removes masks of frames that the sequence does not have.
 
         Raises:
           InputError: a folder cannot be written to.
         """
         wanted = {f"{name}.png" for name in self.sequence.frame_names}
         for folder in self._folders:
-            try:
+            with report_write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / RECORD).unlink(missing_ok=True)
                 remove_temporaries(folder, "*")
                 for path in folder.glob("*.png"):
                     if path.name not in wanted:
                         path.unlink()
-            except OSError as error:
-                raise InputError(f"{folder} cannot be written ({error.strerror})") from None
 
     def add_frame(self, frame: np.ndarray) -> None:
         """Notes the next frame, uint8 (H, W, 3), that is segmented."""
@@ -107,7 +99,7 @@ class SequenceMasks:
         """
         data = encode_mask(mask)
         write_bytes(self._folders[kind] / f"{self.sequence.frame_names[index]}.png", data)
-        self._masks[kind][index] = _new_digest(data).hexdigest()
+        self._masks[kind][index] = digest_of(data)
         self._left -= 1
         if not self._left:
             masks = digest_of_json(self._masks)
@@ -115,14 +107,8 @@ class SequenceMasks:
             write_text(self._folders[0] / RECORD, json.dumps(record))
 
     def _digests_on_disk(self) -> list[list[str]]:
-        return [
-            [_new_digest((folder / f"{name}.png").read_bytes()).hexdigest() for name in self.sequence.frame_names]
-            for folder in self._folders
-        ]
-
-
-def _new_digest(data: bytes = b"") -> Any:
-    return hashlib.blake2b(data, digest_size=16)
+        names = [f"{name}.png" for name in self.sequence.frame_names]
+        return [[digest_of((folder / name).read_bytes()) for name in names] for folder in self._folders]
 
 
 def _add_frame(digest: Any, frame: np.ndarray) -> None:

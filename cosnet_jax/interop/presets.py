@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.inference.crf import CRFParams
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.models.build import ModelConfig
 
 RELEASED_MODEL = {
@@ -23,14 +22,6 @@ RELEASED_MODEL = {
     "input_scaling": "bgr",
 }
 RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction"}
-PAPER_INFERENCE = {
-    "size": (),
-    "num_references": 5,
-    "sampling": "uniform",
-    "fusion": "summary",
-    "temporal_smoothing": 0.0,
-    "crf": {"enabled": False, **dataclasses.asdict(CRFParams())},
-}
 
 
 class Preset(NamedTuple):
@@ -50,7 +41,7 @@ class Preset(NamedTuple):
     def to_config(self) -> ConfigDict:
         """Returns a new configuration with all settings that inference needs."""
         config = ConfigDict({"name": self.name, "seed": 0, "size": (473, 473)})
-        config.model, config.inference = ModelConfig.defaults(), ConfigDict(PAPER_INFERENCE)
+        config.model, config.inference = ModelConfig.defaults(), InferenceConfig.defaults()
         config.model.update(self.model)
         config.inference.update(self.inference)
         return config

@@ -97,14 +97,14 @@ def validate(
       {"J": with the segmenter's references, "J_single_frame": with N = 0}. Each is the mean over the annotated frames
       of a sequence, then over sequences.
     """
-    plain = dataclasses.replace(segmenter.options, temporal_smoothing=0.0)  # chosen frames are no neighbours in time
-    ways = [plain, dataclasses.replace(plain, num_references=0)]
+    plain = dataclasses.replace(segmenter.config, temporal_smoothing=0.0)  # chosen frames are no neighbours in time
+    options_list = [plain, dataclasses.replace(plain, num_references=0)]
     per_sequence = []
     for sequence in job.share_of(sequences):
         frames = evenly_spaced(sequence, frames_per_sequence)
         scores = [
             [float(jaccard(probability > 0.5, truth)) for probability in maps]
-            for index, _, maps in segmenter.segment(frames, ways, variables=variables)
+            for index, _, maps in segmenter.predict(frames, options_list, variables=variables)
             if (truth := frames.mask(index)) is not None
         ]
         per_sequence.append(np.mean(scores, axis=0))

@@ -6,14 +6,14 @@ import pytest
 from tiny_network import tiny_synthetic, write_checkpoint
 
 import evaluate
-from cosnet_jax import cli
 from cosnet_jax.checkpoints.store import LATEST, load_checkpoint
-from cosnet_jax.commands.ablate import ablate, score_ways
+from cosnet_jax.commands.ablate import ablate, score_options
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.evaluation.region import jaccard
-from cosnet_jax.inference.segmenter import InferenceOptions, Segmenter
+from cosnet_jax.inference.options import InferenceConfig
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model
 
 
@@ -92,42 +92,18 @@ class SparselyAnnotated:
 def test_only_frames_that_count_are_segmented(checkpoint):
     """As FBMS counts them: those with a mask that is not empty; of the others, only references are read."""
     config, (variables, _) = tiny_synthetic(), load_checkpoint(checkpoint)
-    ways = [InferenceOptions(2), InferenceOptions(2, fusion="prediction"), InferenceOptions(0)]
+    options_list = [InferenceConfig(2), InferenceConfig(2, fusion="prediction"), InferenceConfig(0)]
     sequence = SparselyAnnotated(config)
-    segmenter = Segmenter(build_model(config.model), variables, config.size)
-    given = score_ways(segmenter, [sequence], ways, get_protocol("fbms"))
-    references = segmenter.references(9, ways[0])[[1, 8]]
+    segmenter = Segmenter(build_model(config.model), variables, size=config.size)
+    given = score_options(segmenter, [sequence], options_list, get_protocol("fbms"))
+    references = segmenter.references(9, options_list[0])[[1, 8]]
     assert set(sequence.read_frames) == {1, 8, *references.ravel().tolist()}
-    segmented = list(segmenter.segment(sequence, ways))
-    for number, way in enumerate(ways):
+    segmented = list(segmenter.predict(sequence, options_list))
+    for number, options in enumerate(options_list):
         expected = [jaccard(segmented[i].probabilities[number] > 0.5, sequence.mask(i)) for i in (1, 8)]
-        assert given[way]["per_frame"]["a"]["frames"] == [sequence.frame_names[1], sequence.frame_names[8]]
+        assert given[options]["per_frame"]["a"]["frames"] == [sequence.frame_names[1], sequence.frame_names[8]]
         # A pixel whose probability is one half to the last bits may fall either way.
-        assert given[way]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
-
-
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
-def test_the_command_reads_settings_as_evaluate_does(capsys, monkeypatch):
-    given = []
-    monkeypatch.setattr("cosnet_jax.commands.ablate.ablate", lambda *arguments: given.append(arguments) or "tables")
-    arguments = ["ablate", "--config=configs/synthetic.py:smoke", "--checkpoint", "x", "--workdir", "y"]
-    assert cli.main([*arguments, "--config.seed=7", "--config.data.synthetic.size=(40,40)"]) == 0
-    assert capsys.readouterr().out == "tables\n"
-    ((config, workdir, folder),) = given
-    assert (config.name, config.seed, config.data.synthetic.size) == ("synthetic", 7, (40, 40))
-    assert (workdir, folder) == ("y", "x")
-    for wrong, message in (
-        ("--config.sed=7", "sed"),
-        ("--config.seed=seven", "seven"),
-        ("--predictions=z", "predictions"),
-        ("more", "unexpected argument 'more'"),
-        ("--config=configs/synthetic.py:smke", "mode is 'smke'; expected smoke"),
-    ):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([*arguments, wrong])
-        assert ended.value.code == 1
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
+        assert given[options]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_network_without_coattention_is_refused(checkpoint, tmp_path):

@@ -87,14 +87,14 @@ def test_backgrounds_and_sharpened_edges(clip, model, background, name):
 def test_a_clicked_place_is_answered_by_its_references(clip, model):
     list(clip.segment(model, CHOICES))
     assert_alike(clip.picture(9), clip.picture(5))  # the slider of a clip of one frame ends at 1
-    pictures, captions = zip(*clip.answers(model, 3, (20, 40)), strict=True)
+    pictures, captions = zip(*clip.answers(3, (20, 40)), strict=True)
     assert captions == ("frame 3, clicked", "frame 2", "frame 4")
     assert [picture.shape for picture in pictures] == 3 * [(48, 64, 3)]
     red = pictures[0][40, 20].astype(int)
     assert red[0] > 2 * red[1]  # the cross
     list(clip.segment(model, dataclasses.replace(CHOICES, num_references=0)))
     with pytest.raises(InputError, match="Choose N = 1 or more"):
-        clip.answers(model, 0, (3, 3))
+        clip.answers(0, (3, 3))
 
 
 def test_a_second_segmentation_replaces_the_first(clip, model):

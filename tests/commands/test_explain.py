@@ -14,7 +14,6 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.inference.segmenter import Segmenter
-from cosnet_jax.models.build import build_model
 from cosnet_jax.video.video import ArrayVideo
 
 
@@ -23,12 +22,12 @@ from cosnet_jax.video.video import ArrayVideo
 def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, frames, pixel, cell, pooling):
     variables, config = load_checkpoint(checkpoint)
     config.model.reference_pooling = pooling
-    model, clip = build_model(config.model), frames[[2, 0, 5]]
-    attention, gates = attention_maps(model, variables, clip, (32, 40), pixel)
+    segmenter, clip = Segmenter.from_config(config, variables), frames[[2, 0, 5]]
+    attention, gates = attention_maps(segmenter, clip, pixel)
     assert gates.shape == (2, 4, 5)
     assert attention.shape == {1: (2, 4, 5), 2: (2, 2, 3)}[pooling]
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
-    apply = jax.jit(model.apply, static_argnames="method")
+    apply = jax.jit(segmenter.model.apply, static_argnames="method")
     features = apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
     keys, values = (apply(variables, features[1:], method=part) for part in ("keys", "values"))
     summary = apply(variables, features[:1], keys[None], values[None], method="attend")[0][0]
@@ -48,14 +47,14 @@ def test_a_picture_is_written(checkpoint, folder, tmp_path, capsys):
         columns, rows = np.asarray(picture.convert("L")), 3
     assert columns.shape[1] == int(6 * 3.2 * 80)  # the frame and five references
     assert all(part.std() > 10 for part in np.array_split(columns, rows))  # no row is empty
-    explain(folder / "frame8.png", 0, output, checkpoint)  # a video of one frame
+    explain(folder / "frame8.png", 0, output, checkpoint=checkpoint)  # a video of one frame
 
 
 def test_smoothing_along_the_video_does_not_mix_a_frame_with_its_references(checkpoint, frames):
     variables, config = load_checkpoint(checkpoint)
-    video, names, model = ArrayVideo(frames), [str(number) for number in range(len(frames))], build_model(config.model)
+    video, names = ArrayVideo(frames), [str(number) for number in range(len(frames))]
     plain, smoothing = (Segmenter.from_config(config, variables, temporal_smoothing=frames) for frames in (0.0, 2.0))
-    pictures = [explanation(video, names, 2, each, model, variables, counts=(0, 3)) for each in (plain, smoothing)]
+    pictures = [explanation(video, names, 2, each, counts=(0, 3)) for each in (plain, smoothing)]
     assert pictures[0] == pictures[1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosnet_jax.commands.segment_cutout import make_cutout
+from cosnet_jax.commands.segment_cutout import make_cutouts
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.reader import open_video
@@ -77,7 +77,7 @@ def test_probabilities_keep_16_bits_and_the_side_of_one_half(tmp_path, video):
 
 
 def test_an_interruption_keeps_the_masks_made_so_far_and_nothing_half(tmp_path, video, probabilities):
-    outputs = Outputs(probabilities=True, coco=True, cutout=make_cutout("webm", None, 0))
+    outputs = Outputs(probabilities=True, coco=True, cutouts=make_cutouts("webm", None, 0))
     with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path / "out", video, outputs) as writer:
         writer.write(next(iter(video)), probabilities[0])
         raise KeyboardInterrupt

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from cosnet_jax.inference import dense_crf
-from cosnet_jax.inference.crf import CRFParams
-from cosnet_jax.inference.permutohedral import Lattice
+from cosnet_jax.inference.crf import CRFConfig
 
 REFERENCE = np.load(Path(__file__).with_name("crf_reference.npz"))  # see make_crf_reference.py
 NAMES = ("gaussian_sxy", "gaussian_compat", "bilateral_sxy", "bilateral_srgb", "bilateral_compat", "iterations")
 SETTINGS = [
-    CRFParams(**dict(zip(NAMES, row, strict=True)) | {"iterations": int(row[-1])}) for row in REFERENCE["settings"]
+    CRFConfig(**dict(zip(NAMES, row, strict=True)) | {"iterations": int(row[-1])}) for row in REFERENCE["settings"]
 ]
 
 
@@ -28,7 +27,7 @@ def read_example(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("name", "settings"), [("even", SETTINGS), ("odd", SETTINGS[:1])])
 def test_probabilities_and_labels_are_those_of_pydensecrf(name, settings):
-    found = list(dense_crf.refine(*read_example(name), settings))
+    found = [dense_crf.refine(*read_example(name), params) for params in settings]
     expected = REFERENCE[f"{name}_refined"] / 65535
     for refined, reference, params in zip(found, expected, settings, strict=True):
         assert refined.dtype == np.float32
@@ -43,7 +42,7 @@ def test_without_steps_the_unary_term_remains():
     image, probability = read_example("even")
     stretched = (probability - probability.min()) / (probability.max() - probability.min())
     for normalise, expected in ((True, stretched), (False, probability)):
-        (found,) = dense_crf.refine(image, probability, [CRFParams(iterations=0, normalise=normalise)])
+        found = dense_crf.refine(image, probability, CRFConfig(iterations=0, normalise=normalise))
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
@@ -51,7 +50,7 @@ def test_without_steps_the_unary_term_remains():
 def test_tiny_frames(shape):
     image = np.random.default_rng(0).integers(256, size=(*shape, 3), dtype=np.uint8)
     probability = np.random.default_rng(1).uniform(0, 1, shape).astype(np.float32)
-    (found,) = dense_crf.refine(image, probability, [CRFParams()])
+    found = dense_crf.refine(image, probability, CRFConfig())
     assert found.shape == shape and np.isfinite(found).all()
 
 
@@ -63,32 +62,10 @@ def test_the_smoothness_kernel_is_built_once_for_each_size():
 
 def test_threads_give_the_same_as_one():
     example = read_example("odd")
-    (alone,) = dense_crf.refine(*example, [CRFParams()])
+    alone = dense_crf.refine(*example, CRFConfig())
     with ThreadPoolExecutor(3) as threads:
-        for (found,) in threads.map(lambda _: dense_crf.refine(*example, [CRFParams()]), range(6)):
+        for found in threads.map(lambda _: dense_crf.refine(*example, CRFConfig()), range(6)):
             np.testing.assert_array_equal(found, alone)
-
-
-def test_frames_are_mapped_over():
-    image, probability = read_example("even")
-    images = [image, image[::-1].copy(), np.roll(image, 5, axis=1)]
-    lattices = [dense_crf.appearance_lattice(image, 15.0, 7.0) for image in images]
-    capacity = max(lattice.next.shape[1] for lattice in lattices)
-    padded = [
-        Lattice(*lattice[:2], *(np.pad(x, [(0, 0), (0, capacity - x.shape[1])]) for x in lattice[2:]))
-        for lattice in lattices
-    ]
-    smoothness = dense_crf.smoothness_kernel(*probability.shape, 1.0)
-
-    @jax.vmap
-    def refine(lattice, probability):
-        unary = dense_crf.log_odds(probability, True).reshape(-1)
-        return dense_crf.mean_field(unary, [smoothness, dense_crf.normalised(lattice)], (5.0, 9.0), 5)
-
-    together = refine(Lattice(*map(np.stack, zip(*padded, strict=True))), np.stack([probability] * 3))
-    for image, found in zip(images, together, strict=True):
-        (alone,) = dense_crf.refine(image, probability, [CRFParams()])
-        np.testing.assert_allclose(found.reshape(alone.shape), alone, atol=1e-4)
 
 
 def test_gradients_are_finite_differences():

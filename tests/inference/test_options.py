@@ -1,40 +1,37 @@
-"""Options of inference: what a configuration says, what replaces it, and what is refused."""
+"""The section `inference`: what a configuration says, what replaces it, and what is refused."""
 
 from __future__ import annotations
 
 import pytest
+from tiny_network import tiny_network
 
 from configs import davis16_released
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
+from cosnet_jax.inference.segmenter import Segmenter
 
 
-def test_options_left_out_are_the_configurations():
+def test_settings_left_out_are_the_configurations():
     config = davis16_released.get_config()
-    config.seed = 7
+    config.model.backbone = "mobilenet_v2"
     config.inference.temporal_smoothing = 0.5
-    assert InferenceOptions.from_config(config) == InferenceOptions(5, "random", "prediction", 7, 0.5)
-    changed = InferenceOptions.from_config(config, num_references=0, fusion="group", temporal_smoothing=0.0)
-    assert changed == InferenceOptions(0, "random", "group", 7)
+    stored = InferenceConfig(5, "random", "prediction", temporal_smoothing=0.5, size=(473, 473))
+    assert Segmenter.from_config(config, {}).config == stored
+    changed = Segmenter.from_config(config, {}, num_references=0, fusion="group", seed=None, size=(257, 449)).config
+    assert changed == InferenceConfig(0, "random", "group", temporal_smoothing=0.5, size=(257, 449))
+    assert Segmenter(tiny_network(), {}, size=(33, 49), num_references=2).config.num_references == 2
 
 
-def test_a_configuration_from_before_there_was_smoothing_has_none():
-    config = davis16_released.get_config().unlock()
-    del config.inference.temporal_smoothing
-    assert InferenceOptions.from_config(config).temporal_smoothing == 0
-
-
-def test_wrong_options_are_named():
-    for options, message in (
-        ({"sampling": "global"}, "sampling is 'global'; expected one of uniform"),
-        ({"num_references": -1}, "num_references is -1; expected a whole number from 0 to 100"),
-        ({"num_references": 2.5}, "num_references is 2.5; expected a whole number"),
-        ({"num_references": 10**6}, "num_references is 1000000; expected"),
-        ({"seed": -1}, "seed is -1; expected a whole number from 0 to"),
-        ({"seed": "abc"}, "seed is 'abc'; expected a whole number"),
-        ({"temporal_smoothing": -1.0}, "inference.temporal_smoothing is -1.0; expected a number from 0 to 10"),
-        ({"temporal_smoothing": float("nan")}, "inference.temporal_smoothing is nan"),
-        ({"fusion": "mean"}, "fusion is 'mean'; expected one of prediction"),
-    ):
-        with pytest.raises(InputError, match=message):
-            InferenceOptions(**options)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sampling", "global", "sampling is 'global'; expected uniform or random or consecutive"),
+        ("num_references", -1, "num_references is -1; expected a whole number from 0 to 100"),
+        ("num_references", 2.5, "num_references is 2.5; expected a whole number"),
+        ("temporal_smoothing", float("nan"), "inference.temporal_smoothing is nan"),
+        ("size", (9, 99), r"inference.size is \(9, 99\); expected"),
+    ],
+)
+def test_wrong_settings_are_named(name, value, message):
+    with pytest.raises(InputError, match=message):
+        InferenceConfig(**{name: value})

@@ -102,17 +102,6 @@ def test_scattered_points_make_the_table_grow():
     np.testing.assert_allclose(apply_filter(lattice, np.ones(2000, np.float32))[:50], alone, rtol=1e-5)
 
 
-def test_lattices_of_one_capacity_are_mapped_over():
-    lattices = [build_lattice(clustered(5, 200, seed)) for seed in range(8)]
-    sizes = [lattice.next.shape[1] for lattice in lattices]
-    lattices = [lattice for lattice, size in zip(lattices, sizes, strict=True) if size == max(sizes, key=sizes.count)]
-    values = np.random.default_rng(0).normal(size=(len(lattices), 200)).astype(np.float32)
-    assert len(lattices) > 1
-    together = jax.vmap(apply_filter)(Lattice(*map(np.stack, zip(*lattices, strict=True))), values)
-    for lattice, row, found in zip(lattices, values, together, strict=True):
-        np.testing.assert_allclose(found, apply_filter(lattice, row), atol=1e-5)
-
-
 def test_the_gradient_is_the_transpose():
     lattice = build_lattice(clustered(5, 60))
     upstream = np.random.default_rng(0).normal(size=60).astype(np.float32)

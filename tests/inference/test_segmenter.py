@@ -12,7 +12,7 @@ from tiny_network import random_variables, tiny_network
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.inference.segmenter import Segmenter
@@ -21,9 +21,9 @@ from cosnet_jax.models.layers import resize_bilinear
 SIZE = (32, 40)
 
 
-def maps(segmenter, video, ways, **others):
-    """The probabilities of each frame in each way."""
-    return (segmented.probabilities for segmented in segmenter.segment(video, ways, **others))
+def maps(segmenter, video, options_list, **others):
+    """The probabilities of each frame with each of the options."""
+    return (prediction.probabilities for prediction in segmenter.predict(video, options_list, **others))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def pair_probability(network):
 
 
 def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probability):
-    segmenter = Segmenter(*network, SIZE, InferenceOptions(3, "uniform", "prediction"))
+    segmenter = Segmenter(*network, InferenceConfig(3, "uniform", "prediction"), size=SIZE)
     given = segmenter(video)
     assert given.shape == (7, 50, 61)
     assert given.dtype == np.float32
@@ -65,20 +65,20 @@ def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probabili
 
 @pytest.mark.parametrize("sampling", ["uniform", "random", "consecutive"])
 def test_with_one_reference_summary_fusion_is_the_pair(network, video, pair_probability, sampling):
-    given = Segmenter(*network, SIZE, InferenceOptions(1, sampling))(video)
+    given = Segmenter(*network, InferenceConfig(1, sampling), size=SIZE)(video)
     for query, (reference,) in enumerate(choose_references(7, 1, sampling)):
         np.testing.assert_allclose(given[query], pair_probability(video[query], video[reference]), atol=2e-6)
 
 
 def test_summaries_over_copies_of_one_reference_are_that_references(network, video):
-    segmenter = Segmenter(*network, SIZE, InferenceOptions(3))
+    segmenter = Segmenter(*network, InferenceConfig(3), size=SIZE)
     once, thrice = (segmenter(video, references=references) for references in ([4], [4, 4, 4]))
     np.testing.assert_allclose(once, thrice, atol=2e-6)
 
 
 def test_without_references_the_encoder_predicts_alone(network, video):
     model, variables = network
-    given = Segmenter(model, variables, SIZE, InferenceOptions(0))(video[:2])
+    given = Segmenter(model, variables, InferenceConfig(0), size=SIZE)(video[:2])
     frames = resize_antialiased(jnp.array(video[:2]), SIZE)
     _, aux = jax.jit(model.apply)(variables, frames[None])
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(aux["side_logits"][0]), (50, 61)), atol=2e-6)
@@ -87,8 +87,8 @@ def test_without_references_the_encoder_predicts_alone(network, video):
 def test_the_input_is_turned_for_a_tall_video(network, video):
     model, variables = network
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
-    ways = [InferenceOptions(1), InferenceOptions(0)]
-    given = next(maps(Segmenter(model, variables, SIZE), tall, ways))
+    options_list = [InferenceConfig(1), InferenceConfig(0)]
+    given = next(maps(Segmenter(model, variables, size=SIZE), tall, options_list))
     logits, aux = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
     for probability, (pair,) in zip(given, (logits, aux["side_logits"]), strict=True):
         expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
@@ -119,8 +119,8 @@ class Counted:
 def test_each_frame_is_encoded_once_and_only_far_references_are_read_apart(
     network, video, sampling, picked, monkeypatch
 ):
-    settings = [InferenceOptions(3, sampling), InferenceOptions(0), InferenceOptions(2, sampling, "prediction")]
-    segmenter, encoded = Segmenter(*network, SIZE, batch_size=3), []
+    settings = [InferenceConfig(3, sampling), InferenceConfig(0), InferenceConfig(2, sampling, "prediction")]
+    segmenter, encoded = Segmenter(*network, size=SIZE, batch_size=3), []
     expected = list(maps(segmenter, video, settings))
     used = get_network(network[0], SIZE, 3, "default")
     encode = used.encode
@@ -154,15 +154,17 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
         def read(self, indices):
             return [video[index % 7] for index in indices]
 
-    for number, _ in enumerate(Segmenter(*network, SIZE, InferenceOptions(2), batch_size).segment(Watched())):
+    for number, _ in enumerate(
+        Segmenter(*network, InferenceConfig(2), size=SIZE, batch_size=batch_size).predict(Watched())
+    ):
         most = max(most, len(alive))
         assert number < 40
     assert most <= held  # those read ahead, in two batches on the device, and with the caller
 
 
 def test_pairs_are_the_frames_with_their_maps(network, video):
-    segmenter = Segmenter(*network, SIZE)
-    indices, frames, probabilities = zip(*segmenter.segment(video), strict=True)
+    segmenter = Segmenter(*network, size=SIZE)
+    indices, frames, probabilities = zip(*segmenter.predict(video), strict=True)
     assert indices == tuple(range(7))
     np.testing.assert_array_equal(frames, video)
     np.testing.assert_array_equal([probability for (probability,) in probabilities], segmenter(video))
@@ -170,7 +172,7 @@ def test_pairs_are_the_frames_with_their_maps(network, video):
 
 def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
     before = set(threading.enumerate())
-    stream = Segmenter(*network, SIZE, batch_size=1).stream(video)
+    stream = Segmenter(*network, size=SIZE, batch_size=1).stream(video)
     next(stream)
     assert set(threading.enumerate()) - before
     stream.close()
@@ -178,26 +180,26 @@ def test_a_stream_that_is_left_early_leaves_no_thread(network, video):
 
 
 def test_several_settings_at_once_are_each_alone(network, video):
-    settings = [InferenceOptions(3), InferenceOptions(0), InferenceOptions(2, "consecutive", "prediction")]
-    together = list(maps(Segmenter(*network, SIZE), video, settings))
+    settings = [InferenceConfig(3), InferenceConfig(0), InferenceConfig(2, "consecutive", "prediction")]
+    together = list(maps(Segmenter(*network, size=SIZE), video, settings))
     for number, setting in enumerate(settings):
-        alone = Segmenter(*network, SIZE, setting)(video)
+        alone = Segmenter(*network, setting, size=SIZE)(video)
         np.testing.assert_array_equal(np.stack([probabilities[number] for probabilities in together]), alone)
 
 
-WAYS = [
-    InferenceOptions(3),
-    InferenceOptions(0),
-    InferenceOptions(2, "consecutive", "prediction"),
-    InferenceOptions(3, "random", "group"),
+OPTIONS = [
+    InferenceConfig(3),
+    InferenceConfig(0),
+    InferenceConfig(2, "consecutive", "prediction"),
+    InferenceConfig(3, "random", "group"),
 ]
 
 
 # On 1, 2 and 4 of the 4 devices; the last batch is filled up.
 @pytest.mark.parametrize("batch_size", [3, pytest.param(6, marks=pytest.mark.slow), None])
 def test_batches_and_devices_change_no_map(network, video, batch_size):
-    expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=1), video, WAYS)))
-    given = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, WAYS)))
+    expected = np.array(list(maps(Segmenter(*network, size=SIZE, batch_size=1), video, OPTIONS)))
+    given = np.array(list(maps(Segmenter(*network, size=SIZE, batch_size=batch_size), video, OPTIONS)))
     assert given.shape == (7, 4, 50, 61)
     np.testing.assert_allclose(given, expected, atol=2e-6)  # float32 rounding
 
@@ -206,8 +208,8 @@ def test_batches_and_devices_change_no_map(network, video, batch_size):
 def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
     """Frames with the same references as others, with other ones, and a last batch that is not full."""
     video = np.random.default_rng(0).integers(0, 256, (23, 50, 61, 3)).astype(np.uint8)
-    settings = [InferenceOptions(5), InferenceOptions(3, "consecutive", "prediction"), InferenceOptions(0)]
-    stream = maps(Segmenter(*network, (33, 40), batch_size=batch_size), video, settings)
+    settings = [InferenceConfig(5), InferenceConfig(3, "consecutive", "prediction"), InferenceConfig(0)]
+    stream = maps(Segmenter(*network, size=(33, 40), batch_size=batch_size), video, settings)
     with compilations() as compiled:
         next(stream)
         assert compiled
@@ -218,9 +220,9 @@ def test_nothing_is_compiled_after_the_first_batches(network, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(network, video, batch_size, monkeypatch):
-    queries, settings = [1, 2, 6], [InferenceOptions(2), InferenceOptions(2, "random", seed=3)]
-    expected = np.array(list(maps(Segmenter(*network, SIZE, batch_size=batch_size), video, settings)))[queries]
-    segmenter, encoded = Segmenter(*network, SIZE, batch_size=batch_size), []
+    queries, settings = [1, 2, 6], [InferenceConfig(2), InferenceConfig(2, "random", seed=3)]
+    expected = np.array(list(maps(Segmenter(*network, size=SIZE, batch_size=batch_size), video, settings)))[queries]
+    segmenter, encoded = Segmenter(*network, size=SIZE, batch_size=batch_size), []
     used = get_network(network[0], SIZE, batch_size, "default")
     encode = used.encode
     monkeypatch.setattr(used, "encode", lambda *given: encoded.extend(given[1]) or encode(*given))
@@ -231,11 +233,11 @@ def test_chosen_frames_are_segmented_as_among_all_and_others_are_not_encoded(net
 
 def test_one_frame_and_two_frames(network, video):
     for count in (1, 2):
-        assert Segmenter(*network, SIZE)(video[:count]).shape == (count, 50, 61)
+        assert Segmenter(*network, size=SIZE)(video[:count]).shape == (count, 50, 61)
 
 
 def test_wrong_inputs_are_named(network, video):
-    segmenter = Segmenter(*network, SIZE)
+    segmenter = Segmenter(*network, size=SIZE)
     with pytest.raises(InputError, match="the video has no frames"):
         segmenter(video[:0])
     with pytest.raises(InputError, match=r"references are \[7\]; expected frame numbers from 0 to 6"):
@@ -246,5 +248,7 @@ def test_wrong_inputs_are_named(network, video):
         segmenter(video.astype(np.float32))
     with pytest.raises(InputError, match=r"expected \(50, 61\) as the frames before it"):
         segmenter([video[0], video[1][:40]])
-    with pytest.raises(InputError, match="fusion is 'mean'; expected one of prediction"):
-        Segmenter(*network, SIZE, InferenceOptions(fusion="mean"))
+    with pytest.raises(InputError, match=r"size is None; expected \(height, width\)"):
+        Segmenter(*network)
+    with pytest.raises(InputError, match="fusion is 'mean'; expected prediction or"):
+        Segmenter(*network, InferenceConfig(fusion="mean"), size=SIZE)

@@ -90,5 +90,5 @@ def test_the_next_run_removes_what_it_will_not_write_over(finished):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "alone").write_text("")
-    with pytest.raises(InputError, match="alone/cat cannot be written"):
+    with pytest.raises(InputError, match="alone/cat: cannot be written"):
         output(tmp_path).begin()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_network import random_variables, tiny_network
 
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.smoothing import COLOUR_DEVIATION, REACH, smooth
 
@@ -90,16 +90,16 @@ def network():
     return model, random_variables(model)
 
 
-def test_the_engine_smooths_each_way_by_itself_and_leaves_no_thread(network):
+def test_the_engine_smooths_each_option_by_itself_and_leaves_no_thread(network):
     video = np.random.default_rng(0).integers(0, 256, (6, 32, 40, 3)).astype(np.uint8)
-    alone, plain = (Segmenter(*network, (32, 40), InferenceOptions(2, temporal_smoothing=s)) for s in (1.0, 0.0))
+    alone, plain = (Segmenter(*network, InferenceConfig(2, temporal_smoothing=s), size=(32, 40)) for s in (1.0, 0.0))
     maps = [[map_] for map_ in plain(video)]
     expected = [ways[0] for *_, ways in smooth(items(range(6), video, maps), [1.0])]
     np.testing.assert_allclose(alone(video), expected, atol=1e-6)
-    both = [ways for *_, ways in plain.segment(video, [alone.options, plain.options])]
+    both = [ways for *_, ways in plain.predict(video, [alone.config, plain.config])]
     np.testing.assert_allclose(both, list(zip(expected, plain(video), strict=True)), atol=1e-6)
     before = set(threading.enumerate())
-    stream = alone.segment(video)
+    stream = alone.predict(video)
     next(stream)
     stream.close()
     assert set(threading.enumerate()) <= before

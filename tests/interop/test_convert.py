@@ -13,7 +13,7 @@ from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.commands.segment import segment
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop import convert
 from cosnet_jax.interop.presets import PRESETS
@@ -164,7 +164,7 @@ def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_wei
     write_pth(tmp_path / "weights.pth", shallow_weights)
     convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", preset)
     segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(41, 56))
-    assert segmenter.options == InferenceOptions(5, "random", fusion, seed=0)
+    assert segmenter.config == InferenceConfig(5, "random", fusion, size=(41, 56))
     frames = np.random.default_rng(0).integers(0, 256, (7, 41, 56, 3)).astype(np.uint8)
     (tmp_path / "clip").mkdir()
     for number, frame in enumerate(frames):
@@ -172,8 +172,12 @@ def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_wei
     out = segment(
         [tmp_path / "clip"], tmp_path / "out", tmp_path / "checkpoint", size=(41, 56), save_probabilities=True
     )
-    levels = [cv2.imread(str(out[0] / f"probabilities/{number}.png"), cv2.IMREAD_UNCHANGED) for number in range(7)]
-    ways = [InferenceOptions(5, "random", fusion), InferenceOptions(5, "random", "summary")]
-    stored, summary = zip(*(segmented.probabilities for segmented in segmenter.segment(frames, ways)), strict=True)
+    levels = [
+        cv2.imread(str(out[0].output / f"probabilities/{number}.png"), cv2.IMREAD_UNCHANGED) for number in range(7)
+    ]
+    options_list = [InferenceConfig(5, "random", fusion), InferenceConfig(5, "random", "summary")]
+    stored, summary = zip(
+        *(prediction.probabilities for prediction in segmenter.predict(frames, options_list)), strict=True
+    )
     np.testing.assert_allclose(np.array(levels) / 65535, stored, atol=1e-5)
     assert np.abs(np.array(stored) - summary).max() > 1e-3  # another fusion would show

@@ -45,7 +45,7 @@ def test_the_worked_case_through_files(reference, case, twin_module, tmp_path):
     weights = case.weights()
     write_pth(tmp_path / "released.pth", {"epoch": 60, "model": {f"module.{name}": weights[name] for name in names}})
     convert(tmp_path / "released.pth", tmp_path / "checkpoint", "released")
-    segmenter = Segmenter.from_checkpoint(tmp_path / "checkpoint", size=(97, 97))
+    segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(97, 97))
     bgr = np.moveaxis(case.images((97, 97), 3, 3), 1, -1) + np.asarray(RELEASED_BGR_MEAN, np.float32)
     frames = bgr[..., ::-1].round().clip(0, 255).astype(np.uint8)
     maps = segmenter(frames, references=[1])

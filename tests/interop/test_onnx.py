@@ -16,7 +16,7 @@ from configs import davis16, davis16_released, synthetic
 from cosnet_jax import Segmenter, cli
 from cosnet_jax.checkpoints.store import load_checkpoint
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.options import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.interop.parity import smooth_frames
 from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model
@@ -44,8 +44,8 @@ def check(config, variables=None, frames=None):
     model = build_model(config.model)
     variables = random_variables(model) if variables is None else variables
     frames = np.concatenate([smooth_frames(size, seed) for seed in range(2)])[:3] if frames is None else frames
-    options = InferenceOptions(fusion=config.inference.fusion)
-    expected = next(Segmenter(model, variables, size, options).segment(frames, references=[1, 2])).probabilities[0]
+    options = InferenceConfig(fusion=config.inference.fusion)
+    expected = next(Segmenter(model, variables, options, size=size).predict(frames, references=[1, 2])).probabilities[0]
     np.testing.assert_allclose(segment(variables, config, frames), expected, rtol=0, atol=1e-4)
     assert expected.std() > 1e-3  # a constant would agree as well
 
@@ -109,11 +109,11 @@ def test_the_documented_example(checkpoint, frames, tmp_path):
     segmenter = Segmenter.from_pretrained(checkpoint)
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int)
-        for old, new in zip(frames.shape[1:3], segmenter.size, strict=True)
+        for old, new in zip(frames.shape[1:3], segmenter.config.size, strict=True)
     )
     small = frames[:, rows][:, :, columns]
     references = set(segmenter.references(len(small))[0])
     for number in sorted({*range(len(small))} - references)[:2]:
-        (result,) = segmenter.segment(small, [InferenceOptions()], queries=[number], references=sorted(references))
+        (result,) = segmenter.predict(small, [InferenceConfig()], queries=[number], references=sorted(references))
         np.testing.assert_allclose(maps[number], result.probabilities[0], rtol=0, atol=1e-4)
         assert maps[number].std() > 1e-4

@@ -11,7 +11,7 @@ from jaxprs import HIGHEST, product_precisions
 
 from cosnet_jax import Segmenter
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.segmenter import InferenceOptions
+from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.parity import (
     apply_in_float32,
@@ -61,7 +61,7 @@ def test_every_product_of_ours_is_float32_on_any_accelerator(shallow_network):
 
 @pytest.fixture(scope="module")
 def segmenter(shallow_network):
-    return Segmenter(*shallow_network, (41, 56), InferenceOptions())
+    return Segmenter(*shallow_network, InferenceConfig(), size=(41, 56))
 
 
 @pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 5])
@@ -72,7 +72,7 @@ def segmenter(shallow_network):
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
     references = list(range(1, count + 1))
-    (ours,) = next(segmenter.segment(frames, [InferenceOptions(fusion=fusion)], references=references)).probabilities
+    (ours,) = next(segmenter.predict(frames, [InferenceConfig(fusion=fusion)], references=references)).probabilities
     images = torch.from_numpy(to_twin(frames))[:, None]
     with torch.no_grad():
         theirs = segment(shallow_twin, images[0], images[references], fusion)[0, 0].numpy()

@@ -162,15 +162,15 @@ def test_evaluation_refines_both_kinds_of_masks_by_the_crf(trained, tmp_path):
     config.inference.crf.update({"enabled": True, "bilateral_sxy": 4.0})
     evaluate.evaluate(config, tmp_path, str(trained), None)
     variables, _ = checkpoints.load_checkpoint(trained)
-    params = crf.CRFParams(bilateral_sxy=4.0)
+    params = crf.CRFConfig(bilateral_sxy=4.0)
     for folder, count in (("masks", config.inference.num_references), ("single_frame", 0)):
         segmenter = Segmenter.from_config(config, variables, num_references=count)
         for sequence in open_sequences("synthetic", "val", config.data):
-            for name, (_, image, (probability,)) in zip(sequence.frame_names, segmenter.segment(sequence), strict=True):
+            for name, (_, image, (probability,)) in zip(sequence.frame_names, segmenter.predict(sequence), strict=True):
                 mask = cv2.imread(str(tmp_path / folder / sequence.name / f"{name}.png"), cv2.IMREAD_UNCHANGED)
                 np.testing.assert_array_equal(mask > 0, crf.refine(image, probability, params) > 0.5)
     config.inference.crf.bilateral_sxy = 0.0
-    with pytest.raises(InputError, match=r"crf.bilateral_sxy must be above 0"):
+    with pytest.raises(InputError, match=r"crf.bilateral_sxy is 0.0; expected a number from 0.001"):
         evaluate.evaluate(config, tmp_path / "again", str(trained), None)
 
 

@@ -10,7 +10,7 @@ from tiny_network import tiny_synthetic
 
 from cosnet_jax.data.synthetic import SyntheticVideo, open_videos
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.segmenter import Segmented, Segmenter
+from cosnet_jax.inference.segmenter import Prediction, Segmenter
 from cosnet_jax.training import validation
 from cosnet_jax.training.validation import open_scorable_sequences, validate
 
@@ -19,14 +19,14 @@ def test_frames_chosen_from_all_over_a_video_are_not_smoothed(monkeypatch):
     config, given = tiny_synthetic(), []
     config.inference.temporal_smoothing = 2.0
 
-    def segment(video, ways, **others):
-        given.append([(way.num_references, way.temporal_smoothing) for way in ways])
+    def predict(video, options_list, **others):
+        given.append([(options.num_references, options.temporal_smoothing) for options in options_list])
         empty = np.zeros(video.size, np.float32)
-        return (Segmented(number, frame, [empty, empty]) for number, frame in enumerate(video))
+        return (Prediction(number, frame, [empty, empty]) for number, frame in enumerate(video))
 
     segmenter = Segmenter.from_config(config, {})
-    assert segmenter.options.temporal_smoothing == 2
-    monkeypatch.setattr(segmenter, "segment", segment)
+    assert segmenter.config.temporal_smoothing == 2
+    monkeypatch.setattr(segmenter, "predict", predict)
     scores = validate(segmenter, {}, open_videos("val", config.data.synthetic), 3)
     assert given == [[(1, 0.0), (0, 0.0)]] * 2
     assert scores == {"J": 0.0, "J_single_frame": 0.0}
@@ -58,12 +58,12 @@ def test_frames_and_sequences_without_a_mask_are_not_scored(monkeypatch):
     scorable = open_scorable_sequences(config)
     assert scorable == videos[:1]
 
-    def segment(video, ways, **others):
+    def predict(video, options_list, **others):
         truths = [first.mask(index) for index in video.indices]
-        return (Segmented(i, frame, [truths[i], ~truths[i]]) for i, frame in enumerate(video))
+        return (Prediction(i, frame, [truths[i], ~truths[i]]) for i, frame in enumerate(video))
 
     segmenter = Segmenter.from_config(config, {})
-    monkeypatch.setattr(segmenter, "segment", segment)
+    monkeypatch.setattr(segmenter, "predict", predict)
     assert validate(segmenter, {}, scorable, 2) == {"J": 1.0, "J_single_frame": 0.0}
 
     videos.pop(0)
