@@ -40,15 +40,15 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     config.model.reference_pooling = 2
     model, protocol = build_model(config.model), get_protocol("davis16")
     variables, sequences = random_variables(model), open_sequences("synthetic", "val", config.data)
-    ways = [InferenceConfig(0), InferenceConfig(5)]
-    expected = score_options(Segmenter(model, variables, config.size), sequences, ways, protocol)
+    options_list = [InferenceConfig(0, edge_radius=0), InferenceConfig(5, edge_radius=0)]
+    expected = score_options(Segmenter(model, variables, size=config.size), sequences, options_list, protocol)
     comparison = reference_bounds.Comparison(model, variables, config.size)
     scores = {sequence.name: comparison.score(sequence, protocol) for sequence in sequences}
     means = reference_bounds.mean_scores(scores)
-    for row, way in zip(("alone", "five"), ways, strict=True):
+    for row, options in zip(("alone", "five"), options_list, strict=True):
         # A pixel whose probability is one half to the last bits may fall either way.
         given = np.mean(list(means[row].values()))
-        assert given == pytest.approx(expected[way]["J"]["mean"], abs=2e-3)
+        assert given == pytest.approx(expected[options]["J"]["mean"], abs=2e-3)
     for name, by_row in scores.items():
         assert len({len(values) for values in by_row.values()}) == 1
         larger = max(means["alone"][name], means["five"][name])

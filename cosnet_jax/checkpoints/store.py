@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cosnet_jax import distributed, parallel
+from cosnet_jax import parallel
 from cosnet_jax.config import parse_config
 from cosnet_jax.errors import InputError, interruption_in, printable
 from cosnet_jax.files import expanded, write_text
@@ -84,7 +84,7 @@ class CheckpointFolder:
         self._manager.wait_until_finished()
         for step in self._manager.all_steps():
             folder = self._folder(step)
-            if distributed.is_first() and not (folder / SUMS).exists():
+            if parallel.is_first() and not (folder / SUMS).exists():
                 write_text(folder / SUMS, checksums(folder))
 
     def _folder(self, step: int) -> Path:
@@ -100,8 +100,8 @@ class CheckpointFolder:
 
     def _set_aside(self, step: int, reason: str, suffix: str) -> None:
         folder = self._folder(step)
-        distributed.say(printable(f"checkpoint: {folder} {reason}; it is now {folder.name}{suffix}"))
-        distributed.on_first(functools.partial(set_aside, folder, suffix))
+        parallel.say(printable(f"checkpoint: {folder} {reason}; it is now {folder.name}{suffix}"))
+        parallel.on_first(functools.partial(set_aside, folder, suffix))
         self._manager.reload()
 
     def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:

@@ -28,6 +28,7 @@ HINT = "Click a place in the picture. Below, each frame it was compared with is 
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto; }
 .refused { border-left: 4px solid #b91c1c; background: #fef2f2; padding: 8px 12px; }
+.refused .refused { border: 0; padding: 0; }
 .refused * { color: #7f1d1d !important; }
 #player video { max-height: 75vh; }
 #picture img { cursor: crosshair; }

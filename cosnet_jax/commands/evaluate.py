@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax import distributed
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, and prints the mean scores."""
     config, workdir = read_config(arguments.config, arguments.overrides), Path(arguments.workdir)
-    with distributed.several_processes():
+    with parallel.several_processes():
         results = evaluate(config, workdir, arguments.checkpoint, arguments.predictions)
     if results:
         print_scores(results, workdir)
@@ -87,8 +87,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    distributed.start(config.distributed)
-    distributed.end_at_sigterm()
+    parallel.start(config.distributed)
+    parallel.end_at_sigterm()
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
     segmenter, settings = None, {}
@@ -106,13 +106,13 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         raise InputError(f"{others[0]}; remove it, or name another --workdir")
 
     with contextlib.ExitStack() as resources:
-        distributed.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
-        distributed.on_first(lambda: remove_leftovers(workdir))
+        parallel.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
+        parallel.on_first(lambda: remove_leftovers(workdir))
 
         # Segment.
         metadata = {"configuration": config.name}
         if segmenter:
-            outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in distributed.share_of(sequences)]
+            outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in parallel.share_of(sequences)]
             segment_all(segmenter, [output for output in outputs if not output.is_finished()])
             references = f"{segmenter.config.num_references}, {segmenter.config.sampling}"
             refined = "yes" if segmenter.config.crf.enabled else "no"
@@ -121,14 +121,14 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
             metadata["masks"] = predictions
 
         # Score and report.
-        distributed.wait_for_others("segmented")
+        parallel.wait_for_others("segmented")
         results = {}
-        if distributed.is_first():
+        if parallel.is_first():
             training_records = find_metrics(checkpoint) if checkpoint else []
             results = score_and_report(
                 config, workdir, sequences, masks, single_frame, metadata, training_records, segmenter
             )
-        distributed.wait_for_others("scored")
+        parallel.wait_for_others("scored")
     return results
 
 
@@ -199,7 +199,7 @@ def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> Non
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
         for (output, kind, index), probability in track(
-            refined, "segmenting", total, silent=not distributed.is_first()
+            refined, "segmenting", total, silent=not parallel.is_first()
         ):
             output.write(kind, index, probability > 0.5)
 

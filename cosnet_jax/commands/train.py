@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cosnet_jax import distributed
+from cosnet_jax import parallel
 from cosnet_jax.config import read_config
 from cosnet_jax.files import expanded
 from cosnet_jax.training.loop import train
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains; after SIGTERM the status is the configuration's."""
     config = read_config(arguments.config, arguments.overrides)
-    with distributed.several_processes():
+    with parallel.several_processes():
         stopped = train(config, expanded(arguments.workdir))
-    distributed.ignore_sigterm()
+    parallel.ignore_sigterm()
     return config.stopped_status if stopped else 0

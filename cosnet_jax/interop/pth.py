@@ -83,8 +83,10 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}: damaged, or not written by torch.save ({cause}); download it again") from error
 
 
-def _find_weights(content: Any, depth: int = 3) -> dict[str, np.ndarray]:
+def _find_weights(content: Any, depth: int = 5) -> dict[str, np.ndarray]:
     """Returns the arrays by name under the first of `WEIGHTS_KEYS`, else the largest such dict; {} if there is none."""
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
     if not isinstance(content, dict) or not depth:
         return {}
     for key in WEIGHTS_KEYS:
@@ -125,7 +127,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
 def _read_zip(file: BinaryIO, size: int) -> Any:
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > size:
-            raise Refused("a compressed zip file: torch.save does not compress")
+            raise Refused("has compressed parts, as TorchScript has; expected a file that torch.save wrote")
         programs = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(programs) != 1:
             raise Refused("a zip file, but not one that torch.save wrote (no single data.pkl)")

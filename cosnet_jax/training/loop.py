@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cosnet_jax import distributed, parallel
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.data.pipeline import still_batches, video_batches
@@ -45,19 +45,19 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     """
     Config.read(config)
     model = build_model(config.model, parallel.AXIS)
-    distributed.start(config.distributed)
+    parallel.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
-    preemption = distributed.Preemption()
+    preemption = parallel.Preemption()
     try:
         with contextlib.ExitStack() as resources:
-            distributed.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
+            parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
             done, preempted = take_steps(model, config, workdir, resources, preemption)
-    except distributed.Preempted:
-        distributed.say("SIGTERM: stopped before a step; the same command starts again")
+    except parallel.Preempted:
+        parallel.say("SIGTERM: stopped before a step; the same command starts again")
         return True
     if preempted:
-        distributed.say(f"SIGTERM: saved step {done}; the same command continues")
+        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
     return preempted
 
 
@@ -66,7 +66,7 @@ def take_steps(
     config: ConfigDict,
     workdir: Path,
     resources: contextlib.ExitStack,
-    preemption: distributed.Preemption,
+    preemption: parallel.Preemption,
 ) -> tuple[int, bool]:
     """Does what `train` says in a claimed `workdir`; `resources` close what it opens.
 
@@ -74,12 +74,12 @@ def take_steps(
       The steps done, and whether SIGTERM came.
     """
     step_kinds = Config.read(config).step_kinds
-    distributed.say(f"{config.name}: {parallel.describe()}")
+    parallel.say(f"{config.name}: {parallel.describe()}")
 
     # Data.
     makers = {"still": still_batches, "video": video_batches}
     batches = {
-        kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *distributed.process())
+        kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
         for kind in sorted(set(step_kinds))
     }
     for iterator in batches.values():
@@ -94,8 +94,8 @@ def take_steps(
     state = parallel.replicate(init_state(variables, optimizer, config.optimizer.ema))
     steps = {kind: parallel.parallelise(step) for kind, step in make_steps(model, optimizer, config).items()}
     segmenter = Segmenter.from_config(config, variables)
-    examples = config.batch_size // distributed.process()[1]
-    distributed.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
+    examples = config.batch_size // parallel.process()[1]
+    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)
@@ -107,14 +107,14 @@ def take_steps(
         start, state, progress = found
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
-        distributed.say(f"continues from step {start}")
+        parallel.say(f"continues from step {start}")
     else:
         best.set_aside_from(0)  # of a training whose checkpoints are gone
     # It comes after its checkpoint; the result is the same if it comes again.
     validation_due = bool(config.validate_every) and progress.get("validation_due", False)
-    log = MetricLog(workdir, start, distributed.is_first(), validation_due)
+    log = MetricLog(workdir, start, parallel.is_first(), validation_due)
     resources.callback(log.close)
-    profiler = Profiler(config.profile_steps or (), workdir, writes=distributed.is_first())
+    profiler = Profiler(config.profile_steps or (), workdir, writes=parallel.is_first())
     resources.callback(profiler.close)
     schedule, skips = make_schedule(config.optimizer, config.total_steps), config.nonfinite_steps == "skip"
     step_log = StepLog(log, config.log_every, config.total_steps, schedule, skips)
@@ -126,7 +126,7 @@ def take_steps(
 
     done, preempted = start, False
     preemption.begin_steps()
-    for step in track(range(start, config.total_steps), "training", silent=not distributed.is_first()):
+    for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_kinds[step % len(step_kinds)], step + 1
         with step_log.waiting():
             batch = parallel.shard(next(batches[kind]))
