@@ -156,7 +156,8 @@ def _inside_regions(values: np.ndarray) -> np.ndarray:
 
 def _bits(image: Image.Image) -> int:
     """Returns the bits of a pixel of a grey image as stored; 8 for more and for all others."""
-    raw = image.tile[0][3] if image.tile else None
+    tiles = getattr(image, "tile", [])
+    raw = tiles[0][3] if tiles else None
     return int(raw[2:]) if image.format == "PNG" and raw in ("L;2", "L;4") else 8
 
 

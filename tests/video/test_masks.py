@@ -113,7 +113,7 @@ def test_soft_masks_have_a_threshold():
 def test_two_readings_are_an_error(values, tmp_path):
     file = tmp_path / "mask.png"
     Image.fromarray(values.astype(np.uint8)).save(file)
-    with pytest.raises(InputError, match="mask.png"):
+    with pytest.raises(InputError, match=r"mask\.png"):
         read_mask(file)
 
 
