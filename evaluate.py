@@ -24,8 +24,7 @@ from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint, load_ch
 from cosnet_jax.commands.explain import explanation
 from cosnet_jax.config import as_stored, check_config, run
 from cosnet_jax.data.sequences import Sequence, open_sequences
-from cosnet_jax.errors import InputError, printable
-from cosnet_jax.evaluation.predictions import other_sequences
+from cosnet_jax.errors import printable
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.results_file import write_results
@@ -38,7 +37,7 @@ from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation_report import PLAYERS, evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Image, Section
-from cosnet_jax.report.tables import Table, percent, score_table
+from cosnet_jax.report.tables import Table, notes, percent, score_table
 from cosnet_jax.training.metric_log import find_metrics
 from cosnet_jax.video.images import decode_image
 from cosnet_jax.video.sample_clip import sample_clip
@@ -81,8 +80,6 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (expanded(predictions), None)
-    if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
-        raise InputError(f"{others[0]}; remove it, or name another --workdir")
 
     with contextlib.ExitStack() as resources:
         job.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
@@ -245,6 +242,8 @@ def print_scores(results: dict, workdir: Path) -> None:
     if "single_frame" in results:
         scores.append(f"J with N = 0 {percent(results['single_frame']['J']['mean'])}")
     print(printable(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}"))
+    for note in notes(results):
+        print(printable(f"note: {note}"))
 
 
 def main(config: ConfigDict) -> None:
