@@ -40,7 +40,7 @@ def test_bounds_of_the_references_begin_with_what_evaluations_say(tmp_path):
     config.model.reference_pooling = 2
     model, protocol = build_model(config.model), get_protocol("davis16")
     variables, sequences = random_variables(model), open_sequences("synthetic", "val", config.data)
-    options_list = [InferenceConfig(0), InferenceConfig(5)]
+    options_list = [InferenceConfig(0, edge_radius=0), InferenceConfig(5, edge_radius=0)]
     expected = score_options(Segmenter(model, variables, size=config.size), sequences, options_list, protocol)
     comparison = reference_bounds.Comparison(model, variables, config.size)
     scores = {sequence.name: comparison.score(sequence, protocol) for sequence in sequences}

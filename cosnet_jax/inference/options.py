@@ -28,4 +28,5 @@ class InferenceConfig(Section, name="inference"):
     size: tuple[int, int] | None = setting(  # (height, width) of the input, swapped for tall videos; None: `size`
         None, of=int, length=2, low=17, high=4096
     )
+    edge_radius: int = setting(4, low=0, high=64)  # of `enlarge_guided`, in pixels of the network's map; 0: bilinear
     crf: CRFConfig = CRFConfig()  # noqa: RUF009, it is frozen

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
+from cosnet_jax.inference.guided_filter import enlarge_guided
 from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import choose_references, plan_references
@@ -162,7 +163,8 @@ class Segmenter:
         fusions = [options.fusion for options in options_list]
         maps = self._maps(video, fusions, queries, chosen, self.variables if variables is None else variables)
         deviations = [options.temporal_smoothing for options in options_list]
-        return _enlarge(smooth(maps, deviations) if any(deviations) else maps)
+        radii = [options.edge_radius for options in options_list]
+        return _enlarge(smooth(maps, deviations) if any(deviations) else maps, radii)
 
     def references(self, num_frames: int, options: InferenceConfig | None = None) -> np.ndarray:
         """Returns the references of every frame of a video, (T, n) int, see `choose_references`."""
@@ -207,8 +209,13 @@ def _wait(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -
         yield index, frame, [batch[position] for batch in arrived]
 
 
-def _enlarge(small: Generator[Maps]) -> Generator[Prediction]:
-    """Resizes the maps to their frames."""
+def _enlarge(small: Generator[Maps], radii: Sequence[int]) -> Generator[Prediction]:
+    """Resizes the maps to their frames, along the edges of these where the radius is not 0."""
     with contextlib.closing(small):
         for number, frame, maps in small:
-            yield Prediction(number, frame, [resize_output(map_, frame.shape[:2]) for map_ in maps])
+            yield Prediction(number, frame, [enlarge(*each, frame) for each in zip(maps, radii, strict=True)])
+
+
+def enlarge(probability: np.ndarray, radius: int, frame: np.ndarray) -> np.ndarray:
+    """Resizes a map to its frame; `radius` as `edge_radius` in `InferenceConfig`."""
+    return enlarge_guided(probability, frame, radius) if radius else resize_output(probability, frame.shape[:2])

@@ -23,7 +23,8 @@ class _Average:
     def __init__(self, number: int, frame: np.ndarray, maps: list[np.ndarray]):
         self.number, self.frame, self.maps = number, frame, maps
         size = maps[0].shape[1::-1]
-        self.picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)  # the frame at the size of the maps
+        # The frame at the size of the maps, a little blurred: single pixels of texture would leave specks.
+        self.picture = cv2.blur(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), (3, 3))
         # Sums over the frames so far, itself included, one map for each of the options.
         self.totals = [map_.copy() for map_ in maps]
         self.weights = [np.ones_like(map_) for map_ in maps]

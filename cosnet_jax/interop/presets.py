@@ -21,7 +21,7 @@ RELEASED_MODEL = {
     "gate_bias": False,
     "input_scaling": "bgr",
 }
-RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction"}
+RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction", "edge_radius": 0}
 
 
 class Preset(NamedTuple):

@@ -15,10 +15,10 @@ def test_settings_left_out_are_the_configurations():
     config = davis16_released.get_config()
     config.model.backbone = "mobilenet_v2"
     config.inference.temporal_smoothing = 0.5
-    stored = InferenceConfig(5, "random", "prediction", temporal_smoothing=0.5, size=(473, 473))
+    stored = InferenceConfig(5, "random", "prediction", temporal_smoothing=0.5, size=(473, 473), edge_radius=0)
     assert Segmenter.from_config(config, {}).config == stored
     changed = Segmenter.from_config(config, {}, num_references=0, fusion="group", seed=None, size=(257, 449)).config
-    assert changed == InferenceConfig(0, "random", "group", temporal_smoothing=0.5, size=(257, 449))
+    assert changed == InferenceConfig(0, "random", "group", temporal_smoothing=0.5, size=(257, 449), edge_radius=0)
     assert Segmenter(tiny_network(), {}, size=(33, 49), num_references=2).config.num_references == 2
 
 

@@ -54,7 +54,7 @@ def pair_probability(network):
 
 
 def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probability):
-    segmenter = Segmenter(*network, InferenceConfig(3, "uniform", "prediction"), size=SIZE)
+    segmenter = Segmenter(*network, InferenceConfig(3, "uniform", "prediction"), size=SIZE, edge_radius=0)
     given = segmenter(video)
     assert given.shape == (7, 50, 61)
     assert given.dtype == np.float32
@@ -65,7 +65,7 @@ def test_prediction_fusion_is_the_mean_over_pairs(network, video, pair_probabili
 
 @pytest.mark.parametrize("sampling", ["uniform", "random", "consecutive"])
 def test_with_one_reference_summary_fusion_is_the_pair(network, video, pair_probability, sampling):
-    given = Segmenter(*network, InferenceConfig(1, sampling), size=SIZE)(video)
+    given = Segmenter(*network, InferenceConfig(1, sampling), size=SIZE, edge_radius=0)(video)
     for query, (reference,) in enumerate(choose_references(7, 1, sampling)):
         np.testing.assert_allclose(given[query], pair_probability(video[query], video[reference]), atol=2e-6)
 
@@ -78,7 +78,7 @@ def test_summaries_over_copies_of_one_reference_are_that_references(network, vid
 
 def test_without_references_the_encoder_predicts_alone(network, video):
     model, variables = network
-    given = Segmenter(model, variables, InferenceConfig(0), size=SIZE)(video[:2])
+    given = Segmenter(model, variables, InferenceConfig(0), size=SIZE, edge_radius=0)(video[:2])
     frames = resize_antialiased(jnp.array(video[:2]), SIZE)
     _, aux = jax.jit(model.apply)(variables, frames[None])
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(aux["side_logits"][0]), (50, 61)), atol=2e-6)
@@ -87,7 +87,7 @@ def test_without_references_the_encoder_predicts_alone(network, video):
 def test_the_input_is_turned_for_a_tall_video(network, video):
     model, variables = network
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
-    options_list = [InferenceConfig(1), InferenceConfig(0)]
+    options_list = [InferenceConfig(1, edge_radius=0), InferenceConfig(0, edge_radius=0)]
     given = next(maps(Segmenter(model, variables, size=SIZE), tall, options_list))
     logits, aux = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
     for probability, (pair,) in zip(given, (logits, aux["side_logits"]), strict=True):

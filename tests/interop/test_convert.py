@@ -164,7 +164,7 @@ def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_wei
     write_pth(tmp_path / "weights.pth", shallow_weights)
     convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", preset)
     segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(41, 56))
-    assert segmenter.config == InferenceConfig(5, "random", fusion, size=(41, 56))
+    assert segmenter.config == InferenceConfig(5, "random", fusion, size=(41, 56), edge_radius=0)
     frames = np.random.default_rng(0).integers(0, 256, (7, 41, 56, 3)).astype(np.uint8)
     (tmp_path / "clip").mkdir()
     for number, frame in enumerate(frames):
@@ -175,7 +175,7 @@ def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_wei
     levels = [
         cv2.imread(str(out[0].output / f"probabilities/{number}.png"), cv2.IMREAD_UNCHANGED) for number in range(7)
     ]
-    options_list = [InferenceConfig(5, "random", fusion), InferenceConfig(5, "random", "summary")]
+    options_list = [InferenceConfig(5, "random", name, edge_radius=0) for name in (fusion, "summary")]
     stored, summary = zip(
         *(prediction.probabilities for prediction in segmenter.predict(frames, options_list)), strict=True
     )

@@ -72,7 +72,9 @@ def segmenter(shallow_network):
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
     references = list(range(1, count + 1))
-    (ours,) = next(segmenter.predict(frames, [InferenceConfig(fusion=fusion)], references=references)).probabilities
+    (ours,) = next(
+        segmenter.predict(frames, [InferenceConfig(fusion=fusion, edge_radius=0)], references=references)
+    ).probabilities
     images = torch.from_numpy(to_twin(frames))[:, None]
     with torch.no_grad():
         theirs = segment(shallow_twin, images[0], images[references], fusion)[0, 0].numpy()
@@ -94,13 +96,6 @@ def test_the_twin_takes_bgr_without_the_mean():
     assert images.shape == (1, 3, 2, 5) and images.dtype == np.float32
     expected = np.array([30, 20, 10]) - (104.00699, 116.66877, 122.67892)
     np.testing.assert_allclose(images[0, :, 1, 2], expected, rtol=1e-6)
-
-
-def test_frames_are_smooth_and_differ():
-    frames = smooth_frames((48, 65))
-    assert frames.shape == (2, 48, 65, 3) and frames.dtype == np.uint8
-    assert np.abs(np.diff(frames.astype(int), axis=2)).max() < 64  # noise of 8 pixels, enlarged
-    assert np.abs(frames[0].astype(int) - frames[1]).mean() > 20
 
 
 def test_other_weights_are_refused_before_anything_runs(full_resnet, tmp_path):
