@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import GroundTruth
 from cosnet_jax.evaluation.protocols import Protocol
-
-LARGEST_LABEL = 20  # grey levels up to this one are labels where a sequence has no brighter ones
-FEW_LEVELS = 8  # a sequence with at most so many grey levels holds no probabilities
+from cosnet_jax.video.masks import read_mask
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
     """Finds the masks of a sequence: frame name -> PNG file, whose suffix may be upper case."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.stem: path for path in files if path.suffix.lower() == ".png" and not path.name.startswith(".")}
+    files = (path for path in sorted(folder.glob("*")) if path.suffix.lower() == ".png" and path.is_file())
+    return {path.stem: path for path in files if not path.name.startswith(".")}
 
 
 def check_predictions(masks_dir: str | Path, sequences: Sequence[GroundTruth], protocol: Protocol) -> list[str]:
@@ -95,77 +92,15 @@ def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) 
     return problems
 
 
-def read_masks(paths: Sequence[str | Path]) -> list[np.ndarray]:
-    """Reads the predicted masks of one sequence.
-
-    A pixel is foreground
-      - in a palette image: unless its index is 0, whatever its colour;
-      - in a grey image of 8 or 16 bits: above half of the largest value (> 127, > 32767), as in probability maps;
-      - in a grey image, where no pixel of the sequence is above `LARGEST_LABEL`: unless it is 0 (labels). This is also
-        the reading of 16 bits with small values;
-      - in a colour image: as in a grey one where the channels are equal in the whole image, else if it is not black;
-      - in images with an alpha channel whose colours never change: as in a grey image, by alpha.
-
-    Args:
-      paths: PNG files.
-
-    Returns:
-      One (h, w) bool mask per file.
-
-    Raises:
-      InputError: a file cannot be read as an image, or its grey levels may be labels as well as probabilities.
-    """
-    images = [_read_png(Path(path)) for path in paths]
-    one_colour = all(image.ndim == 3 and (image[..., :3] == image[0, 0, :3]).all() for image in images)
-    if one_colour and any((image[..., 3] != image[0, 0, 3]).any() for image in images):
-        images = [image[..., 3] for image in images]
-    images = [_without_colours(image) for image in images]
-    grey = [i for i, image in enumerate(images) if image.dtype != bool]
-    if any(images[i].max() > 255 for i in grey):
-        images = [image if image.dtype == bool else (image >> 8).astype(np.uint8) for image in images]
-    counts = sum((np.bincount(images[i].ravel(), minlength=256) for i in grey), np.zeros(256, np.int64))
-    levels = np.flatnonzero(counts)
-    threshold = 127
-    if len(levels) and 0 < levels[-1] <= LARGEST_LABEL:
-        threshold = 0
-    elif len(levels) <= FEW_LEVELS and 0 in levels and ((levels > 0) & (levels <= threshold)).any():
-        raise InputError(
-            f"{paths[grey[0]]}: the masks of this folder have the grey levels {', '.join(map(str, levels))}, which may "
-            "be labels or probabilities; write them with 0 and 255"
-        )
-    return [image if image.dtype == bool else image > threshold for image in images]
-
-
 def read_sequence_masks(masks_dir: Path, sequence: GroundTruth, indices: Collection[int] = ()) -> dict[int, np.ndarray]:
     """Reads the predicted masks of a sequence: frame index -> (h, w) bool; of all frames that have one by default.
 
     Raises:
-      InputError: as `read_masks`, or a mask of `indices` is not there.
+      InputError: as `cosnet_jax.video.masks.read_mask`, or a mask of `indices` is not there.
     """
     files = mask_files(masks_dir / sequence.name)
     paths = {i: files[name] for i, name in enumerate(sequence.frame_names) if name in files}
     if missing := sorted(set(indices) - set(paths)):
         raise InputError(f"{masks_dir / sequence.name / sequence.frame_names[missing[0]]}.png: cannot be read")
     paths = {i: path for i, path in paths.items() if i in indices or not indices}
-    return dict(zip(paths, read_masks(list(paths.values())), strict=True))
-
-
-def _read_png(path: Path) -> np.ndarray:
-    """Reads bool (h, w) of a palette or of one bit, grey levels (h, w) uint8 or wider, or uint8 RGBA (h, w, 4)."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode == "P":
-                return np.asarray(image) > 0
-            return np.asarray(image.convert("RGBA") if image.mode in ("LA", "RGB", "RGBA") else image)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: cannot be read (no such file)") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable PNG image; write it again") from error
-
-
-def _without_colours(image: np.ndarray) -> np.ndarray:
-    """Gives the grey levels of an image, or where it has colours, bool: which pixels are not black."""
-    if image.ndim == 2:
-        return image
-    red, green, blue, _ = cv2.split(image)
-    return red if (red == green).all() and (red == blue).all() else red.astype(bool) | (green > 0) | (blue > 0)
+    return {i: read_mask(path) for i, path in paths.items()}

@@ -49,7 +49,7 @@ def score_masks(
 
     Args:
       sequences: the ground truth; picklable unless `processes` is 1.
-      masks_dir: holds `<sequence>/<frame>.png`; `predictions.read_masks` says how each kind of PNG is binarised.
+      masks_dir: holds `<sequence>/<frame>.png`; `cosnet_jax.video.masks` says how each kind is binarised.
       protocol: one of `PROTOCOLS`, see `get_protocol`.
       metrics: any of "J", "F" and, for davis16, "T".
       processes: number of worker processes, at most one per sequence; None for one per core, 1 for this process alone.

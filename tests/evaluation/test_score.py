@@ -114,7 +114,7 @@ def test_errors_of_worker_processes_arrive(write_masks):
     content = bytearray(path.read_bytes())
     content[content.index(b"IDAT") + 8] ^= 255
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"video1/00002\.png: not a readable PNG image"):
+    with pytest.raises(InputError, match=r"video1/00002\.png: not a readable mask"):
         score_masks(sequences, folder, processes=2)
 
 
