@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax import job
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint, load_checkpoint_for
 from cosnet_jax.commands.explain import explanation
 from cosnet_jax.config import as_stored, check_config, run
@@ -66,8 +66,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    job.start(config.distributed)
-    job.end_at_sigterm()
+    parallel.start(config.distributed)
+    parallel.end_at_sigterm()
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
     segmenter, settings = None, {}
@@ -85,13 +85,13 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         raise InputError(f"{others[0]}; remove it, or name another --workdir")
 
     with contextlib.ExitStack() as resources:
-        job.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
-        job.on_first(lambda: remove_leftovers(workdir))
+        parallel.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
+        parallel.on_first(lambda: remove_leftovers(workdir))
 
         # Segment.
         metadata = {"configuration": config.name}
         if segmenter:
-            outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in job.share_of(sequences)]
+            outputs = [SequenceMasks(each, (masks, single_frame), settings) for each in parallel.share_of(sequences)]
             segment_all(segmenter, [output for output in outputs if not output.is_finished()])
             references = f"{segmenter.config.num_references}, {segmenter.config.sampling}"
             refined = "yes" if segmenter.config.crf.enabled else "no"
@@ -100,14 +100,14 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
             metadata["masks"] = predictions
 
         # Score and report.
-        job.wait_for_others("segmented")
+        parallel.wait_for_others("segmented")
         results = {}
-        if job.is_first():
+        if parallel.is_first():
             training_records = find_metrics(checkpoint) if checkpoint else []
             results = score_and_report(
                 config, workdir, sequences, masks, single_frame, metadata, training_records, segmenter
             )
-        job.wait_for_others("scored")
+        parallel.wait_for_others("scored")
     return results
 
 
@@ -179,7 +179,7 @@ def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> Non
     refined = crf.refine_stream(all_maps(), params) if params.enabled else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
-        for (output, kind, index), probability in track(refined, "segmenting", total, silent=not job.is_first()):
+        for (output, kind, index), probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
             output.write(kind, index, probability > 0.5)
 
 
@@ -250,7 +250,7 @@ def print_scores(results: dict, workdir: Path) -> None:
 def main(config: ConfigDict) -> None:
     """Evaluates as the flags say."""
     workdir = Path(WORKDIR.value)
-    with job.several_processes():
+    with parallel.several_processes():
         results = evaluate(config, workdir, CHECKPOINT.value, PREDICTIONS.value)
     if results:
         print_scores(results, workdir)

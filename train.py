@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from cosnet_jax import job, parallel
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.initial import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.config import check_config, parse_step_pattern, run
@@ -52,19 +52,19 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     """
     check_config(config)
     model = build_model(config.model, parallel.AXIS)
-    job.start(config.distributed)
+    parallel.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
-    preemption = job.Preemption()
+    preemption = parallel.Preemption()
     try:
         with contextlib.ExitStack() as resources:
-            job.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
+            parallel.on_first(lambda: resources.enter_context(claimed_workdir(config, workdir)))
             done, preempted = take_steps(model, config, workdir, resources, preemption)
-    except job.Preempted:
-        job.say("SIGTERM: stopped before a step; the same command starts again")
+    except parallel.Preempted:
+        parallel.say("SIGTERM: stopped before a step; the same command starts again")
         return True
     if preempted:
-        job.say(f"SIGTERM: saved step {done}; the same command continues")
+        parallel.say(f"SIGTERM: saved step {done}; the same command continues")
     return preempted
 
 
@@ -73,7 +73,7 @@ def take_steps(
     config: ConfigDict,
     workdir: Path,
     resources: contextlib.ExitStack,
-    preemption: job.Preemption,
+    preemption: parallel.Preemption,
 ) -> tuple[int, bool]:
     """Does what `train` says in a claimed `workdir`; `resources` close what it opens.
 
@@ -83,12 +83,12 @@ def take_steps(
       The steps done, and whether SIGTERM came.
     """
     step_pattern = parse_step_pattern(config.step_pattern)
-    job.say(f"{config.name}: {parallel.describe()}")
+    parallel.say(f"{config.name}: {parallel.describe()}")
 
     # Data.
     makers = {"still": still_batches, "video": video_batches}
     batches = {
-        kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *job.process())
+        kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
         for kind in sorted(set(step_pattern))
     }
     for iterator in batches.values():
@@ -103,8 +103,8 @@ def take_steps(
     state = parallel.replicate(init_state(variables, optimizer))
     steps = {kind: parallel.parallelise(step) for kind, step in make_steps(model, optimizer, config).items()}
     segmenter = Segmenter.from_config(config, variables)
-    examples = config.batch_size // job.process()[1]
-    job.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
+    examples = config.batch_size // parallel.process()[1]
+    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)
@@ -116,14 +116,14 @@ def take_steps(
         start, state, progress = found
         for kind, position in progress["data"].items():
             batches[kind].set_state(position)
-        job.say(f"continues from step {start}")
+        parallel.say(f"continues from step {start}")
     else:
         best.set_aside_from(0)  # of a training whose checkpoints are gone
     # It comes after its checkpoint; the result is the same if it comes again.
     validation_due = bool(config.validate_every) and progress.get("validation_due", False)
-    log = MetricLog(workdir, start, job.is_first(), validation_due)
+    log = MetricLog(workdir, start, parallel.is_first(), validation_due)
     resources.callback(log.close)
-    profiler = Profiler(config.profile_steps, workdir, writes=job.is_first())
+    profiler = Profiler(config.profile_steps, workdir, writes=parallel.is_first())
     resources.callback(profiler.close)
     skips = config.nonfinite_steps == "skip"
     step_log = StepLog(log, config.log_every, config.total_steps, optimizer.learning_rate, skips)
@@ -135,7 +135,7 @@ def take_steps(
 
     done, preempted = start, False
     preemption.begin_steps()
-    for step in track(range(start, config.total_steps), "training", silent=not job.is_first()):
+    for step in track(range(start, config.total_steps), "training", silent=not parallel.is_first()):
         kind, done = step_pattern[step % len(step_pattern)], step + 1
         with step_log.waiting():
             batch = parallel.shard(next(batches[kind]))
@@ -163,9 +163,9 @@ def take_steps(
 
 def main(config: ConfigDict) -> None:
     """Trains as the flags say."""
-    with job.several_processes():
+    with parallel.several_processes():
         stopped = train(config, expanded(WORKDIR.value))
-    job.ignore_sigterm()
+    parallel.ignore_sigterm()
     if stopped:
         sys.exit(config.stopped_status)
 

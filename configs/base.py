@@ -16,6 +16,7 @@ augmentation; these were chosen. Two things differ from the paper:
 from ml_collections import ConfigDict
 
 from cosnet_jax.inference.options import InferenceConfig
+from cosnet_jax.parallel import DistributedConfig
 
 
 def get_config() -> ConfigDict:
@@ -41,14 +42,7 @@ def get_config() -> ConfigDict:
     # bfloat16 on TPU).
     config.matmul_precision = "default"  # default | float32
 
-    # Several processes, e.g. one a host. Left empty, the last three are read from the environment variables
-    # JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from SLURM, Open MPI, Kubernetes or Cloud TPU.
-    config.distributed = ConfigDict()
-    config.distributed.enabled = False
-    config.distributed.timeout = 300  # seconds to wait for all processes to start
-    config.distributed.coordinator_address = ""  # HOST:PORT of process 0
-    config.distributed.num_processes = 0
-    config.distributed.process_id = -1
+    config.distributed = DistributedConfig.defaults()
 
     config.model = ConfigDict()
     config.model.backbone = "resnet101"  # resnet101 | resnet50 | mobilenet_v2

@@ -1,29 +1,273 @@
-"""Devices. No other file names pmap or a device."""
+"""Devices and processes. No other file names pmap, a device or `jax.distributed`.
+
+The processes of a job start together, share the work, agree and stop together. JAX connects them. When one is killed,
+JAX aborts the others after `distributed.heartbeat` seconds at the latest (exit status 134), and says that a task died.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-from collections.abc import Callable
-from typing import Any
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import tqdm
 from jax.experimental import multihost_utils
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.files import writable_folder
+from cosnet_jax.section import Section, setting
 
+T = TypeVar("T")
 AXIS = "batch"
+MESSAGE_BYTES = 2048
+CACHE_BYTES = 2**30  # of compiled programs that are kept in the user's folder
+_visits = itertools.count()  # to `first_before_others`, for a name of its own each
 
 
-def keep_compiled(folder: str) -> None:
-    """Keeps compiled programs in a folder, where later runs find them; "" leaves JAX's own settings as they are.
+@dataclass(frozen=True)
+class DistributedConfig(Section, name="distributed"):
+    """Several processes, e.g. one for each host."""
+
+    enabled: bool = setting(False)
+    timeout: int = setting(300, low=1)  # seconds to wait for all processes to start
+    heartbeat: int = setting(30, low=5)  # seconds without a sign of life after which a process counts as dead
+    # Unset, they come from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from the cluster that JAX
+    # detects (SLURM, Open MPI, Kubernetes, Cloud TPU).
+    coordinator_address: str | None = setting(None, of=str)  # HOST:PORT of process 0
+    num_processes: int | None = setting(None, of=int, low=1)
+    process_id: int | None = setting(None, of=int, low=0)
+
+
+def start(settings: Any) -> None:
+    """Joins the processes of a job; call it before anything uses a device.
+
+    Args:
+      settings: `config.distributed`.
 
     Raises:
-      InputError: the folder cannot be written to.
+      InputError: nothing tells how the processes find each other, or some did not start in time.
     """
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
+    settings = DistributedConfig.read(settings)
+    if not settings.enabled:
+        if "JAX_COORDINATOR_ADDRESS" in os.environ:
+            told = "JAX_COORDINATOR_ADDRESS is set, but this process works alone"
+            print(f"warning: {told}; --config.distributed.enabled=true joins the others", file=sys.stderr)
+        return
+    count = _or_environment(settings.num_processes, "JAX_NUM_PROCESSES")
+    number = _or_environment(settings.process_id, "JAX_PROCESS_ID")
+    try:
+        jax.distributed.initialize(
+            settings.coordinator_address, count, number,
+            initialization_timeout=settings.timeout, heartbeat_timeout_seconds=settings.heartbeat,
+        )  # fmt: skip
+    except (ValueError, RuntimeError, LookupError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"config.distributed.enabled: the processes did not find each other ({reason}); expected a cluster that "
+            "JAX detects, or distributed.{coordinator_address,num_processes,process_id}, or JAX_COORDINATOR_ADDRESS, "
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from None
+    if _takes_all_gpus():
+        for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices"):
+            jax.config.update(name, "all")
+
+
+def _or_environment(value: int | None, name: str) -> int | None:
+    text = os.environ.get(name)
+    if value is not None or text is None:
+        return value
+    if not text.isdigit():
+        raise InputError(f"{name} is {text!r}; expected a whole number")
+    return int(text)
+
+
+def _takes_all_gpus() -> bool:
+    """Whether this process takes all GPUs it sees: it is alone on its host, or sees one. JAX would take one by number.
+
+    Only SLURM and Open MPI number the processes of a host.
+    """
+    names = os.environ
+    if "JAX_LOCAL_DEVICE_IDS" in names:
+        return False
+    if "SLURM_STEP_NUM_NODES" in names:
+        alone = names["SLURM_STEP_NUM_NODES"] == names.get("SLURM_NTASKS")
+    elif "OMPI_COMM_WORLD_LOCAL_SIZE" in names:
+        alone = names["OMPI_COMM_WORLD_LOCAL_SIZE"] == "1"
+    else:
+        return False
+    return alone or len(names.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
+
+
+@contextlib.contextmanager
+def several_processes() -> Iterator[None]:
+    """Surrounds the work of a program that calls `start`: a process that fails ends at once, so that the others notice.
+
+    Python's own exit would wait for the others, which may wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not jax.distributed.is_initialized():
+            raise
+        status: object = 1
+        try:
+            with report_input_errors():
+                raise error
+        except SystemExit as ended:
+            status = ended.code
+        except BaseException:
+            traceback.print_exc()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+def process() -> tuple[int, int]:
+    """(index of this process, number of processes)."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_first() -> bool:
+    """Returns whether this is process 0, which alone writes logs and configurations."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Prints a line on the terminal, in process 0 alone, without breaking a progress bar."""
+    if is_first():
+        tqdm.tqdm.write(text)
+        sys.stdout.flush()
+
+
+def share_of(items: Sequence[T]) -> Sequence[T]:
+    """Returns this process's share of a list that all processes have."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def on_first(function: Callable[[], None]) -> None:
+    """Runs a function in process 0 while the others wait. An `InputError` of it is raised in all of them."""
+    message = ""
+    if is_first():
+        try:
+            function()
+        except InputError as error:
+            message = str(error)
+    if jax.process_count() > 1:
+        text = np.frombuffer(message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES), np.uint8)
+        text = multihost_utils.broadcast_one_to_all(text)
+        message = bytes(np.asarray(text, np.uint8)).decode(errors="replace").rstrip()
+    if message:
+        raise InputError(message)
+
+
+def wait_for_others(point: str) -> None:
+    """Waits until all processes have come to this point of the program, which has a name of its own."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(point)
+
+
+@contextlib.contextmanager
+def first_before_others(point: str) -> Iterator[None]:
+    """Runs a block in process 0, then in the others. All processes come to this point of the program equally often."""
+    point = f"{point} {next(_visits)}"
+    if jax.process_index() > 0:
+        wait_for_others(point)
+    yield
+    if jax.process_index() == 0:
+        wait_for_others(point)
+
+
+def agree(decision: bool) -> bool:
+    """Returns process 0's decision in all processes."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
+
+
+def gather_arrays(array: np.ndarray) -> np.ndarray:
+    """Concatenates the arrays (n_p, ...) of all processes p, in their order; n_p may differ."""
+    if jax.process_count() == 1:
+        return array
+    counts = multihost_utils.process_allgather(np.array(len(array)))
+    padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    gathered = multihost_utils.process_allgather(padded)
+    return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+
+class Preempted(KeyboardInterrupt):
+    """SIGTERM came before the first step. It is no `Exception`: what it interrupts must not take it for an error."""
+
+
+class Preemption:
+    """Tells when SIGTERM asks the job to stop, in the same step in all processes.
+
+    Among several processes JAX catches SIGTERM and agrees on a step that all reach; a process alone catches it itself.
+    Until `begin_steps` it raises `Preempted`, because preparing data and compiling can take longer than a scheduler
+    waits.
+    """
+
+    def __init__(self):
+        self._asked = self._has_begun = False
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: Any) -> None:
+        self._asked = True
+        if not self._has_begun:
+            self._has_begun = True  # raised once: what it interrupts may take its time to end
+            raise Preempted
+
+    def begin_steps(self) -> None:
+        """From now on `reached` tells."""
+        self._has_begun = True
+
+    def reached(self, step: int) -> bool:
+        """Returns whether to stop after this step; every process calls it after every step."""
+        return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
+
+def end_at_sigterm() -> None:
+    """SIGTERM ends this process again, for work that keeps what is finished: among several, JAX only notes it."""
+    if jax.distributed.is_initialized():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def ignore_sigterm() -> None:
+    """SIGTERM no longer changes the exit status: the work is done, and Python heeds no handlers while it ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def keep_compiled(folder: str | None = None) -> None:
+    """Keeps compiled programs in a folder, where later runs find them.
+
+    Args:
+      folder: None takes `cosnet_jax/programs` in the user's cache folder, at most 1 GiB, unless JAX already has one
+        (JAX_COMPILATION_CACHE_DIR); "" changes nothing.
+
+    Raises:
+      InputError: the folder given cannot be written to.
+    """
+    if folder == "" or (folder is None and os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        return
+    if folder is None:
+        base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME") or "~/.cache"
+        try:
+            folder = str(writable_folder(Path(base) / "cosnet_jax" / "programs"))
+        except InputError:  # a home that nobody may write to: compile each time
+            return
+        jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
 
 
 def use_cpu() -> None:

@@ -88,18 +88,18 @@ class Section:
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(values) - set(fields)):
             raise InputError(f"there is no setting {f'{cls.section}.{unknown[0]}'.lstrip('.')!r}")
-        nested = {
-            name: type(fields[name].default).read(value) if isinstance(fields[name].default, Section) else value
-            for name, value in values.items()
-        }
-        return cls(**nested)
+        made = {}
+        for name, value in values.items():
+            default: Any = fields[name].default
+            made[name] = type(default).read(value) if isinstance(default, Section) else value
+        return cls(**made)
 
     @classmethod
     def defaults(cls) -> ConfigDict:
         """The section as a part of a configuration, with placeholders for what is unset."""
         made = {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            default = field.default
+            default: Any = field.default
             if isinstance(default, Section):
                 default = type(default).defaults()
             elif default is None:
@@ -110,7 +110,8 @@ class Section:
 
 def _checked(key: str, value: Any, field: dataclasses.Field) -> Any:
     """Returns the value of a setting, lists as tuples; raises an InputError if its type or range is wrong."""
-    default, rules = field.default, field.metadata or ANY
+    default: Any = field.default
+    rules = field.metadata or ANY
     if isinstance(default, Section):
         return value
     if value is None and default is None:

@@ -22,9 +22,7 @@ from raw_datasets import make_davis
 from tiny_network import make_tiny, write_checkpoint
 
 from configs import synthetic
-from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.models import resnet
-from cosnet_jax.models.build import build_model
 
 # Traced programs are many objects; a tenth of the time went into looking for garbage among them.
 gc.set_threshold(50_000, 50, 50)
@@ -158,14 +156,6 @@ def shallow_twin(make_shallow_twin, shallow_resnet):
 def shallow_weights(twin_module, shallow_twin) -> dict[str, np.ndarray]:
     """The shallow twin's state dict. Tests must leave it unchanged."""
     return twin_module.to_numpy(shallow_twin.state_dict())
-
-
-@pytest.fixture(scope="session")
-def converted(released_weights):
-    """Our network with these weights: (model, variables, config)."""
-    variables, config, initial = convert_state_dict(released_weights, "released", "random weights")
-    assert initial == []
-    return build_model(config.model), variables, config
 
 
 @pytest.fixture(scope="session")

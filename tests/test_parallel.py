@@ -1,14 +1,32 @@
-"""Batches over the four fake devices, against one device."""
+"""Batches over the four fake devices, against one device; processes that start, fail and end together."""
 
 import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loopback import free_address, job_environments
 
-from cosnet_jax.parallel import Devices
+from cosnet_jax import parallel
+from cosnet_jax.errors import InputError
+from cosnet_jax.parallel import Devices, DistributedConfig
+
+PROGRAM = """
+import os, signal, time
+from cosnet_jax import parallel
+from cosnet_jax.errors import InputError
+
+with parallel.several_processes():
+    parallel.start({"enabled": True, "heartbeat": 5, "timeout": 60})
+    parallel.agree(True)
+"""
 
 
 @pytest.mark.parametrize(("batch_size", "each"), [(1, 1), (3, 3), (4, 1), (6, 3), (8, 2)])
@@ -52,3 +70,67 @@ def test_a_program_that_another_process_has_written_by_half_is_compiled_anew():
         assert compile_again() == 2
     finally:
         program.unlink()
+
+
+def run_two(work):
+    """Runs this work in two processes; returns each one's exit status and what it wrote to stderr."""
+    command, pipes = [sys.executable, "-c", PROGRAM + textwrap.indent(work, "    ")], {"stderr": subprocess.PIPE}
+    root = Path(__file__).parents[1]
+    processes = [subprocess.Popen(command, cwd=root, env=own, **pipes) for own in job_environments(2, devices=1)]
+    try:
+        return [(process.returncode, errors.decode()) for process in processes for errors in process.communicate()[1:]]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_process_that_fails_ends_the_others(number):
+    results = run_two(
+        f"if parallel.process()[0] == {number}: raise InputError('a file is broken')\nparallel.agree(True)"
+    )
+    assert results[number] == (1, results[number][1])
+    assert "error: a file is broken\n" in results[number][1]
+    assert results[1 - number][0] != 0
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_process_with_nothing_to_save_and_the_others():
+    work = "parallel.end_at_sigterm()\nif not parallel.is_first(): os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
+    (status, _), (killed, _) = run_two(work)
+    assert killed == -signal.SIGTERM
+    assert status == -signal.SIGABRT
+
+
+@pytest.mark.slow
+def test_a_process_whose_partner_never_starts_ends_after_its_timeout():
+    program = PROGRAM.replace('"timeout": 60', '"timeout": 5')
+    environment = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
+    since = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}).returncode != 0
+    assert time.monotonic() - since < 40
+
+
+def test_an_exception_of_a_process_alone_is_left_as_it_is():
+    with pytest.raises(InputError, match="broken"), parallel.several_processes():
+        raise InputError("a file is broken")
+
+
+def test_a_process_alone_warns_of_a_coordinator_it_does_not_join(monkeypatch, capsys):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
+    parallel.start(DistributedConfig())
+    assert "--config.distributed.enabled=true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("visible", "nodes", "all_of_them"), [("0,1,2,3", "2", True), ("0,1,2,3", "1", False), ("3", "1", True)]
+)
+def test_gpus_of_a_process_under_slurm(monkeypatch, visible, nodes, all_of_them):
+    given = []
+    monkeypatch.setattr("jax.distributed.initialize", lambda *arguments, **_: given.append(arguments))
+    monkeypatch.setattr("jax.config.update", lambda name, value: given.append((name, value)))
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": nodes, "CUDA_VISIBLE_DEVICES": visible}.items():
+        monkeypatch.setenv(name, value)
+    parallel.start({"enabled": True})
+    assert given[0] == (None, None, None)
+    assert (("jax_cuda_visible_devices", "all") in given) == all_of_them

@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from cosnet_jax import job, parallel
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints import memory, weights_file
 from cosnet_jax.checkpoints.arrays import FREE_BYTES, GROWTH
 from cosnet_jax.checkpoints.digests import (
@@ -100,8 +100,8 @@ class CheckpointFolder:
 
     def _set_aside(self, step: int, reason: str, suffix: str) -> None:
         folder = Path(self._manager.directory) / str(step)
-        job.say(printable(f"checkpoint: {folder} {reason}; it is now {folder.name}{suffix}"))
-        job.on_first(functools.partial(set_aside, folder, suffix))
+        parallel.say(printable(f"checkpoint: {folder} {reason}; it is now {folder.name}{suffix}"))
+        parallel.on_first(functools.partial(set_aside, folder, suffix))
         self._manager.reload()
 
     def restore_newest(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:

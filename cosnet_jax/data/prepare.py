@@ -14,7 +14,7 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
-from cosnet_jax import job
+from cosnet_jax import parallel
 from cosnet_jax.data.builders.base import MAX_THREADS, FramesBuilder, Scan
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.dut_omron import DutOmron
@@ -69,7 +69,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     root = expanded(data_dir or DEFAULT_DATA_DIR).absolute()
     if not source:
         return _find_prepared(dataset, root)
-    with job.first_before_others("prepared"):
+    with parallel.first_before_others("prepared"):
         if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
             with report_read_errors(source):
                 sets = SET_FINDERS[dataset](source)

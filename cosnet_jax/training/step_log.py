@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cosnet_jax import job, parallel
+from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import MetricLog
 
@@ -111,7 +111,7 @@ class StepLog:
             if skipped:
                 result += f", {skipped['skipped']} skipped"
             speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
-            job.say(f"step {step}: {kind} {result}, {speed}")
+            parallel.say(f"step {step}: {kind} {result}, {speed}")
 
 
 def nonfinite_parts(values: dict[str, Any]) -> list[str]:

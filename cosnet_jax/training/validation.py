@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax import job, parallel
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.data.sequences import evenly_spaced, open_validation_sequences
 from cosnet_jax.errors import InputError
@@ -76,8 +76,8 @@ class Validation:
         variables = parallel.local_copy(state.variables)
         scores = validate(self._segmenter, variables, self._sequences, self._config.validate_frames)
         self._log.write(step, "validation", scores)
-        job.say(f"step {step}: validation J {scores['J']:.3f}, single frame {scores['J_single_frame']:.3f}")
-        if job.agree(scores["J"] > self.best_score):
+        parallel.say(f"step {step}: validation J {scores['J']:.3f}, single frame {scores['J_single_frame']:.3f}")
+        if parallel.agree(scores["J"] > self.best_score):
             self.best_score = scores["J"]
             self._best.save(step, state, self._config, {"best_score": self.best_score})
 
@@ -100,7 +100,7 @@ def validate(
     plain = dataclasses.replace(segmenter.config, temporal_smoothing=0.0)  # chosen frames are no neighbours in time
     options_list = [plain, dataclasses.replace(plain, num_references=0)]
     per_sequence = []
-    for sequence in job.share_of(sequences):
+    for sequence in parallel.share_of(sequences):
         frames = evenly_spaced(sequence, frames_per_sequence)
         scores = [
             [float(jaccard(probability > 0.5, truth)) for probability in maps]
@@ -108,5 +108,5 @@ def validate(
             if (truth := frames.mask(index)) is not None
         ]
         per_sequence.append(np.mean(scores, axis=0))
-    with_references, alone = job.gather_arrays(np.reshape(per_sequence, (-1, 2))).mean(axis=0)
+    with_references, alone = parallel.gather_arrays(np.reshape(per_sequence, (-1, 2))).mean(axis=0)
     return {"J": float(with_references), "J_single_frame": float(alone)}

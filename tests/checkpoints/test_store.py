@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax import job, parallel
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints import digests
 from cosnet_jax.checkpoints.digests import digests_of_state
 from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(folder, capsys, damage):
     assert newest(folder)[0] == 3
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, job.Preempted])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, parallel.Preempted])
 def test_a_signal_while_a_checkpoint_is_read_or_written_is_no_damage(folder, interruption, monkeypatch):
     """Orbax catches everything while it reads an array, and raises an error of its own."""
 

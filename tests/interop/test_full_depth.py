@@ -9,24 +9,12 @@ import pytest
 
 from cosnet_jax import Segmenter
 from cosnet_jax.interop.convert import convert, convert_state_dict
-from cosnet_jax.interop.parity import compare_with_torch, our_stages, smooth_frames, stage_differences, to_twin
+from cosnet_jax.interop.parity import compare_with_torch, our_stages, to_twin
 from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
-
-
-@pytest.mark.slow
-def test_every_stage_agrees_with_the_twin(twin, converted):
-    model, variables, _ = converted
-    pair = smooth_frames((65, 80))
-    with torch.no_grad():
-        theirs = {name: value.numpy() for name, value in twin.stages(*torch.from_numpy(to_twin(pair))[:, None]).items()}
-    for row in stage_differences(our_stages(model, variables, pair), theirs):
-        # 101 layers in float32, stages reach from 1 to 4000: 1e-5 on a CPU with AVX-512, 3e-5 on one without.
-        assert row.relative < 1e-4, row
-    assert theirs["y_a"].std() > 0.01  # a constant would agree as well
 
 
 def test_the_worked_case(reference, case):

@@ -98,13 +98,6 @@ def test_the_twin_takes_bgr_without_the_mean():
     np.testing.assert_allclose(images[0, :, 1, 2], expected, rtol=1e-6)
 
 
-def test_frames_are_smooth_and_differ():
-    frames = smooth_frames((48, 65))
-    assert frames.shape == (2, 48, 65, 3) and frames.dtype == np.uint8
-    assert np.abs(np.diff(frames.astype(int), axis=2)).max() < 64  # noise of 8 pixels, enlarged
-    assert np.abs(frames[0].astype(int) - frames[1]).mean() > 20
-
-
 def test_other_weights_are_refused_before_anything_runs(full_resnet, tmp_path):
     write_pth(tmp_path / "x.pth", {"conv1.weight": np.zeros((1, 1, 1, 1), np.float32)})
     with pytest.raises(InputError, match=r"x\.pth does not fit: 575 missing"):

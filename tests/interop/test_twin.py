@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="compares with PyTorch")
 import torch
 from twin_fusions import segment
 
-from cosnet_jax.interop.twin import load_twin, to_numpy
+from cosnet_jax.interop.twin import load_twin
 
 
 def images(size, count, seed=0):
@@ -103,24 +103,6 @@ def test_each_output_has_its_own_classifier(twin):
     torch.testing.assert_close(outputs[2], alone, rtol=0, atol=1e-6)  # the side output is b's
 
 
-@pytest.mark.parametrize(
-    "fusion", ["summary", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prediction", "group"))]
-)
-def test_one_reference_is_a_pair(twin, fusion):
-    a, b = images((33, 33), 2, seed=4).split(1)
-    with torch.no_grad():
-        torch.testing.assert_close(segment(twin, a, b[None], fusion), twin(a, b)[0], rtol=0, atol=1e-6)
-        # The same reference twice changes nothing.
-        torch.testing.assert_close(segment(twin, a, torch.stack([b, b]), fusion), twin(a, b)[0], rtol=0, atol=1e-6)
-
-
-def test_prediction_fusion_is_the_mean_of_pairs(twin):
-    a, *references = images((33, 33), 3, seed=5).split(1)
-    with torch.no_grad():
-        expected = (twin(a, references[0])[0] + twin(a, references[1])[0]) / 2
-        torch.testing.assert_close(segment(twin, a, torch.stack(references), "prediction"), expected, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("fusion", ["summary", "group", "group_released"])
 def test_fusions_by_loops(twin, fusion):
     a, *references = images((33, 41), 4, seed=6).split(1)
@@ -146,13 +128,6 @@ def test_fusions_by_loops(twin, fusion):
         torch.testing.assert_close(result, torch.sigmoid(logits), rtol=0, atol=1e-5)
         other = segment(twin, a, torch.stack(references), "prediction")
     assert (result - other).abs().max() > 1e-4  # the fusions differ
-
-
-def test_weights_round_trip(released_weights, twin):
-    again = to_numpy(twin.state_dict())
-    assert list(again) == list(released_weights)
-    for name, value in released_weights.items():
-        np.testing.assert_array_equal(again[name], value, strict=True)
 
 
 def test_other_state_dicts_are_refused(released_weights):

@@ -23,7 +23,7 @@ class Killed(Exception):
 
 
 class Stop:
-    """Stands in for `job.Preemption`."""
+    """Stands in for `parallel.Preemption`."""
 
     def __init__(self, step):
         self.reached = lambda done: done == step
