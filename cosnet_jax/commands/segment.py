@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL
 from cosnet_jax.commands.segment_cutout import TRANSPARENT
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, segment_on_ray
 from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours

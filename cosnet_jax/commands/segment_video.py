@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutouts, make_cutouts
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError, printable

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.guided_filter import enlarge_guided
