@@ -14,9 +14,13 @@ EXTRAS = {"gradio", "onnx", "pydensecrf", "ray", "torch"}
 import cosnet_jax
 
 libraries = ("array_record.python.array_record_module", "cv2", "filelock", "flax.linen", "grain.python", "jax", "numba",
-             "av", "matplotlib.pyplot", "optax", "orbax.checkpoint", "tensorboardX", "tensorflow_datasets", "tqdm")
+             "av", "gradio", "matplotlib.pyplot", "ray", "optax", "orbax.checkpoint", "tensorboardX", "tqdm",
+             "tensorflow_datasets")
 for name in libraries:  # they look for themselves
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        pass
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
 for module, name in ((os, "sched_getaffinity"), (os, "fork"), (signal, "SIGKILL")):

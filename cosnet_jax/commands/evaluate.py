@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
@@ -87,7 +87,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    parallel.start(config.distributed)
+    distributed.start(config.distributed)
     parallel.end_at_sigterm()
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
@@ -198,9 +198,7 @@ def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> Non
     refined = crf.refine_stream(all_maps(), params) if params.enabled else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
-        for (output, kind, index), probability in track(
-            refined, "segmenting", total, silent=not parallel.is_first()
-        ):
+        for (output, kind, index), probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
             output.write(kind, index, probability > 0.5)
 
 

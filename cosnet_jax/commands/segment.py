@@ -142,6 +142,7 @@ def segment(
     folders = output_folders(paths, output, single)
     if ray:
         parallel.use_cpu()  # the accelerators are the workers'
+    parallel.keep_compiled()
     processor = VideoProcessor(options)  # its errors come before any work
     for folder in [output] if ray else folders:
         writable_folder(folder)

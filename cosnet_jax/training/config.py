@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from cosnet_jax.data.config import DataConfig
-from cosnet_jax.parallel import DistributedConfig
+from cosnet_jax.distributed import DistributedConfig
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import EvaluationConfig
 from cosnet_jax.inference.options import InferenceConfig
