@@ -121,13 +121,8 @@ def segment(
     Args:
       inputs: video files, folders of frames, folders of videos, or patterns.
       output: folder for the results; of several videos each has a folder of its name in it.
-      checkpoint: see `Segmenter.from_pretrained`.
-      ray: address of a Ray cluster, see `segment_on_ray`.
-      num_workers: of Ray, see there.
-      **settings: the other attributes of `SegmentSettings`.
-
-    Returns:
-      What became of each video.
+      ray, num_workers: address of a Ray cluster, and workers, see `segment_on_ray`.
+      checkpoint, **settings: see `SegmentSettings`.
 
     Raises:
       InputError: an input is no video or the only video fails, the checkpoint is missing, the output cannot be written,
@@ -184,13 +179,8 @@ def write_summary(outcomes: Iterable[Outcome], output: Path) -> list[Outcome]:
 def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[Path]:
     """Chooses where each video's results go.
 
-    Args:
-      videos: the inputs.
-      output: the folder of all results.
-      single: whether the results go to `output` itself.
-
     Returns:
-      For each video a folder of its name in `output`, or `output`.
+      For each video a folder of its name in `output`; for a `single` one `output` itself.
 
     Raises:
       InputError: two videos have the same name, or results would come among an input's frames, over an input, or over

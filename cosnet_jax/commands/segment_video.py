@@ -134,11 +134,6 @@ class VideoProcessor:
         Reading, the network, and the CRF with the writing work at the same time, in memory that does not grow with the
         video's length. What an earlier run made of the same masks stays; its other results are removed, and named.
 
-        Args:
-          video: the input.
-          folder: gets the results.
-          silent: show no progress.
-
         Raises:
           InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
