@@ -1,6 +1,6 @@
 """A tiny model on procedural videos: needs no data and trains on a CPU in minutes. `make demo` runs it.
 
-    python train.py --config=configs/synthetic.py --workdir=out/demo
+    cosnet train --config=synthetic --workdir=out/demo
 
 `configs/synthetic.py:smoke` takes four tiny steps.
 """
@@ -37,8 +37,6 @@ def get_config(mode: str = ""):
     config.data.train_videos = "synthetic"
     config.data.train_stills = "synthetic"
     config.data.eval_dataset = "synthetic"
-
-    config.evaluation.sample = True
 
     config.validate_every = 400
     config.validate_frames = 4

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
-from absl import logging
-
+from cosnet_jax import __version__
 from cosnet_jax.errors import InputError, report_input_errors
 
 COMMANDS = {
     "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet, videos with transparency.",
     "explain": "Show how a frame is segmented: masks by number of references, co-attention, gates.",
     "app": "Serve a web page on which visitors cut the main object out of their videos.",
+    "train": "Train COSNet; the same command continues a training.",
+    "evaluate": "Score a checkpoint, or a folder of masks, on a benchmark.",
+    "ablate": "Compare numbers of references, fusions and samplings in one pass: the paper's Table 2, half of Table 1.",
+    "prepare": "Check a dataset and store it for training and evaluation.",
     "convert": "Convert PyTorch weights (.pth) to a checkpoint.",
     "compare": "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.",
-    "export": "Write a checkpoint as one file: weights, PyTorch weights (.pth) or ONNX graphs (.onnx).",
-    "prepare": "Check a dataset and store it for training and evaluation.",
-    "ablate": "Compare numbers of references, fusions and samplings in one pass: the paper's Table 2, half of Table 1.",
+    "export": "Write a checkpoint as weights (.safetensors), as PyTorch weights (.pth) or as graphs (.onnx).",
 }
+EXTRAS = {"app": "app", "compare": "torch"}  # that a command needs; the others of those below need `train`
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are `InputError`s: one line and exit status 1, as for all other mistakes."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` tells more")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,25 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit status.
     """
-    listing = "\n".join(f"  {name:<15} {description}" for name, description in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    listing = "\n".join(f"  {name:<10} {description}" for name, description in COMMANDS.items())
+    parser = Parser(
         prog="cosnet",
         description="COSNet in JAX: finds the main object of a video.",
         epilog=f"commands:\n{listing}\n\n`cosnet COMMAND --help` tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cosnet_jax {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    chosen = parser.parse_args(arguments[:1])
-
-    module, parsed = parse_command(chosen.command, arguments[1:])
-    logging.set_verbosity(logging.ERROR)  # orbax would log every file it touches
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
+        name = parser.parse_args(arguments[:1]).command
+        module, parsed = parse_command(name, arguments[1:])
         return module.run(parsed)
 
 
 def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
-    """Imports a command's module and reads its arguments; `--help` and wrong arguments end the program.
+    """Imports a command's module and reads its arguments; `--help` ends the program.
 
     Args:
       name: one of `COMMANDS`.
@@ -63,17 +74,25 @@ def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argp
 
     Returns:
       The module, and the arguments with `overrides`.
+
+    Raises:
+      InputError: an argument is wrong, or a package that the command needs is not installed.
     """
-    module = _import_command(name)
+    try:
+        module = importlib.import_module(f"cosnet_jax.commands.{name}")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(name, "train")
+        raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[{extra}]'") from None
     takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
     settings = (
         "`--config.KEY=VALUE` changes a setting; configs/base.py lists all of them.\n\n" if takes_overrides else ""
     )
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"cosnet {name}",
         description=COMMANDS[name],
         epilog=f"{settings}example:\n  {module.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     module.add_arguments(parser)
     parsed, others = parser.parse_known_args(arguments)
@@ -81,12 +100,3 @@ def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argp
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     parsed.overrides = others
     return module, parsed
-
-
-def _import_command(name: str) -> ModuleType:
-    """Imports a command's module; what is not installed is one line and exit status 1."""
-    with report_input_errors():
-        try:
-            return importlib.import_module(f"cosnet_jax.commands.{name.replace('-', '_')}")
-        except ModuleNotFoundError as error:
-            raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[train]'") from None

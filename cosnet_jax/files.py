@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import os
 import re
@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from cosnet_jax.errors import InputError, printable
 
@@ -45,33 +47,35 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 def claimed(folder: Path, lock: str, doing: str, wait: bool = False) -> Iterator[None]:
     """Keeps a folder for one kind of work of this process while the block runs.
 
-    The system gives the lock free when the process ends, however it ends, so a killed process blocks nothing. On a
-    network file system without locks of its own only the processes of one host see each other.
+    The system releases the lock when the process ends, however it ends, so a killed process blocks nothing.
 
     Args:
       folder: must exist.
-      lock: name of the lock's file in it, one for each kind of work; "" locks the folder itself, without a file.
+      lock: name of the lock's file in it, one for each kind of work.
       doing: the work in the third person, for the message.
       wait: until no other process does this work there.
 
     Raises:
       InputError: another process does this work there and `wait` is False, or the file of the lock cannot be written.
     """
+    holder = filelock.FileLock(folder / lock, thread_local=False)
     with report_write_errors(folder / lock):
-        descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT if lock else os.O_RDONLY, 0o666)
-    try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            holder.acquire(timeout=0)
+        except filelock.Timeout:
             if not wait:
                 raise InputError(f"{folder}: another process {doing} there; expected a folder of its own") from None
             print(printable(f"{folder}: another process {doing} there; waiting for its end"), file=sys.stderr)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:  # a network file system without locks
-            pass
+            holder.acquire()
+        except OSError as error:
+            if error.errno != errno.ENOLCK:  # a network file system without locks
+                raise
+    try:
         yield
     finally:
-        os.close(descriptor)
+        holder.release()
+        if not wait:
+            (folder / lock).unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

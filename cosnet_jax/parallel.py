@@ -355,14 +355,6 @@ def gather(tree: Any) -> Any:
     return jax.device_get(tree)
 
 
-def copy_on_first(tree: Any) -> Any:
-    """Copies a tree of replicated arrays to the host; None in all processes but the first.
-
-    The next step may take the memory of the arrays (`parallelise` donates them), but not that of the copy.
-    """
-    return jax.tree.map(np.array, gather(tree)) if jax.process_index() == 0 else None
-
-
 def local_copy(tree: Any) -> Any:
     """Copies a tree of replicated arrays to this process's first device, e.g. for a validation."""
     return jax.device_put(gather(tree), first_local_device())

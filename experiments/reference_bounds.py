@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
-from cosnet_jax.config import check_config, check_has_coattention, inference_size, read_config
+from cosnet_jax.config import inference_size, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
@@ -37,6 +37,7 @@ from cosnet_jax.models import coattention
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet, flatten
 from cosnet_jax.progress import track
+from cosnet_jax.training.config import check_config
 
 REFERENCES = 5
 ROWS = {
@@ -172,7 +173,8 @@ def main() -> None:
     with report_input_errors():
         config = read_config(arguments.config, overrides)
         check_config(config)
-        check_has_coattention(config)
+        if config.model.coattention == "none":
+            raise InputError("model.coattention is 'none'; expected one of the co-attentions")
         workdir = writable_folder(arguments.workdir)
         variables = load_checkpoint_for(config, arguments.checkpoint)
         sequences = open_sequences(config.data.eval_dataset, config.data.eval_split, config.data)

@@ -91,7 +91,7 @@ def parameters(workdir: Path) -> dict[str, bytes]:
     """The arrays of the newest checkpoint of a training, by name."""
     import jax
 
-    from cosnet_jax.checkpoints.store import load_checkpoint
+    from cosnet_jax.checkpoints.load import load_checkpoint
     from cosnet_jax.models.parameters import named_leaves
 
     variables, _ = load_checkpoint(workdir / "checkpoints")

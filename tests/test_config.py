@@ -1,72 +1,113 @@
-"""Configurations that earlier versions stored: what is renamed, dropped, kept, and refused where it matters."""
+"""Configurations: by name or file, overridden, checked, compared."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import export_weights
-from cosnet_jax.config import ADDED, as_stored, changed_settings, check_config, upgrade_config
+from cosnet_jax.config import as_stored, changed_settings, flatten, parse_config, read_config
 from cosnet_jax.errors import InputError
-from cosnet_jax.models.build import build_model
+from cosnet_jax.section import Section, setting
+from cosnet_jax.training.config import Config, check_config
 from cosnet_jax.training.workdir import CONFIG_FILE, claim_workdir
 
-
-def earlier(**changes):
-    """A configuration as an earlier version stored it; `changes` by dotted key, with __ for the dot."""
-    stored = as_stored(tiny_synthetic())
-    stored["cycle"] = stored.pop("step_pattern")
-    stored["distributed"] = False
-    stored["model"]["width"], stored["data"]["max_gap"] = 1.0, 0
-    stored["loss"] |= {"orthogonal": 1e-4, "orthogonal_matrix": "P"}
-    for dotted, value in changes.items():
-        section, key = dotted.split("__")
-        stored[section][key] = value
-    return stored
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+ROOT = Path(__file__).parents[1]
 
 
-def test_an_earlier_configuration_is_todays():
-    assert changed_settings(upgrade_config(earlier()), tiny_synthetic()) == {}
-    assert upgrade_config(earlier()).step_pattern == tiny_synthetic().step_pattern
+def test_a_name_and_a_file_are_the_same_configuration(tmp_path):
+    by_name = read_config("davis16_lite:smoke", ["--config.seed=3"])
+    by_file = read_config(f"{ROOT}/configs/davis16_lite.py:smoke", ["--config.seed=3"])
+    assert by_name.to_dict() == by_file.to_dict()
+    assert (by_name.seed, by_name.total_steps) == (3, 4)
+    own = tmp_path / "own.py"
+    own.write_text("from configs import base\n\n\ndef get_config():\n    return base.get_config()\n")
+    assert read_config(str(own)).to_dict() == Config.defaults().to_dict()
 
 
-def test_a_network_from_before_a_setting_existed_is_not_one_that_has_it():
-    stored, today = earlier(), tiny_synthetic()
-    for key in ADDED:
-        del stored["model"][key]
-    assert changed_settings(upgrade_config(stored), today) == {}
-    today.model.detail = 4
-    assert changed_settings(upgrade_config(stored), today) == {"model.detail": (0, 4)}
+@pytest.mark.parametrize(
+    ("path", "override", "message"),
+    [
+        ("nothing", "", "nothing"),
+        ("synthetic:smke", "", "smke"),
+        ("synthetic", "--config.batch_siz=2", "batch_siz"),
+        ("synthetic", "--config.batch_size=many", "many"),
+        ("synthetic", "stray", "stray"),
+    ],
+)
+def test_what_does_not_exist_is_named(path, override, message):
+    with pytest.raises(InputError, match=message):
+        read_config(path, [override] if override else [])
 
 
-def test_a_training_with_a_removed_setting_is_not_continued(tmp_path):
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(earlier(data__max_gap=5)))
-    with pytest.raises(InputError, match=r"another configuration \(data.max_gap was 5 and is None\)"):
-        claim_workdir(tiny_synthetic(), tmp_path)
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(earlier()))
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("profile_steps", (0, 3)), ("profile_steps", (4, 3)), ("stopped_status", 256), ("seed", -1), ("recipe", "own"),
+        ("step_pattern", "still,film"), ("model.blocks", 3), ("model.aspp_rates", (0,)), ("inference.size", (9, 99)),
+        ("inference.crf.iterations", -1), ("data.augment.scale", (2.0, 1.0)), ("data.synthetic.num_videos", 0),
+        ("optimizer.name", "lion"), ("loss.entropy", "none"),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_named(key, value):
+    config = tiny_synthetic()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=rf"^{key} is .*expected"):
+        check_config(config)
+
+
+@dataclass(frozen=True)
+class Drawn(Section, name="drawn"):
+    number: int = setting(1, low=0, high=9)
+    share: float = 0.5
+    flag: bool = False
+    names: tuple[str, ...] = setting((), of=str)
+    size: tuple[int, int] | None = setting(None, of=int, length=2)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"number": 1.5}, {"number": True}, {"number": 10}, {"share": "a"}, {"flag": 1}, {"names": (1,)}, {"names": "ab"},
+     {"size": (1,)}, {"size": 3}, {"other": 1}],
+)  # fmt: skip
+def test_a_section_refuses_other_types_ranges_and_names(values):
+    with pytest.raises(InputError, match=rf"drawn.{next(iter(values))}"):
+        Drawn.read(values)
+
+
+def test_a_section_takes_what_json_gives_back():
+    given = Drawn(number=3, share=1, names=("a",), size=(4, 5))
+    assert Drawn.read(json.loads(json.dumps(vars(given)))) == given
+    assert Drawn.read(Drawn.defaults()) == Drawn()
+
+
+def test_a_stored_configuration_comes_back():
+    config = tiny_synthetic()
+    stored = parse_config(json.dumps(as_stored(config)))
+    assert changed_settings(stored, config) == {}
+    config.model.channels = 9
+    assert changed_settings(stored, config) == {"model.channels": (8, 9)}
+    for text in ("[", "[]", "{}", '{"model": 1, "inference": {}}', "[" * 20_000):
+        with pytest.raises(InputError):
+            parse_config(text)
+
+
+def test_a_training_with_other_settings_is_not_continued(tmp_path):
     claim_workdir(tiny_synthetic(), tmp_path)
-    assert json.loads((tmp_path / CONFIG_FILE).read_text())["step_pattern"] == tiny_synthetic().step_pattern
+    claim_workdir(tiny_synthetic(), tmp_path)
+    other = tiny_synthetic()
+    other.batch_size = 6
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    with pytest.raises(InputError, match="batch_size was"):
+        claim_workdir(other, tmp_path)
+    assert json.loads((tmp_path / CONFIG_FILE).read_text())["batch_size"] == tiny_synthetic().batch_size
 
 
-def test_how_a_network_was_trained_does_not_keep_it_from_being_loaded(tmp_path):
-    export_weights(
-        tmp_path / "small.npz", {"params": {}}, upgrade_config(earlier(data__max_gap=5, loss__orthogonal=0.1))
-    )
-    _, config = load_checkpoint(tmp_path / "small.npz")
-    build_model(config.model)
-
-
-def test_settings_out_of_range_are_named_before_any_work():
-    for key, value, message in (
-        ("profile_steps", (0, 3), r"profile_steps is \(0, 3\); expected \(first, last\) step"),
-        ("profile_steps", (4,), r"profile_steps is \(4,\)"),
-        ("stopped_status", 256, "stopped_status is 256; expected an exit status, 0 to 255"),
-        ("seed", -1, "seed is -1; expected a whole number from 0 to 4294967295"),
-    ):
-        config = tiny_synthetic()
-        config[key] = value
-        with pytest.raises(InputError, match=message):
-            check_config(config)
+def test_every_setting_has_one_place():
+    """A default that a configuration file repeats is no setting of that file."""
+    defaults = flatten(Config.defaults())
+    assert len(defaults) == len(set(defaults)) > 80

@@ -16,11 +16,10 @@ import pytest
 from raw_datasets import make_davis, make_stills, make_videos, save
 from tiny_network import make_tiny, write_checkpoint
 
-import evaluate
-import train
 from configs import base
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint, load_checkpoint_for
+from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.config import read_config
 from cosnet_jax.data.prepare import BUILDERS, prepare
 from cosnet_jax.data.sequences import open_sequences
@@ -28,6 +27,7 @@ from cosnet_jax.evaluation.protocols import PROTOCOLS, protocol_of
 from cosnet_jax.evaluation.score import check_scoring
 from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
+from cosnet_jax.training.loop import train
 from cosnet_jax.video.writer import VideoWriter
 from tests.data.builders.test_fbms import make_color_sequence
 
@@ -132,25 +132,25 @@ def here(prototype, tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def run_script(script: str, arguments: list[str], here: Path) -> None:
-    """Calls a recipe as its flags say, in its smoke form."""
+def run_recipe(name: str, arguments: list[str], here: Path) -> None:
+    """Trains or evaluates as the flags say, in a smoke form."""
     flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "--config." not in argument)
     overrides = [argument for argument in arguments if argument.startswith("--config.")]
     config = smoke(flags.pop("config"), overrides, here)
     workdir = Path(flags.pop("workdir"))
-    if script == "train.py":
+    if name == "train":
         assert not flags
         shutil.rmtree(workdir, ignore_errors=True)
-        assert not train.train(config, workdir)
+        assert not train(config, workdir)
         assert (workdir / "checkpoints").is_dir()
     else:
-        evaluate.evaluate(config, workdir, flags.pop("checkpoint", None), flags.pop("predictions", None))
+        evaluate(config, workdir, flags.pop("checkpoint", None), flags.pop("predictions", None))
         assert not flags
         assert (workdir / "report.html").is_file()
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(each, marks=pytest.mark.slow) if "train.py" in each else each for each in COMMANDS]
+    "command", [pytest.param(each, marks=pytest.mark.slow) if " train" in each else each for each in COMMANDS]
 )
 def test_commands_run(command, here, capsys):
     for beginning, test in ELSEWHERE.items():
@@ -160,8 +160,8 @@ def test_commands_run(command, here, capsys):
     for program, *arguments in spell_out(command):
         if program == "make":
             subprocess.run([program, "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
-        elif program == "python":
-            run_script(arguments[0], arguments[1:], here)
+        elif program == "python" or arguments[0] in ("train", "evaluate"):
+            run_recipe(arguments[0].removesuffix(".py"), arguments[1:], here)
         else:  # a tiny network takes the place of the one in the package
             tiny = ["--checkpoint", "out/lite"] if arguments[0] == "segment" else []
             assert cli.main([*arguments, *tiny]) == 0
@@ -178,6 +178,17 @@ def test_settings_in_sentences_exist(page):
             for name in (key + ending).split("."):
                 assert name in found, key + ending
                 found = found[name]
+
+
+def test_the_examples_of_an_own_training_run(here):
+    names = run_snippet("docs/training.md")
+    assert np.mean(names["losses"][-5:]) < 0.8 * np.mean(names["losses"][:5])
+    assert names["maps"].shape == (2, 64, 64)
+    before = load_checkpoint("davis16_lite")[0]["params"]
+    names = run_snippet("docs/training.md", 1)
+    after = load_checkpoint("mine.safetensors")[0]["params"]
+    jax.tree.map(np.testing.assert_array_equal, after["encoder"], before["encoder"])
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (after["head_a"], before["head_a"])), strict=True))
 
 
 def test_the_readmes_snippet_runs(here):

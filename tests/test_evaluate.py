@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tiny_network import make_tiny, write_checkpoint
 
-import evaluate
 from configs import davis16, fbms, youtube_objects
 from cosnet_jax.checkpoints.store import LATEST
+from cosnet_jax.commands import evaluate as evaluation
+from cosnet_jax.commands.evaluate import evaluate
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation import score
 from cosnet_jax.files import claimed
@@ -95,7 +96,7 @@ def test_fbms_from_masks(fbms_source, tmp_path):
     for i, mask in ((1, draw_mask(1)), (3, ~EMPTY), (5, half(draw_mask(5)))):
         save(masks / f"cars1/cars1_{i:02}.png", mask.astype(np.uint8) * 255)
     save(masks / "people1/people1_02.png", draw_mask(9).astype(np.uint8) * 255)
-    results = evaluate.evaluate(tiny(fbms, fbms_source), tmp_path / "out", None, str(masks))
+    results = evaluate(tiny(fbms, fbms_source), tmp_path / "out", None, str(masks))
     assert results["dataset"] == "fbms"
     assert results["split"] == "test"
     assert results["per_frame"]["cars1"]["J"] == [1.0, 0.5]
@@ -113,13 +114,13 @@ def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
         ("cat_0001_001", draw_mask(5)), ("cat_0002_001", half(draw_mask(5))), ("train_0001_003", EMPTY),
     ):  # fmt: skip
         save(masks / name / "2.png", mask.astype(np.uint8) * 255)
-    results = evaluate.evaluate(tiny(youtube_objects, youtube_source), tmp_path / "out", None, str(masks))
+    results = evaluate(tiny(youtube_objects, youtube_source), tmp_path / "out", None, str(masks))
     assert results["J"]["mean"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert results["over_categories"]["J"]["mean"] == pytest.approx((0.75 + 0) / 2)
     for shown in ((tmp_path / "out/results.md").read_text(), (tmp_path / "out/report.html").read_text()):
         for text in ("cat", "train", "mean of categories", "mean of videos", "37.5", "50.0", "66.5", "70.5"):
             assert text in shown
-    evaluate.print_scores(results, tmp_path)
+    evaluation.print_scores(results, tmp_path)
     assert "J 50.0, F" in (printed := capsys.readouterr().out)
     assert "J over categories 37.5" in printed
 
@@ -129,13 +130,13 @@ def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
 def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp_path):
     module, source = {"fbms": (fbms, fbms_source), "youtube_objects": (youtube_objects, youtube_source)}[dataset]
     config = tiny(module, source)
-    results = evaluate.evaluate(config, tmp_path / "out", checkpoint, None)
+    results = evaluate(config, tmp_path / "out", checkpoint, None)
     assert 0 <= results["J"]["mean"] <= 1
     assert 0 <= results["single_frame"]["J"]["mean"] <= 1
     masks = sorted((tmp_path / "out/masks").glob("*/*.png"))
     assert len(masks) == {"fbms": 12, "youtube_objects": 9}[dataset]  # every frame, annotated or not
     assert {cv2.imread(str(path)).shape for path in masks} == {(HEIGHT, WIDTH, 3)}
-    again = evaluate.evaluate(config, tmp_path / "again", None, str(tmp_path / "out/masks"))
+    again = evaluate(config, tmp_path / "again", None, str(tmp_path / "out/masks"))
     assert again["J"] == results["J"]
     assert again["F"] == results["F"]
     assert json.loads((tmp_path / "out/results.json").read_text())["per_sequence"] == results["per_sequence"]
@@ -145,7 +146,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
     config, out, segmented, written = tiny(fbms, fbms_source), tmp_path / "out", [], []
     predict, write = Segmenter.predict, SequenceMasks.write
     monkeypatch.setattr(score, "usable_cores", lambda: 1)  # processes for two sequences take longer than these
-    whole = evaluate.evaluate(config, tmp_path / "whole", checkpoint, None)
+    whole = evaluate(config, tmp_path / "whole", checkpoint, None)
 
     def note(segmenter, sequence, *arguments):
         segmented.append(sequence.name)
@@ -160,33 +161,33 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
     monkeypatch.setattr(Segmenter, "predict", note)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SequenceMasks, "write", interrupt)
-        evaluate.evaluate(config, out, checkpoint, None)
+        evaluate(config, out, checkpoint, None)
     assert segmented == ["cars1", "people1"]
     (out / "players").mkdir()
     for name in (".results.json.7.part", "masks/people1/.people1_01.png.7.part", "players/.cars1.html.7.part"):
         (out / name).touch()  # of a process that was killed
-    assert evaluate.evaluate(config, out, checkpoint, None) == whole
+    assert evaluate(config, out, checkpoint, None) == whole
     assert segmented == ["cars1", "people1", "people1"]
     assert not list(out.glob("**/*.part"))
-    assert evaluate.evaluate(config, out, checkpoint, None) == whole
+    assert evaluate(config, out, checkpoint, None) == whole
     assert len(segmented) == 3
     config.inference.sampling = "random"
-    evaluate.evaluate(config, out, checkpoint, None)
+    evaluate(config, out, checkpoint, None)
     assert segmented[3:] == ["cars1", "people1"]
 
 
 def test_masks_of_another_split_are_named_before_long_work(fbms_source, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "segment_all", None)
+    monkeypatch.setattr(evaluation, "segment_all", None)
     save(tmp_path / "masks/camel/00000.png", EMPTY)
     with pytest.raises(InputError, match=r"masks/camel: not a sequence of this split; remove it, or name another"):
-        evaluate.evaluate(tiny(fbms, fbms_source), tmp_path, checkpoint, None)
+        evaluate(tiny(fbms, fbms_source), tmp_path, checkpoint, None)
 
 
 def test_davis_has_all_three_scores(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     config = tiny(davis16, davis_source)
     config.evaluation.metrics = "J, F, T"
-    results = evaluate.evaluate(config, tmp_path / "out", None, str(masks))
+    results = evaluate(config, tmp_path / "out", None, str(masks))
     assert results["J"] == results["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
     assert results["T"]["sequences"] == ["camel", "cows"]
     assert results["T"]["mean"] < 0.2  # rectangles that move
@@ -197,10 +198,10 @@ def test_no_contours_at_all(davis_source, tmp_path, capsys):
     masks = davis_predictions(tmp_path / "masks")
     for path in masks.glob("*/*.png"):
         save(path, EMPTY.astype(np.uint8))
-    results = evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+    results = evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
     assert results["J"]["mean"] == 0
     assert results["T"]["mean"] is None
-    evaluate.print_scores(results, tmp_path)
+    evaluation.print_scores(results, tmp_path)
     assert "T –" in capsys.readouterr().out
 
 
@@ -226,17 +227,17 @@ def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
     masks = davis_predictions(tmp_path / "masks")
     damage(masks)
     with pytest.raises(InputError, match=message):
-        evaluate.evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
+        evaluate(tiny(davis16, davis_source), tmp_path / "out", None, str(masks))
     assert not (tmp_path / "out/results.json").exists()
 
 
 def test_a_second_evaluation_of_one_folder_is_refused(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     with (
-        claimed(tmp_path, evaluate.LOCK_FILE, "evaluates"),
+        claimed(tmp_path, evaluation.LOCK_FILE, "evaluates"),
         pytest.raises(InputError, match="another process evaluates"),
     ):
-        evaluate.evaluate(tiny(davis16, davis_source), tmp_path, None, str(masks))
+        evaluate(tiny(davis16, davis_source), tmp_path, None, str(masks))
 
 
 @pytest.mark.parametrize(
@@ -256,18 +257,18 @@ def test_wrong_settings_are_named(davis_source, tmp_path, change, message):
     config = tiny(davis16, davis_source)
     config.update_from_flattened_dict(change)
     with pytest.raises(InputError, match=message):
-        evaluate.evaluate(config, tmp_path / "out", None, str(tmp_path / "masks"))
+        evaluate(config, tmp_path / "out", None, str(tmp_path / "masks"))
 
 
 def test_wrong_folders_are_named(davis_source, tmp_path):
     config = tiny(davis16, davis_source)
     with pytest.raises(InputError, match="nowhere: no such folder of predicted masks"):
-        evaluate.evaluate(config, tmp_path / "out", None, str(tmp_path / "nowhere"))
+        evaluate(config, tmp_path / "out", None, str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="nowhere does not exist"):
-        evaluate.evaluate(config, tmp_path / "out", str(tmp_path / "nowhere"), None)
+        evaluate(config, tmp_path / "out", str(tmp_path / "nowhere"), None)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot be written to"):
-        evaluate.evaluate(config, tmp_path / "file", None, str(tmp_path / "masks"))
+        evaluate(config, tmp_path / "file", None, str(tmp_path / "masks"))
 
 
 def test_the_program_prints_one_line_and_exits_with_1(tmp_path):

@@ -15,7 +15,7 @@ from PIL import Image
 from raw_datasets import make_davis, save
 from tiny_network import random_variables, tiny_synthetic
 
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.ablate import score_options
 from cosnet_jax.config import as_stored
 from cosnet_jax.data.sequences import open_sequences

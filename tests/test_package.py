@@ -109,8 +109,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     package = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
     files = (ROOT / "cosnet_jax").rglob("*")
     expected = {str(path.relative_to(ROOT)) for path in files if path.is_file() and path.parent.name != "__pycache__"}
+    expected |= {f"cosnet_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     assert package == expected
-    data = {"py.typed", "report/page.html", "report/base.html", "assets/davis16_lite.npz", "assets/sample_cup.webp"}
+    data = {
+        "py.typed",
+        "report/page.html",
+        "report/base.html",
+        "assets/davis16_lite.safetensors",
+        "assets/sample_cup.webp",
+    }
     assert data <= {name[11:] for name in package}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -119,7 +126,7 @@ def test_the_wheels_requirements_are_those_of_requirements_txt(wheel):
     archive = zipfile.ZipFile(wheel)
     metadata = email.message_from_bytes(archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))))
     extras = metadata.get_all("Provides-Extra")
-    assert sorted(extras) == ["app", "crf", "dev", "ray", "torch", "train"]
+    assert sorted(extras) == ["aot", "app", "crf", "dev", "onnx", "ray", "torch", "train"]
 
     def name_and_bounds(line):
         name, bounds = re.match(r"([\w-]+)([^;]*)", line).groups()

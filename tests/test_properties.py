@@ -19,12 +19,13 @@ from PIL import Image
 from raw_datasets import make_davis
 
 from configs import synthetic
-from cosnet_jax.config import check_config, flatten, read_config
+from cosnet_jax.config import flatten, read_config
 from cosnet_jax.data.builders.base import Scan
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError, printable, report_input_errors
 from cosnet_jax.files import natural_key
+from cosnet_jax.training.config import check_config
 from cosnet_jax.video.images import decode_image
 from tests.data.builders.test_fbms import definition, make_grey_sequence
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import load_checkpoint_for
+from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
-from cosnet_jax.config import as_stored, check_config, check_has_coattention, read_config
+from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.data.sequences import open_sequences
+from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
@@ -25,6 +26,7 @@ from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
+from cosnet_jax.training.config import check_config
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 COMPARED_FUSIONS = ("summary", "prediction")
@@ -52,20 +54,20 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """Scores options of inference by mean J, each as `cosnet evaluate` would alone, without CRF and smoothing.
 
     Args:
-      config: the whole configuration; its model must be the checkpoint's. Of `config.inference` only the size and the
-        seed are used.
+      config: the whole configuration; of `config.inference` only the size and the seed are used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
-      checkpoint: see `load_checkpoint`.
+      checkpoint: a network of this configuration, see `load_checkpoint`.
 
     Returns:
       The tables, in Markdown.
 
     Raises:
-      InputError: if the data or the checkpoint do not fit, or the model has no co-attention.
+      InputError: the data or the checkpoint do not fit, or the model has no co-attention.
     """
     check_config(config)
     workdir = writable_folder(workdir)
-    check_has_coattention(config)
+    if config.model.coattention == "none":
+        raise InputError("model.coattention is 'none'; expected one of the co-attentions")
     segmenter = Segmenter.from_config(config, load_checkpoint_for(config, checkpoint))
     dataset, split = config.data.eval_dataset, config.data.eval_split
     protocol = protocol_of(dataset)
@@ -100,12 +102,6 @@ def score_options(
     segmenter: Segmenter, sequences: Sequence, options_list: Sequence[InferenceConfig], protocol: Protocol
 ) -> dict[InferenceConfig, dict]:
     """Segments the evaluated frames of a benchmark with several options at once, and scores each by J.
-
-    Args:
-      segmenter: has the network.
-      sequences: see `score.score_masks`.
-      options_list: how frames are compared.
-      protocol: the benchmark's rules.
 
     Returns:
       For each of the options what `score.average_scores` returns.

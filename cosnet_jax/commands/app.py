@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.app_clip import Model
 from cosnet_jax.commands.app_upload import Limits
 from cosnet_jax.errors import InputError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from cosnet_jax.config import MIN_SIZE
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.parity import compare_with_torch
-from cosnet_jax.ranges import MIN_SIZE
 
 EXAMPLE = "cosnet compare co_attention.pth --size 473 473"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import SUFFIX, export_weights
+from cosnet_jax.checkpoints.load import load_checkpoint
+from cosnet_jax.checkpoints.weights import SUFFIX, save_weights
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.interop.convert import export_pth
 
-EXAMPLE = "cosnet export out/lite --output mine.npz"
+EXAMPLE = "cosnet export out/lite --output mine.safetensors"
 SUFFIXES = (SUFFIX, ".pth", ".onnx")
 
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif suffix == ".pth":
         export_pth(output, variables, config, arguments.half)
     else:
-        export_weights(output, variables, config)
+        save_weights(output, variables, config, arguments.half)
     for path in written:
         print(printable(str(path)))
     return 0

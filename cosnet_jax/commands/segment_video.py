@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.commands.segment_cutout import check_cutouts, make_cutouts
 from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
 from cosnet_jax.errors import InputError, printable
@@ -133,11 +133,6 @@ class VideoProcessor:
 
         Reading, the network, and the CRF with the writing work at the same time, in memory that does not grow with the
         video's length. What an earlier run made of the same masks stays; its other results are removed, and named.
-
-        Args:
-          video: the input.
-          folder: gets the results.
-          silent: show no progress.
 
         Raises:
           InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.

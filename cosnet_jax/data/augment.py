@@ -1,71 +1,21 @@
-"""Augments an image and its mask on the host: random crop, zoom, flip, colour and smoke."""
+"""Augments an image and its mask on the host: random crop, zoom, flip and colour."""
 
 from __future__ import annotations
-
-import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.data.config import AugmentConfig
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
-PASTE_SCALE = (0.4, 1.0)  # zoom of a still image whose object is pasted into a frame
-SMOKE_REACH = (0.15, 0.5)  # radius of a cloud of smoke, as a fraction of the image's sides
-SMOKE_COLOUR = (130, 250)  # grey levels of smoke
-OCTAVES = 6  # of the noise that smoke is made of
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """The strength of the augmentation.
-
-    Attributes:
-      crop: smallest fraction of each side that a crop keeps, in (0, 1].
-      scale: smallest and largest zoom; a zoom below 1 shrinks and pads the image, above 1 it narrows the crop.
-      flip: probability of a horizontal flip.
-      colour: largest relative change of brightness, contrast and saturation; each channel changes by up to a third
-        of it.
-      smoke: probability of a cloud of smoke around the object, behind it or partly before it.
-    """
-
-    crop: float = 1.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    flip: float = 0.0
-    colour: float = 0.0
-    smoke: float = 0.0
-
-    @classmethod
-    def from_config(cls, config: Any) -> Augmentation:
-        """Reads `config.data.augment`.
-
-        Raises:
-          InputError: a strength is out of its range.
-        """
-        scale, shares = tuple(config.scale), "a share, at least 0 and at most 1"
-        for key, fits, expected in (
-            ("crop", 0 < config.crop <= 1, "a share, above 0 and at most 1"),
-            ("scale", len(scale) == 2 and 0 < scale[0] <= scale[1], "two numbers above 0, the smaller one first"),
-            ("flip", 0 <= config.flip <= 1, shares),
-            ("colour", 0 <= config.colour < 1, "at least 0 and below 1"),
-            ("smoke", 0 <= config.smoke <= 1, shares),
-        ):
-            if not fits:
-                raise InputError(f"config.data.augment.{key} is {config[key]}: expected {expected}")
-        return cls(config.crop, scale, config.flip, config.colour, config.smoke)
-
-    def smaller(self) -> Augmentation:
-        """Returns the same without smoke, with zooms of `PASTE_SCALE`: an object fills a still image, but no scene."""
-        return dataclasses.replace(self, scale=PASTE_SCALE, smoke=0.0)
 
 
 def augment(
     image: np.ndarray,
     mask: np.ndarray,
     size: tuple[int, int],
-    augmentation: Augmentation,
+    augmentation: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one variation and applies it to both image and mask.
@@ -93,26 +43,7 @@ def augment(
         image, mask = image[:, ::-1], mask[:, ::-1]
     if augmentation.colour:
         image = vary_colour(image, augmentation.colour, rng)
-    if augmentation.smoke and rng.uniform() < augmentation.smoke:
-        image = add_smoke(image, mask, rng)
     return np.ascontiguousarray(image), np.ascontiguousarray(mask, np.uint8)
-
-
-def paste(
-    image: np.ndarray, mask: np.ndarray, donor: np.ndarray, donor_mask: np.ndarray, foreground: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pastes the object of a donor image into an image (Ghiasi et al., Simple Copy-Paste, CVPR 2021).
-
-    Args:
-      image, donor: uint8 RGB (h, w, 3).
-      mask, donor_mask: uint8 {0, 1} (h, w).
-      foreground: whether the pasted object is foreground; otherwise it becomes background.
-
-    Returns:
-      image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
-    """
-    pasted = np.where(donor_mask[..., None] > 0, donor, image)
-    return pasted, mask | donor_mask if foreground else mask & ~donor_mask & 1
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:
@@ -174,40 +105,3 @@ def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) ->
     mean = np.array(cv2.mean(image)[:3]) @ LUMA
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
     return cv2.transform(image, np.hstack([matrix, offset]).astype(np.float32))
-
-
-def add_smoke(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds a cloud of smoke near the object: behind it, or in half of the cases with up to 60% of itself before it.
-
-    Smoke, dust and spray move with what raises them, so a network takes them for a part of it.
-
-    Args:
-      image: uint8 RGB (h, w, 3).
-      mask: bool (h, w), the object; without one the cloud is anywhere.
-      rng: source of randomness.
-
-    Returns:
-      uint8 RGB (h, w, 3).
-    """
-    height, width = mask.shape
-    places = np.argwhere(mask) if mask.any() else np.argwhere(~mask)
-    middle = places[rng.integers(len(places))] + rng.normal(0, 0.1, 2) * (height, width)
-    reach = rng.uniform(*SMOKE_REACH, 2) * (height, width)
-    y, x = np.ogrid[:height, :width]
-    distance = ((y - middle[0]) / reach[0]) ** 2 + ((x - middle[1]) / reach[1]) ** 2
-    density = 1.2 - distance.astype(np.float32) + 0.7 * _noise((height, width), rng)
-    alpha = np.clip(rng.uniform(0.7, 4.0) * density, 0, 1) * rng.uniform(0.6, 1.0)
-    thin = rng.uniform(0, 0.6) * rng.integers(0, 2)  # of the cloud, what is before the object
-    alpha *= 1 - (1 - thin) * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
-    shade = rng.uniform(*SMOKE_COLOUR) + rng.uniform(3, 30) * _noise((height, width), rng)
-    colour = shade[..., None] + rng.uniform(-8, 8, 3).astype(np.float32)
-    return (image + alpha[..., None] * (np.clip(colour, 0, 255) - image) + 0.5).astype(np.uint8)
-
-
-def _noise(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Returns fractal noise (h, w) float32 of octaves of halved amplitude: of mean 0 and variance 1, about."""
-    noise = np.zeros(size, np.float32)
-    for octave in range(OCTAVES):
-        coarse = rng.standard_normal((2 + 2**octave, 3 + 2 ** (octave + 1))).astype(np.float32)
-        noise += 2.0**-octave * cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
-    return noise

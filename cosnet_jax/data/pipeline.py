@@ -13,12 +13,13 @@ import grain
 import numpy as np
 from absl import flags
 
-from cosnet_jax.data.augment import Augmentation, augment, paste
+from cosnet_jax.data.augment import augment
+from cosnet_jax.data.config import AugmentConfig
 from cosnet_jax.data.sequences import Sequence, open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.threads import usable_cores
 
-STILL_STREAM, VIDEO_STREAM, PAIR_STREAM, DONOR_STREAM = range(4)  # independent streams of random numbers
+STILL_STREAM, VIDEO_STREAM, PAIR_STREAM = range(3)  # independent streams of random numbers
 BATCHES_AHEAD = 2
 
 
@@ -45,7 +46,7 @@ def still_batches(
     Raises:
       InputError: a set cannot be opened, a weight is wrong, or `batch_size` is not a multiple of `process_count`.
     """
-    augmentation = Augmentation.from_config(config.augment)
+    augmentation = AugmentConfig.read(config.augment)
 
     def load(index: int, element: tuple[Sequence, int]) -> dict[str, np.ndarray]:
         still_set, i = element
@@ -63,10 +64,8 @@ def video_batches(
     """Makes endless batches of pairs of frames of one sequence, each frame augmented separately.
 
     The sets of `config.train_videos` are interleaved in proportion to weight x number of annotated frames. In an epoch
-    of a set every annotated frame is the first of a pair once; the second is drawn. These shares of all pairs differ:
-      `config.still_pairs`: the pair is two variations of one image of `config.train_stills`.
-      `config.copy_paste`: the object of a still image is pasted into both frames and counts as foreground.
-      `config.distractors`: it is pasted into one frame and counts as background, because it does not recur.
+    of a set every annotated frame is the first of a pair once; the second is drawn. A share of the pairs,
+    `config.still_pairs`, are two variations of one image of `config.train_stills`.
 
     Args:
       config: the `data` section of the configuration.
@@ -81,24 +80,15 @@ def video_batches(
       n = batch_size / process_count, with `get_state` and `set_state`.
 
     Raises:
-      InputError: the dataset cannot be opened, a share is wrong, or `batch_size` is not a multiple of `process_count`.
+      InputError: the dataset cannot be opened, or `batch_size` is not a multiple of `process_count`.
     """
-    augmentation = Augmentation.from_config(config.augment)
-    _check_shares(config)
-    donors = _stills(config, seed, DONOR_STREAM) if config.copy_paste or config.distractors else None
+    augmentation = AugmentConfig.read(config.augment)
 
     def load(index: int, element: tuple[Sequence, PySequence[int], int]) -> dict[str, np.ndarray]:
         sequence, annotated, position = element
         rng = np.random.default_rng((seed, VIDEO_STREAM, index))
         pair = annotated[position], draw_partner(annotated, position, rng)
         frames = [augment(*sequence.frame_and_mask(i), size, augmentation, rng) for i in pair]
-        drawn = rng.uniform()
-        if drawn < config.copy_paste + config.distractors:
-            donor_set, i = donors[index]
-            (donor, donor_mask), recurs = donor_set.frame_and_mask(i), drawn < config.copy_paste
-            for number in (0, 1) if recurs else rng.permutation(2)[:1]:
-                pasted = augment(donor, donor_mask, size, augmentation.smaller(), rng)
-                frames[number] = paste(*frames[number], *pasted, foreground=recurs)
         return {"image": np.stack([image for image, _ in frames]), "mask": np.stack([mask for _, mask in frames])}
 
     return _batches(_pairs(config, seed).map_with_index(load), batch_size, process_index, process_count, config)
@@ -119,14 +109,6 @@ def draw_partner(annotated: PySequence[int], position: int, rng: np.random.Gener
         return annotated[0]
     drawn = int(rng.integers(0, len(annotated) - 1))
     return annotated[drawn + (drawn >= position)]  # skips the first frame
-
-
-def _check_shares(config: Any) -> None:
-    if not 0 <= config.still_pairs < 1:
-        raise InputError(f"config.data.still_pairs is {config.still_pairs}: expected a share, at least 0 and below 1")
-    shares = config.copy_paste, config.distractors
-    if min(shares) < 0 or sum(shares) > 1:
-        raise InputError(f"config.data.copy_paste and .distractors are {shares}: expected shares of together 1 or less")
 
 
 def _pairs(config: Any, seed: int) -> grain.MapDataset:
@@ -214,13 +196,7 @@ class Batches:
           batches: endless.
           threads: that make batches, in each worker process if there are any; 0 for one per core.
           workers: worker processes; 0 makes the batches in threads of this process.
-
-        Raises:
-          InputError: for a negative number.
         """
-        for key, value in (("threads", threads), ("workers", workers)):
-            if value < 0:
-                raise InputError(f"config.data.{key} is {value}; expected 0 or more")
         threads = threads or max(1, usable_cores() // max(workers, 1))
         self._batches, self._workers = batches, workers
         self._options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)

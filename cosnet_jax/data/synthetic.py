@@ -95,12 +95,11 @@ def open_videos(split: str, config: Any) -> list[SyntheticVideo]:
       One sequence per video.
 
     Raises:
-      InputError: the split is unknown, or a setting is too small.
+      InputError: the split is unknown.
     """
     if split not in SPLITS:
         raise InputError(f"synthetic has no split {split!r}: expected one of {', '.join(SPLITS)}")
     count = {"train": config.num_videos, "val": config.num_val_videos}[split]
-    _check_settings(config)
     names = tuple(f"{i:05d}" for i in range(config.num_frames))
     stream = SPLITS.index(split)
     return [SyntheticVideo(f"{split}{n:04d}", names, stream, n, tuple(config.size)) for n in range(count)]
@@ -114,17 +113,5 @@ def open_stills(config: Any) -> SyntheticStills:
 
     Returns:
       One sequence that holds all images.
-
-    Raises:
-      InputError: a setting is too small.
     """
-    _check_settings(config)
     return SyntheticStills("synthetic", tuple(f"{i:05d}" for i in range(config.num_stills)), tuple(config.size))
-
-
-def _check_settings(config: Any) -> None:
-    for key in ("num_videos", "num_val_videos", "num_frames", "num_stills"):
-        if config[key] < 1:
-            raise InputError(f"config.data.synthetic.{key} is {config[key]}: expected at least 1")
-    if min(config.size) < 16:
-        raise InputError(f"config.data.synthetic.size is {tuple(config.size)}: expected at least (16, 16)")

@@ -10,6 +10,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.statistics import mean_over_sequences
+from cosnet_jax.section import Section
 
 # DAVIS-2016 averages T over the sequences of val without occlusions and without fast deformation.
 STABLE_SEQUENCES = (
@@ -24,6 +25,15 @@ STABLE_SEQUENCES = (
     "scooter-black",
     "soapbox",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Section, name="evaluation"):
+    """What an evaluation measures."""
+
+    metrics: str = "J,F"  # of J, F and T, as far as the benchmark defines them
+
+
 CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 
 

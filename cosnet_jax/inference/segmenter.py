@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
 from cosnet_jax.inference.guided_filter import enlarge_guided
@@ -66,8 +66,7 @@ class Segmenter:
         Args:
           model, variables: the network. Without co-attention it takes N = 0.
           config: how frames are compared; None: the defaults.
-          batch_size: frames that the network takes at a time, split over the devices; None suits the devices there
-            are. The maps do not depend on it.
+          batch_size: frames that the network takes at a time; None suits the devices. The maps do not depend on it.
           matmul_precision: "default" or "float32".
           **settings: of `InferenceConfig`, which replace the configuration's, such as size=(257, 449). The size has no
             default.

@@ -1,7 +1,4 @@
-"""The architectures that PyTorch weights are converted to, and how each of them segments a video.
-
-`configs/davis16_released.py` takes its model and inference settings from here.
-"""
+"""The architectures that PyTorch weights are converted to, and how each of them segments a video."""
 
 from __future__ import annotations
 
@@ -12,16 +9,12 @@ from ml_collections import ConfigDict
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.models.build import ModelConfig
 
+# What differs from the defaults of the sections, which are the paper's.
 RELEASED_MODEL = {
-    "coattention": "vanilla",
-    "head": "released",
-    "channels": 256,
-    "stride_in_first": True,
-    "ceil_mode": True,
-    "gate_bias": False,
-    "input_scaling": "bgr",
-}
-RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction", "edge_radius": 0}
+    "coattention": "vanilla", "head": "released", "channels": 256, "stride_in_first": True, "ceil_mode": True,
+    "gate_bias": False, "input_scaling": "bgr",
+}  # fmt: skip
+RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction"}
 
 
 class Preset(NamedTuple):
@@ -30,17 +23,21 @@ class Preset(NamedTuple):
     Attributes:
       format: name of its table of parameter names, a key of `names.FORMATS`.
       name: name of the configuration that trains this network, stored in the checkpoint.
-      model, inference: what its configuration sets in these sections.
+      model, inference: what differs from the defaults of these sections.
+      size: (height, width) of the network's input.
+      seed: seed of the initial values of parameters that the weights lack.
     """
 
     format: str
     name: str
     model: dict[str, Any]
     inference: dict[str, Any]
+    size: tuple[int, int] = (473, 473)
+    seed: int = 0
 
     def to_config(self) -> ConfigDict:
         """Returns a new configuration with all settings that inference needs."""
-        config = ConfigDict({"name": self.name, "seed": 0, "size": (473, 473)})
+        config = ConfigDict({"name": self.name, "seed": self.seed, "size": self.size})
         config.model, config.inference = ModelConfig.defaults(), InferenceConfig.defaults()
         config.model.update(self.model)
         config.inference.update(self.inference)

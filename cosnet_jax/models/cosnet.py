@@ -282,8 +282,8 @@ class COSNet(nn.Module):
             logits = self.to_pixels(self.head_a(jnp.concatenate(gated), both, train), both, size)
             return jnp.moveaxis(logits.reshape(2, -1, *size), 0, 1), aux
         heads_of = zip((self.head_a, self.head_b), gated, frames, strict=True)
-        logits = [self.to_pixels(head(summary, frame, train), frame, size) for head, summary, frame in heads_of]
-        return jnp.stack(logits, 1), aux
+        each = [self.to_pixels(head(summary, frame, train), frame, size) for head, summary, frame in heads_of]
+        return jnp.stack(each, 1), aux
 
 
 def flatten(features: Array) -> Array:

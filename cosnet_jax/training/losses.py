@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from cosnet_jax.section import Section, setting
 
 Array = jax.Array
 
@@ -20,7 +24,7 @@ def balanced_cross_entropy(logits: Array, masks: Array) -> Array:
 
     Args:
       logits: (n, h, w).
-      masks: (n, h, w) ground truth in {0, 1}, any type.
+      masks: (n, h, w) ground truth in [0, 1], any type; soft masks are targets between.
 
     Returns:
       (n,) float32, at least 0.
@@ -45,7 +49,7 @@ def soft_iou_loss(logits: Array, masks: Array) -> Array:
 
     Args:
       logits: (n, h, w).
-      masks: (n, h, w) ground truth in {0, 1}, any type.
+      masks: (n, h, w) ground truth in [0, 1], any type; soft masks are targets between.
 
     Returns:
       (n,) float32 in [0, 1].
@@ -59,24 +63,42 @@ def soft_iou_loss(logits: Array, masks: Array) -> Array:
 ENTROPIES = {"balanced": balanced_cross_entropy, "plain": cross_entropy}
 
 
-def released_loss(logits: Array, masks: Array, l1_weight: float, axis_name: str | None = None) -> Array:
-    """Computes the authors' loss: mean cross-entropy, times pixels / foreground pixels of the batch, plus L1 distance.
+@dataclass(frozen=True)
+class LossConfig(Section, name="loss"):
+    """The losses of the training steps."""
 
-    So the mean over parts of a batch (`accumulate_steps`) is not the loss of the whole: each part has its own weight.
+    entropy: str = setting("balanced", choices=tuple(ENTROPIES))  # Eq. 11 as a mean, or plain cross-entropy
+    iou: float = setting(0.0, low=0)  # weight of 1 - soft IoU beside it
+    still: float = setting(1.0, low=0)  # weight of the still steps' loss
+    video_side: float = setting(0.0, low=0)  # weight of the side output's loss in video steps; the paper has none
+    l1: float = setting(0.8, low=0)  # weight of the L1 distance beside the cross-entropy; recipe released only
+
+
+def mask_loss(logits: Array, masks: Array, config: LossConfig) -> Array:
+    """Computes the mean over examples of the configured cross-entropy and soft IoU, from logits and masks (n, h, w)."""
+    loss = ENTROPIES[config.entropy](logits, masks)
+    if config.iou:
+        loss = loss + config.iou * soft_iou_loss(logits, masks)
+    return loss.mean()
+
+
+def pair_loss(logits: Array, side_logits: Array, masks: Array, config: Any = None) -> tuple[Array, dict[str, Array]]:
+    """Computes the loss of pairs of frames (Eq. 11, and what the configuration adds).
 
     Args:
-      logits: (n, h, w).
-      masks: (n, h, w) ground truth in {0, 1}, any type.
-      l1_weight: weight of the mean L1 distance between probabilities and masks.
-      axis_name: the mapped axis that the batch is split over, or None.
+      logits: (n, 2, h, w) of the co-attention, as `COSNet` returns them.
+      side_logits: (n, 2, h, w) of the encoder alone.
+      masks: (n, 2, h, w) ground truth in [0, 1], any type.
+      config: `config.loss`; None is the paper's.
 
     Returns:
-      A scalar. It is finite for a batch without foreground too, where the release's is infinite.
+      A scalar, and its parts before weighting: "coattention", and "side" where it counts.
     """
-    logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
-    foreground = masks.mean()
-    if axis_name is not None:
-        foreground = lax.pmean(foreground, axis_name)
-    entropy = cross_entropy(logits, masks).mean()
-    distance = jnp.abs(jax.nn.sigmoid(logits) - masks).mean()
-    return entropy / jnp.maximum(foreground, 1 / masks.size) + l1_weight * distance
+    config = LossConfig.read(config or {})
+    logits, side_logits, masks = (x.reshape(-1, *x.shape[2:]) for x in (logits, side_logits, masks))
+    parts = {"coattention": mask_loss(logits, masks, config)}
+    loss = parts["coattention"]
+    if config.video_side:
+        parts["side"] = mask_loss(side_logits, masks, config)
+        loss = loss + config.video_side * parts["side"]
+    return loss, parts

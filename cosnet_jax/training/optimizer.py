@@ -1,42 +1,98 @@
-"""SGD or AdamW with polynomial decay, learning-rate factors and weight decay by parameter, and P kept orthogonal."""
+"""The optimiser, put together from optax's parts: SGD or AdamW, factors by parameter, P kept orthogonal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from ml_collections import ConfigDict
 
-from cosnet_jax.config import STEP_KINDS
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.parameters import parameter_name
+from cosnet_jax.section import Section, setting
 from cosnet_jax.training.orthogonal import nearest_orthogonal
 
+STEP_KINDS = ("still", "video")  # of training steps
 PROJECTION = "affinity/projection"  # P of Eq. 4
-# How often the release's optimiser lists a parameter: once per module around it, below the encoder. First match counts.
-REPEATS = (("^encoder/body/layer.*/downsample_", 4), ("^encoder/body/layer", 3), ("^encoder/aspp/", 2), ("", 1))
 
 
-class Optimizer(NamedTuple):
-    """The pure functions of an optimiser.
+@dataclass(frozen=True)
+class OptimizerConfig(Section, name="optimizer"):
+    """SGD or AdamW with polynomial decay."""
 
-    Attributes:
-      init: params -> state.
-      update: (gradients, state, params, step, kind) -> (params, state), kind in `STEP_KINDS`.
-      learning_rate: step -> the rate before the groups' factors. It computes on the host if the step is an int, so it
-        does not wait for the device.
-      freeze: params -> the same, but frozen ones get no gradient, so that nothing is computed for it.
+    name: str = setting("sgd", choices=("sgd", "adamw"))
+    learning_rate: float = setting(2.5e-4, low=0)  # the paper's
+    momentum: float = setting(0.9, low=0, high=1)  # of sgd; chosen
+    weight_decay: float = setting(5e-4, low=0)  # chosen
+    # Patterns of names of parameters that do not decay: P of Eq. 4, biases, scales of batch normalisation, the PReLU's
+    # slope. Chosen; in the release every parameter decays.
+    no_decay: tuple[str, ...] = setting(("^affinity/projection$", "/(bias|scale|slope)$"), of=str)
+    power: float = setting(0.9, low=0)  # exponent of the polynomial decay to 0; chosen
+    warmup_steps: int = setting(0, low=0)
+    drop_from: float = setting(1.0, low=0, high=1)  # share of the steps after which the rate is times drop_factor
+    drop_factor: float = setting(0.5, low=0)
+    ema: float = setting(0.0, low=0, high=0.999999)  # of the average of the weights that validation takes; 0: none
+    repeat_updates: bool = False  # update encoder parameters 1-4 times a step, as the release does; sgd only
+    # (pattern of parameter names, factor of the learning rate in still steps, in video steps). The first match counts,
+    # 0 and 0 freezes, "" stands for all other parameters. The paper's still steps train the encoder alone.
+    groups: tuple[tuple[str, float, float], ...] = setting((("^encoder/", 1.0, 1.0), ("", 0.0, 1.0)), of=tuple)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeat_updates and self.name != "sgd":
+            raise InputError(f"optimizer.repeat_updates is for sgd; optimizer.name is {self.name!r}")
+
+
+def make_schedule(config: Any, total_steps: int) -> Callable[[Any], Any]:
+    """Builds the learning rate before the groups' factors: a linear warm-up, a polynomial decay to 0, and a drop.
+
+    Args:
+      config: `config.optimizer`.
+      total_steps: the step at which the decay reaches 0.
+
+    Returns:
+      step -> rate.
     """
+    config = OptimizerConfig.read(config)
+    decay = optax.polynomial_schedule(config.learning_rate, 0.0, config.power, total_steps)
+    warmup = optax.linear_schedule(1 / max(config.warmup_steps, 1), 1.0, max(config.warmup_steps - 1, 1))
+    drop = optax.piecewise_constant_schedule(1.0, {round(config.drop_from * total_steps): config.drop_factor})
+    return lambda step: decay(step) * warmup(step) * drop(step)
 
-    init: Callable[[Any], Any]
-    update: Callable[..., tuple[Any, Any]]
-    learning_rate: Callable[[Any], Any]
-    freeze: Callable[[Any], Any]
+
+def make_optimizer(config: Any, params: Any, total_steps: int) -> optax.GradientTransformationExtraArgs:
+    """Builds the optimiser. Its `update` takes the kind of step as `kind`, "still" or "video" (the default).
+
+    SGD is PyTorch's: it adds weight decay to the gradient, gathers the sum in the momentum, and scales that by the
+    learning rate times the group's factor. Momentum and decay go on in steps whose factor is 0.
+
+    Args:
+      config: `config.optimizer`.
+      params: the parameter tree, for its names.
+      total_steps: the step at which the polynomial decay reaches 0.
+
+    Returns:
+      A `GradientTransformation`; any optimiser of optax can take its place.
+
+    Raises:
+      InputError: for groups that do not fit.
+    """
+    config = OptimizerConfig.read(config)
+    factors = group_factors(params, config.groups)
+    decays = _decays(params, config.no_decay)
+    mask = None if all(jax.tree.leaves(decays)) else decays
+    decay = optax.add_decayed_weights(config.weight_decay, mask)
+    parts = {"sgd": (decay, optax.trace(config.momentum)), "adamw": (optax.scale_by_adam(), decay)}[config.name]
+    rate = optax.scale_by_learning_rate(make_schedule(config, total_steps))
+    optimizer = optax.chain(*parts, scale_by_group(factors), rate)
+    if config.repeat_updates:
+        from cosnet_jax.training.released_recipe import repeat_updates
+
+        optimizer = repeat_updates(optimizer, params)
+    return optax.chain(optimizer, keep_orthogonal(factors))
 
 
 def group_factors(params: Any, groups: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
@@ -71,117 +127,43 @@ def group_factors(params: Any, groups: Sequence[tuple[str, float, float]]) -> di
     }
 
 
-def decay_factors(params: Any, weight_decay: float, no_decay: Sequence[str]) -> Any:
-    """Finds the weight decay of every parameter.
+def stop_frozen(params: Any, factors: dict[str, Any]) -> Any:
+    """Stops the gradients of parameters whose factors are all 0, so that nothing is computed for them."""
 
-    Args:
-      params: the parameter tree.
-      weight_decay: of all parameters but those exempted.
-      no_decay: regular expressions. A parameter is exempt if one is found in its name. A pattern may match no
-        parameter, as that of P does without symmetric co-attention.
+    def frozen(param, *factors):
+        return param if any(factors) else jax.lax.stop_gradient(param)
 
-    Returns:
-      A tree of floats.
-    """
-
-    def factor(path, _):
-        return 0.0 if any(re.search(pattern, parameter_name(path)) for pattern in no_decay) else weight_decay
-
-    return jax.tree_util.tree_map_with_path(factor, params)
+    return jax.tree.map(frozen, params, *factors.values())
 
 
-def update_counts(params: Any, repeat_updates: bool) -> Any:
-    """Counts how often one step updates each parameter: a tree of integers, 1 unless `repeat_updates`."""
+def scale_by_group(factors: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """Scales each parameter's update by its factor for the kind of step, from `group_factors`."""
 
-    def count(path, _):
-        name = parameter_name(path)
-        return next(times for pattern, times in REPEATS if re.search(pattern, name)) if repeat_updates else 1
+    def update(updates, state, params=None, *, kind="video", **_):
+        del params
+        return jax.tree.map(lambda update, factor: factor * update, updates, factors[kind]), state
 
-    return jax.tree_util.tree_map_with_path(count, params)
-
-
-def make_optimizer(config: ConfigDict, params: Any, total_steps: int) -> Optimizer:
-    """Builds the optimiser.
-
-    "sgd" is PyTorch's: it adds weight decay to the gradient, gathers the sum in the momentum, and scales that by the
-    learning rate times the group's factor. Momentum and decay go on in steps whose factor is 0. With `repeat_updates` a
-    step updates some parameters several times in a row, each time with the same gradient, the momentum as it has become
-    and the decay of the weight as it has become.
-
-    A step that moves P of symmetric co-attention ends with the orthogonal matrix nearest to it, see
-    `orthogonal.nearest_orthogonal`.
-
-    Args:
-      config: `config.optimizer`.
-      params: the parameter tree, for its names.
-      total_steps: the step at which the polynomial decay reaches 0.
-
-    Returns:
-      An `Optimizer`.
-
-    Raises:
-      InputError: for an unknown name or groups that do not fit.
-    """
-    direction, learning_rate = _direction(config, params), _learning_rate(config, total_steps)
-    factors, counts = group_factors(params, config.groups), update_counts(params, config.repeat_updates)
-
-    def update_once(gradients, state, params, rate, kind):
-        directions, state = direction.update(gradients, state, params)
-        params = jax.tree.map(lambda p, d, factor: p - rate * factor * d, params, directions, factors[kind])
-        return params, state
-
-    def update(gradients, state, params, step, kind):
-        rate = learning_rate(step)
-        params, state = update_once(gradients, state, params, rate, kind)
-        for times in range(2, max(jax.tree.leaves(counts)) + 1):
-
-            def chosen(new, old, times=times):
-                return jax.tree.map(lambda count, n, o: n if count >= times else o, counts, new, old)
-
-            moved, (_, momentum) = update_once(gradients, state, params, rate, kind)
-            params = chosen(moved, params)
-            state = (state[0], optax.TraceState(chosen(momentum.trace, state[1].trace)))
-        return jax.tree_util.tree_map_with_path(_constrain, params, factors[kind]), state
-
-    def freeze(params):
-        def frozen(param, *factors):
-            return param if any(factors) else jax.lax.stop_gradient(param)
-
-        return jax.tree.map(frozen, params, *factors.values())
-
-    return Optimizer(direction.init, update, learning_rate, freeze)
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def _learning_rate(config: ConfigDict, total_steps: int) -> Callable[[Any], Any]:
-    """Builds the schedule: a linear warm-up, a polynomial decay to 0, and a drop on the way."""
+def keep_orthogonal(factors: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """Makes an update that moves P of the symmetric co-attention end at the nearest orthogonal matrix."""
 
-    def learning_rate(step):
-        array = jnp if isinstance(step, jax.Array) else np
-        warmup = array.minimum(1.0, (step + 1) / max(config.warmup_steps, 1))
-        factor = array.where(step < config.drop_from * total_steps, 1.0, config.drop_factor)
-        return config.learning_rate * warmup * factor * (1 - array.minimum(step / total_steps, 1.0)) ** config.power
+    def update(updates, state, params=None, *, kind="video", **_):
+        def project(path, update, param, factor):
+            if parameter_name(path) != PROJECTION or not factor:
+                return update
+            return nearest_orthogonal(param + update) - param
 
-    return learning_rate
+        return jax.tree_util.tree_map_with_path(project, updates, params, factors[kind]), state
 
-
-def _direction(config: ConfigDict, params: Any) -> optax.GradientTransformation:
-    """Builds what maps gradients to the directions that a step subtracts, times learning rate and factors.
-
-    The decay has no state, so states of optimisers with and without exempt parameters are alike.
-    """
-    factors = decay_factors(params, config.weight_decay, config.no_decay)
-    decay = optax.stateless(
-        lambda updates, params: jax.tree.map(lambda update, p, factor: update + factor * p, updates, params, factors)
-    )
-    if config.repeat_updates and config.name != "sgd":
-        raise InputError(f"optimizer.repeat_updates is for sgd; optimizer.name is {config.name!r}")
-    if config.name == "sgd":
-        return optax.chain(decay, optax.trace(config.momentum))
-    if config.name == "adamw":
-        return optax.chain(optax.scale_by_adam(), decay)
-    raise InputError(f"optimizer.name is {config.name!r}; expected sgd or adamw")
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def _constrain(path: tuple, param: jax.Array, factor: float) -> jax.Array:
-    """Makes P orthogonal again after a step that moved it; leaves other parameters alone."""
-    return nearest_orthogonal(param) if parameter_name(path) == PROJECTION and factor else param
+def _decays(params: Any, no_decay: Sequence[str]) -> Any:
+    """Tells which parameters decay: those in whose names no pattern is found. A pattern may match no parameter."""
+
+    def decays(path, _):
+        return not any(re.search(pattern, parameter_name(path)) for pattern in no_decay)
+
+    return jax.tree_util.tree_map_with_path(decays, params)

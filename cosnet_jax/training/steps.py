@@ -10,21 +10,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import check_matmul_precision, parse_step_pattern
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.precision import with_matmul_precision
-from cosnet_jax.training.losses import ENTROPIES, soft_iou_loss
-from cosnet_jax.training.optimizer import Optimizer
+from cosnet_jax.training.losses import LossConfig, mask_loss, pair_loss
+from cosnet_jax.training.optimizer import group_factors, stop_frozen
 from cosnet_jax.training.released_recipe import released_losses
 from cosnet_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
-NONFINITE = ("stop", "skip")
 
 
 def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
@@ -35,40 +34,23 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
       config: the whole configuration; `loss` and `freeze_batch_norm` are read.
 
     Returns:
-      {"still": function, "video": function} of (params, batch_stats, batch, key) to (loss, (parts, updated variables)).
-
-    Raises:
-      InputError: for an unknown `loss.entropy`.
+      {"still": function, "video": function} of (params, batch_stats, batch) to (loss, (parts, updated variables)).
     """
-    train = not config.freeze_batch_norm
-    if config.loss.entropy not in ENTROPIES:
-        raise InputError(f"loss.entropy is {config.loss.entropy!r}; expected {' or '.join(ENTROPIES)}")
+    train, settings = not config.freeze_batch_norm, LossConfig.read(config.loss)
 
-    def mask_loss(logits, masks):
-        loss = ENTROPIES[config.loss.entropy](logits, masks)
-        if config.loss.iou:
-            loss = loss + config.loss.iou * soft_iou_loss(logits, masks)
-        return loss.mean()
-
-    def still_loss(params, batch_stats, batch, _):
+    def still_loss(params, batch_stats, batch):
         def forward(network, images):
             return network.side_logits(network.encode(images, train), images.shape[1:3])
 
         variables = {"params": params, "batch_stats": batch_stats}
         logits, updated = model.apply(variables, batch["image"], method=forward, mutable=["batch_stats"])
-        side = mask_loss(logits, batch["mask"])
-        return config.loss.still * side, ({"side": side}, updated)
+        side = mask_loss(logits, batch["mask"], settings)
+        return settings.still * side, ({"side": side}, updated)
 
-    def video_loss(params, batch_stats, batch, key):
+    def video_loss(params, batch_stats, batch):
         variables = {"params": params, "batch_stats": batch_stats}
         (logits, aux), updated = model.apply(variables, batch["image"], train, mutable=["batch_stats"])
-        size = logits.shape[2:]
-        masks = batch["mask"].reshape(-1, *size)
-        parts = {"coattention": mask_loss(logits.reshape(-1, *size), masks)}
-        loss = parts["coattention"]
-        if config.loss.video_side:
-            parts["side"] = mask_loss(aux["side_logits"].reshape(-1, *size), masks)
-            loss = loss + config.loss.video_side * parts["side"]
+        loss, parts = pair_loss(logits, aux["side_logits"], batch["mask"], settings)
         return loss, (parts, updated)
 
     return {"still": still_loss, "video": video_loss}
@@ -77,38 +59,30 @@ def paper_losses(model: COSNet, config: ConfigDict) -> dict[str, Callable]:
 RECIPES = {"paper": paper_losses, "released": released_losses}
 
 
-def make_steps(model: COSNet, optimizer: Optimizer, config: ConfigDict) -> dict[str, Step]:
+def make_steps(model: COSNet, optimizer: optax.GradientTransformation, config: ConfigDict) -> dict[str, Step]:
     """Builds the steps by kind.
 
-    With `accumulate_steps` k above 1 a step takes its batch in k parts, one after the other, and averages their losses
-    and gradients. So activations take the memory of one part. Batch normalisation has the statistics of one part and
-    moves the running ones with each; the released loss is weighted by the foreground of one part.
+    With `accumulate_steps` k above 1 a step takes its batch in k micro-batches, one after the other, and averages their
+    losses and gradients. Batch normalisation has the statistics of one micro-batch and moves the running ones with
+    each; the released loss is weighted by the foreground of one.
 
     With `nonfinite_steps` "skip" a step whose loss, parts or gradients are not finite changes nothing but the number of
     steps.
 
     Args:
       model: the network. If it has an `axis_name` the steps run inside a map over that axis and average over it.
-      optimizer: from `make_optimizer`.
-      config: the whole configuration; `recipe`, `seed`, `accumulate_steps`, `matmul_precision`,
-        `nonfinite_steps`, `loss`, `freeze_batch_norm`, `head_dropout`, `batch_size` and `step_pattern` are read.
+      optimizer: from `make_optimizer`, or any other of optax.
+      config: the whole configuration.
 
     Returns:
       {"still": step, "video": step}. A still batch is {"image": (n, h, w, 3), "mask": (n, h, w)}, a video batch
       {"image": (n, 2, h, w, 3), "mask": (n, 2, h, w)}. Metrics are float32 scalars, averaged over devices: "loss", its
-      parts, and "finite": 1 if loss, parts and gradients are all finite, else 0.
+      parts, "foreground" (the mean of the masks), and "finite": 1 if all are finite, else 0.
 
     Raises:
-      InputError: for settings that do not exist or do not go together. A step raises it if n is no multiple of
-        `accumulate_steps`.
+      InputError: batch normalisation would see one image, or the recipe does not fit the network. A step raises it if n
+        is no multiple of `accumulate_steps`.
     """
-    check_matmul_precision(config.matmul_precision)
-    choices = {"recipe": tuple(RECIPES), "nonfinite_steps": NONFINITE}
-    for key, known in choices.items():
-        if config[key] not in known:
-            raise InputError(f"{key} is {config[key]!r}; expected {' or '.join(known)}")
-    if config.accumulate_steps < 1:
-        raise InputError(f"accumulate_steps is {config.accumulate_steps}; expected at least 1")
     check_batch_norm(config)
     losses = RECIPES[config.recipe](model, config)
     return {kind: _make_step(kind, loss, model.axis_name, optimizer, config) for kind, loss in losses.items()}
@@ -121,7 +95,7 @@ def check_batch_norm(config: ConfigDict) -> None:
     pair is two images, but the released recipe takes its frames one after the other.
     """
     images = config.batch_size // config.accumulate_steps
-    alone = config.recipe == "released" or "still" in parse_step_pattern(config.step_pattern)
+    alone = config.recipe == "released" or "still" in config.step_pattern
     if images == 1 and alone and not config.freeze_batch_norm:
         raise InputError(
             f"batch_size is {config.batch_size} and accumulate_steps {config.accumulate_steps}: batch normalisation "
@@ -130,22 +104,28 @@ def check_batch_norm(config: ConfigDict) -> None:
 
 
 def _make_step(
-    kind: str, loss_function: Callable, axis_name: str | None, optimizer: Optimizer, config: ConfigDict
+    kind: str,
+    loss_function: Callable,
+    axis_name: str | None,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
 ) -> Step:
-    def loss_of(params, *rest):
-        return loss_function(optimizer.freeze(params), *rest)
+    optimizer, ema = optax.with_extra_args_support(optimizer), config.optimizer.ema
 
     def step(state, batch):
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, lax.axis_index(axis_name))
-        gradients, metrics, batch_stats = mean_gradients(loss_of, state, batch, key, config.accumulate_steps)
+        def loss_of(params, *rest):
+            return loss_function(stop_frozen(params, group_factors(params, config.optimizer.groups)), *rest)
+
+        gradients, metrics, batch_stats = mean_gradients(loss_of, state, batch, config.accumulate_steps)
+        metrics["foreground"] = batch["mask"].astype(jnp.float32).mean()
         if axis_name is not None:
             gradients, metrics = lax.pmean((gradients, metrics), axis_name)
         # After the average over devices, which spreads what is not finite, so this needs no communication.
         metrics["finite"] = all_finite((gradients, metrics)).astype(jnp.float32)
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, kind)
-        new = TrainState(state.step + 1, params, batch_stats, opt_state)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, kind=kind)
+        params = optax.apply_updates(state.params, updates)
+        average = optax.incremental_update(params, state.average, 1 - ema) if ema else state.average
+        new = TrainState(state.step + 1, params, batch_stats, opt_state, average)
         if config.nonfinite_steps == "skip":
             unchanged = state.replace(step=state.step + 1)
             new = jax.tree.map(lambda *leaves: jnp.where(metrics["finite"] > 0, *leaves), new, unchanged)
@@ -155,7 +135,7 @@ def _make_step(
 
 
 def mean_gradients(
-    loss_function: Callable, state: TrainState, batch: Batch, key: jax.Array, accumulate_steps: int
+    loss_function: Callable, state: TrainState, batch: Batch, accumulate_steps: int
 ) -> tuple[Any, dict[str, jax.Array], Any]:
     """Gradients and loss of a batch, taken in equal parts one after the other.
 
@@ -163,7 +143,6 @@ def mean_gradients(
       loss_function: as `paper_losses` returns.
       state: has the parameters and the running statistics; the statistics move from part to part.
       batch: arrays (n, ...).
-      key: random key of the step; each of several parts gets its own.
       accumulate_steps: number of parts.
 
     Returns:
@@ -174,24 +153,23 @@ def mean_gradients(
     """
     differentiate = jax.value_and_grad(loss_function, has_aux=True)
 
-    def take(batch_stats, batch, key):
-        (loss, (parts, updated)), gradients = differentiate(state.params, batch_stats, batch, key)
+    def take(batch_stats, batch):
+        (loss, (parts, updated)), gradients = differentiate(state.params, batch_stats, batch)
         return (gradients, {"loss": loss, **parts}), updated.get("batch_stats", batch_stats)
 
     if accumulate_steps == 1:
-        (gradients, metrics), batch_stats = take(state.batch_stats, batch, key)
+        (gradients, metrics), batch_stats = take(state.batch_stats, batch)
         return gradients, metrics, batch_stats
 
-    def add(carry, part):
+    def add(carry, batch):
         totals, batch_stats = carry
-        index, batch = part
-        values, batch_stats = take(batch_stats, batch, jax.random.fold_in(key, index))
+        values, batch_stats = take(batch_stats, batch)
         return (jax.tree.map(jnp.add, totals, values), batch_stats), None
 
     parts = {name: _split(array, accumulate_steps) for name, array in batch.items()}
-    shapes, _ = jax.eval_shape(take, state.batch_stats, jax.tree.map(lambda x: x[0], parts), key)
+    shapes, _ = jax.eval_shape(take, state.batch_stats, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    (totals, batch_stats), _ = lax.scan(add, (zeros, state.batch_stats), (jnp.arange(accumulate_steps), parts))
+    (totals, batch_stats), _ = lax.scan(add, (zeros, state.batch_stats), parts)
     gradients, metrics = jax.tree.map(lambda total: total / accumulate_steps, totals)
     return gradients, metrics, batch_stats
 

@@ -18,7 +18,7 @@ from cosnet_jax.video.images import over_black
 from cosnet_jax.video.stored import DEFAULT_FPS, FASTEST, SLOWEST, StoredVideo, frame_rate
 
 with contextlib.suppress(ImportError):
-    import pillow_heif
+    import pillow_heif  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     pillow_heif.register_heif_opener()
 
@@ -73,7 +73,7 @@ def open_animation(path: Path, most_frames: int) -> AnimatedImage | None:
             _check_pixels(path, image)
             if count > most_frames:
                 raise InputError(f"{path}: more than {most_frames:,} frames; split the video into parts")
-            ends = []  # milliseconds
+            ends: list[int] = []  # milliseconds
             for index in range(count):
                 image.seek(index)
                 image.load()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
-import threading
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -15,8 +14,6 @@ import pytest
 from tiny_network import tiny_synthetic
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints import digests
-from cosnet_jax.checkpoints.digests import digests_of_state
 from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
 from cosnet_jax.errors import InputError
 
@@ -70,9 +67,9 @@ def test_what_is_of_steps_that_are_taken_again_is_set_aside(folder, capsys):
     assert newest(folder)[2] == {"position": 2}
     (folder / "2.outdated").mkdir()
     writer = CheckpointFolder(folder, keep=3)
-    writer.save(0, state_of(7), tiny_synthetic(), {"position": "anew"})
+    writer.save(0, state_of(7), tiny_synthetic(), {"position": "first"})
     writer.close()
-    assert newest(folder)[2] == {"position": "anew"}
+    assert newest(folder)[2] == {"position": "first"}
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["0", "1.outdated", "2.outdated", "2.outdated2", "3.outdated"]
     said = capsys.readouterr().out.splitlines()
@@ -80,62 +77,14 @@ def test_what_is_of_steps_that_are_taken_again_is_set_aside(folder, capsys):
     assert len(said) == 3
 
 
-def test_digests_are_made_beside_the_training_of_what_the_state_was(tmp_path, monkeypatch):
-    makers = []
-
-    def note(state):
-        makers.append(threading.current_thread())
-        return digests_of_state(state)
-
-    monkeypatch.setattr(digests, "digests_of_state", note)
-    writer, state = CheckpointFolder(tmp_path, keep=3), jax.tree.map(jnp.copy, state_of(1))
-    writer.save(1, state, tiny_synthetic(), {})
-    jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)(state)  # as the next step does
-    writer.close()
-    assert len(makers) == 1
-    assert makers[0] is not threading.main_thread()
-    step, restored, _ = newest(tmp_path)
-    assert step == 1
-    np.testing.assert_array_equal(restored["params"]["a"], state_of(1)["params"]["a"])
-
-
-def test_a_checkpoint_whose_digests_cannot_be_made_is_none(tmp_path, monkeypatch):
-    def fail(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(digests, "digests_of_state", fail)
-    writer = CheckpointFolder(tmp_path, keep=3)
-    writer.save(1, state_of(1), tiny_synthetic(), {})
-    with pytest.raises(InputError, match=r"a checkpoint cannot be written .*No space left"):
-        writer.close()
-    assert newest(tmp_path) is None
-
-
-def test_two_folders_may_be_written_at_a_time_by_several_processes(tmp_path, monkeypatch):
-    """Orbax makes processes wait for each other by name, and a name that two folders share at a time is an error."""
-    from orbax.checkpoint._src.multihost import multihost
-
-    names, original = {}, multihost.unique_barrier_key
-
-    def note(*arguments, **settings):
-        name = original(*arguments, **settings)
-        names[folder].add(name)
-        return name
-
-    monkeypatch.setattr(multihost, "unique_barrier_key", note)
-    for folder in ("checkpoints", "best"):
-        names[folder] = set()
-        writer = CheckpointFolder(tmp_path / folder, keep=1)
-        writer.save(1, state_of(1), tiny_synthetic(), {})
-        writer.close()
-    assert any("set_value_start" in name for name in names["best"])
-    assert not names["checkpoints"] & names["best"]
-
-
-def test_only_the_first_process_makes_digests(monkeypatch):
-    assert jax.tree.map(np.shape, parallel.copy_on_first(LIKE)) == jax.tree.map(np.shape, LIKE)
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    assert parallel.copy_on_first(LIKE) is None
+def test_checksums_are_those_of_sha256sum(folder):
+    for step in ("1", "2", "3"):
+        lines = (folder / step / "SHA256SUMS").read_text().splitlines()
+        for line in lines:
+            digest, name = line.split("  ")
+            assert hashlib.sha256((folder / step / name).read_bytes()).hexdigest() == digest
+        files = [path for path in (folder / step).rglob("*") if path.is_file()]
+        assert len(lines) == len(files) - 1 > 3
 
 
 def flip(folder):
@@ -146,7 +95,7 @@ def flip(folder):
 
 
 def change_progress(folder):
-    """A change that is valid JSON: the digest alone tells."""
+    """A change that is valid JSON: the checksum alone tells."""
     path = next(path for path in (folder / "3" / "progress").glob("*") if b"position" in path.read_bytes())
     path.write_text(json.dumps({"position": 2}))
 

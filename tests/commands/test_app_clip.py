@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from video_files import decoded_with_alpha, encode
 
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.app_clip import VIEWS, Choices, Clip, Model, chessboard, count
 from cosnet_jax.commands.app_upload import Limits
 from cosnet_jax.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.explain import explain, explanation
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.attention_maps import attention_maps

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.interop.convert import convert_state_dict, export_pth
 from cosnet_jax.interop.pth import read_pth
 from cosnet_jax.models.parameters import named_leaves
 
 
 def test_weights_of_this_program(checkpoint, tmp_path, capsys):
-    path = tmp_path / "mine.npz"
+    path = tmp_path / "mine.safetensors"
     assert cli.main(["export", str(checkpoint), "--output", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     (given, config), (written, stored) = load_checkpoint(checkpoint), load_checkpoint(path)

@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from cosnet_jax.data.scenes import draw_scene, render
 from cosnet_jax.data.synthetic import open_stills, open_videos
-from cosnet_jax.errors import InputError
 
 
 def settings(**changes) -> ConfigDict:
@@ -73,14 +72,3 @@ def test_an_index_out_of_range_is_an_error():
         open_videos("val", settings())[0].read([6])
     with pytest.raises(IndexError, match="no frame -1 in a video of 12 frames"):
         open_stills(settings()).frame_and_mask(-1)
-
-
-@pytest.mark.parametrize("key", ["num_videos", "num_val_videos", "num_frames", "num_stills"])
-def test_a_number_of_0_is_an_error(key):
-    with pytest.raises(InputError, match=rf"config.data.synthetic.{key} is 0: expected at least 1"):
-        open_videos("train", settings(**{key: 0}))
-
-
-def test_too_small_frames_are_an_error():
-    with pytest.raises(InputError, match=r"synthetic.size is \(8, 96\): expected at least \(16, 16\)"):
-        open_stills(settings(size=(8, 96)))

@@ -14,8 +14,8 @@ from tiny_network import random_variables, tiny_network
 from video_files import encode, make_frames
 
 from configs import synthetic
-from cosnet_jax.checkpoints.store import load_checkpoint
-from cosnet_jax.checkpoints.weights_file import SUFFIX, export_weights
+from cosnet_jax.checkpoints.load import load_checkpoint
+from cosnet_jax.checkpoints.weights import SUFFIX, save_weights
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.predictions import read_masks
@@ -46,7 +46,7 @@ def _pth(folder: Path) -> Path:
 
 def _weights(folder: Path) -> Path:
     config = synthetic.get_config("smoke")
-    export_weights(folder / f"weights{SUFFIX}", random_variables(tiny_network()), ConfigDict(config.to_dict()))
+    save_weights(folder / f"weights{SUFFIX}", random_variables(tiny_network()), ConfigDict(config.to_dict()))
     return folder / f"weights{SUFFIX}"
 
 

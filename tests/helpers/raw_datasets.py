@@ -9,6 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from cosnet_jax.data.config import DataConfig
+
 HEIGHT, WIDTH = 40, 56
 
 
@@ -69,24 +71,9 @@ def make_videos(root: Path, videos: dict[str, tuple[int, Iterable[int]]], start:
 
 def make_config(data_dir: Path, **changes) -> ConfigDict:
     """Makes a `config.data` with small synthetic videos and no augmentation."""
-    config = ConfigDict(
-        {
-            "data_dir": str(data_dir),
-            "train_videos": "davis16",
-            "train_stills": "stills",
-            "video_weights": "",
-            "still_weights": "",
-            "still_pairs": 0.0,
-            "copy_paste": 0.0,
-            "distractors": 0.0,
-            "hold_out": "",
-            "threads": 2,
-            "workers": 0,
-            "synthetic": {"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)},
-            "augment": {"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0, "smoke": 0.0},
-        }
-    )
-    for name in ("davis16", "fbms", "youtube_objects", "duts", "msra10k", "dut_omron", "stills", "videos"):
-        config[name] = ConfigDict({"source": ""})
+    config = DataConfig.defaults()
+    config.update({"data_dir": str(data_dir), "train_stills": "stills", "threads": 2})
+    config.synthetic.update({"num_videos": 3, "num_val_videos": 2, "num_frames": 6, "num_stills": 8, "size": (32, 48)})
+    config.augment.update({"crop": 1.0, "scale": (1.0, 1.0), "flip": 0.0, "colour": 0.0})
     config.update(changes)
     return config

@@ -10,7 +10,7 @@ import cosnet_jax
 import evaluate
 from configs import davis16_lite
 from cosnet_jax import cli
-from cosnet_jax.checkpoints.store import SHIPPED_FILES, SHIPPED_MODEL, load_checkpoint
+from cosnet_jax.checkpoints.load import SHIPPED_FILES, SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.config import changed_settings
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.options import InferenceConfig

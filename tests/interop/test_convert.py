@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.segment import segment
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError

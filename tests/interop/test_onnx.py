@@ -14,7 +14,7 @@ from tiny_network import make_tiny, random_variables
 
 from configs import davis16, davis16_released, synthetic
 from cosnet_jax import Segmenter, cli
-from cosnet_jax.checkpoints.store import load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.interop.parity import smooth_frames
@@ -65,7 +65,7 @@ def check(config, variables=None, frames=None):
 )
 def test_small_networks_of_every_kind(size, settings, fusion):
     config = make_tiny(synthetic.get_config())
-    config.size, config.inference.size, config.inference.fusion = size, (), fusion
+    config.size, config.inference.size, config.inference.fusion = size, None, fusion
     config.model.update({"reference_pooling": 2, **settings})
     check(config)
 
@@ -79,7 +79,7 @@ def test_resnets(monkeypatch, configuration, backbone, settings):
     monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 2, 2, 2))
     config = configuration.get_config()
     config.model.update({"backbone": backbone, **settings})
-    config.size, config.inference.size = (65, 80), ()
+    config.size, config.inference.size = (65, 80), None
     check(config)
 
 

@@ -9,10 +9,9 @@ import jax
 import pytest
 from tiny_network import random_variables, tiny_synthetic
 
-import train
 from cosnet_jax.checkpoints.store import BEST, LATEST
 from cosnet_jax.models.build import build_model
-from cosnet_jax.training import validation
+from cosnet_jax.training import loop, validation
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 
 J = {4: 0.5, 8: 0.3}  # of the states after these steps
@@ -52,10 +51,10 @@ def run(tmp_path, monkeypatch):
             raise Killed
         return {"J": J[steps], "J_single_frame": 0.0}
 
-    monkeypatch.setattr(train, "init_variables", lambda model, seed: random_variables(model, seed))
-    monkeypatch.setattr(train, "make_steps", lambda *_: {"still": step})
-    monkeypatch.setattr(train, "plan_memory", lambda *_: "")
-    monkeypatch.setattr(train.parallel, "parallelise", lambda step: step)
+    monkeypatch.setattr(loop, "init_variables", lambda model, seed: random_variables(model, seed))
+    monkeypatch.setattr(loop, "make_steps", lambda *_: {"still": step})
+    monkeypatch.setattr(loop, "plan_memory", lambda *_: "")
+    monkeypatch.setattr(loop.parallel, "parallelise", lambda step: step)
     monkeypatch.setattr(validation, "validate", validate)
 
     def run(stop=None, validate_every=4, **kill):
@@ -63,7 +62,7 @@ def run(tmp_path, monkeypatch):
         killed.clear()
         killed.update(kill)
         with contextlib.suppress(Killed), contextlib.ExitStack() as resources:
-            train.take_steps(model, config, tmp_path, resources, Stop(stop))
+            loop.take_steps(model, config, tmp_path, resources, Stop(stop))
         return read_metrics(tmp_path / METRICS_FILE)
 
     return run

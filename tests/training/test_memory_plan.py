@@ -15,7 +15,7 @@ from cosnet_jax.training.state import TrainState
 def test_the_plan_counts_bytes_and_what_it_compiles_is_what_runs():
     side = 2 * 512
     weights, moments = np.ones((side, side), np.float32), np.ones((3, side, side), np.float32)
-    state = parallel.replicate(TrainState(np.int32(0), {"w": weights}, {}, {"m": moments}))
+    state = parallel.replicate(TrainState(np.int32(0), {"w": weights}, {}, {"m": moments}, {}))
 
     def step(state, batch):
         weights = state.params["w"]

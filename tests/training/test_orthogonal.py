@@ -5,11 +5,11 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny_network import make_tiny, random_variables
 
 from configs import davis16, davis16_lite, synthetic
-from cosnet_jax.config import parse_step_pattern
 from cosnet_jax.models.build import build_model
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.orthogonal import nearest_orthogonal
@@ -20,8 +20,7 @@ RECIPES = [  # those with symmetric co-attention; davis16_released has the vanil
     davis16.get_config(),
     synthetic.get_config(),
     davis16_lite.get_config(),
-    davis16_lite.get_config("saliency"),  # its still steps let everything decay
-    davis16_lite.get_config("coattention"),
+    davis16_lite.get_config("finetune"),
 ]
 
 
@@ -56,19 +55,19 @@ def start(config, channels):
     """A recipe's state after the warm-up, its optimiser and its steps, with a tiny network of some channels."""
     config = make_tiny(config.copy_and_resolve_references())
     config.model.update({"channels": channels, "low_level": 0, "output_stride": 8})
+    config.optimizer.warmup_steps = 0
     model = build_model(config.model)
     variables = random_variables(model)
     variables["params"]["affinity"]["projection"] = matrix(np.ones(channels))[0]
     optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)
-    state = init_state(variables, optimizer).replace(step=jnp.int32(config.optimizer.warmup_steps))
-    return state, optimizer, make_steps(model, optimizer, config)
+    return init_state(variables, optimizer), optimizer, make_steps(model, optimizer, config)
 
 
 @pytest.mark.parametrize("config", RECIPES, ids=lambda config: config.name)
 def test_each_recipes_optimiser_keeps_p_orthogonal_whatever_the_gradients(config):
     """Gradients with a mean and noise; 0.1 to 10 times as large as P's entries, which are about 0.2."""
     state, optimizer, _ = start(config, channels=32)
-    kind = parse_step_pattern(config.step_pattern)[-1]
+    kind = config.step_pattern.split(",")[-1]
     params, opt_state = state.params, state.opt_state
     before, rng = np.asarray(params["affinity"]["projection"]), np.random.default_rng(0)
     mean = rng.normal(size=before.shape)
@@ -77,9 +76,10 @@ def test_each_recipes_optimiser_keeps_p_orthogonal_whatever_the_gradients(config
         gradients = jax.tree.map(jnp.zeros_like, params)
         noisy = (mean + rng.normal(size=before.shape)) * (0.02 if step < 5 else 2.0)
         gradients["affinity"]["projection"] = jnp.array(noisy, jnp.float32)
-        params, opt_state = update(gradients, opt_state, params, state.step + step, kind=kind)
+        updates, opt_state = update(gradients, opt_state, params, kind=kind)
+        params = optax.apply_updates(params, updates)
         assert largest_deviation(params["affinity"]["projection"]) < 1e-5
-    assert np.abs(np.asarray(params["affinity"]["projection"]) - before).max() > 5e-3
+    assert np.abs(np.asarray(params["affinity"]["projection"]) - before).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_p_stays_orthogonal_through_a_training(config):
     """With the recipe's own pattern of steps, losses, optimiser and learning rate."""
     state, _, steps = start(config, channels=16)
     steps = {kind: jax.jit(step) for kind, step in steps.items()}
-    pattern = itertools.cycle(parse_step_pattern(config.step_pattern))
+    pattern = itertools.cycle(config.step_pattern.split(","))
     rng = np.random.default_rng(0)
     mask = rng.random((2, 2, 33, 40)) < 0.3
     pairs = {"image": (rng.integers(0, 100, (2, 2, 33, 40, 3)) + 150 * mask[..., None]).astype(np.uint8), "mask": mask}

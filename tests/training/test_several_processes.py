@@ -18,7 +18,8 @@ from loopback import job_environments
 from tiny_network import make_tiny
 
 from configs import synthetic
-from cosnet_jax.checkpoints.store import LATEST, find_checkpoint, load_checkpoint
+from cosnet_jax.checkpoints.load import load_checkpoint
+from cosnet_jax.checkpoints.store import LATEST, find_checkpoint
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,32 @@
+"""`cosnet train`: trains, or continues a training."""
+
+from __future__ import annotations
+
+import argparse
+
+from cosnet_jax import parallel
+from cosnet_jax.config import read_config
+from cosnet_jax.files import expanded
+from cosnet_jax.training.loop import train
+
+EXAMPLE = "cosnet train --config=synthetic:smoke --workdir=out/smoke"
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "--config", required=True, metavar="CONFIG", help="a file of configs/, or the name of one: synthetic:smoke"
+    )
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder for checkpoints, logs and the configuration"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains; after SIGTERM the status is the configuration's."""
+    config = read_config(arguments.config, arguments.overrides)
+    with parallel.several_processes():
+        stopped = train(config, expanded(arguments.workdir))
+    parallel.ignore_sigterm()
+    return config.stopped_status if stopped else 0
