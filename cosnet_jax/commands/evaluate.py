@@ -198,9 +198,7 @@ def segment_all(segmenter: Segmenter, outputs: Collection[SequenceMasks]) -> Non
     refined = crf.refine_stream(all_maps(), params) if params.enabled else ((key, map_) for key, _, map_ in all_maps())
     with contextlib.closing(refined):
         total = 2 * sum(len(output.sequence) for output in outputs)
-        for (output, kind, index), probability in track(
-            refined, "segmenting", total, silent=not parallel.is_first()
-        ):
+        for (output, kind, index), probability in track(refined, "segmenting", total, silent=not parallel.is_first()):
             output.write(kind, index, probability > 0.5)
 
 

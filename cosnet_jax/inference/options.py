@@ -29,4 +29,4 @@ class InferenceConfig(Section, name="inference"):
         None, of=int, length=2, low=17, high=4096
     )
     edge_radius: int = setting(4, low=0, high=64)  # of `enlarge_guided`, in pixels of the network's map; 0: bilinear
-    crf: CRFConfig = CRFConfig()  # noqa: RUF009, it is frozen
+    crf: CRFConfig = CRFConfig()
