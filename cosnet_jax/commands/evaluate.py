@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
@@ -86,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    parallel.start(config.distributed)
+    distributed.start(config.distributed)
     parallel.end_at_sigterm()
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset

@@ -141,7 +141,7 @@ class VideoProcessor:
         if not silent and not self._has_said_device:
             print(f"device: {parallel.describe()}", file=sys.stderr)
             self._has_said_device = True
-        with claimed(writable_folder(folder), "", "writes results"):
+        with claimed(writable_folder(folder), ".lock", "writes results"):
             earlier = read_record(folder)
             kept = earlier["outputs"] if earlier.get("maps") == record else {}
             write_text(folder / RECORD, json.dumps(UNFINISHED) + "\n")
