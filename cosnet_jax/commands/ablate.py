@@ -54,16 +54,15 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """Scores options of inference by mean J, each as `cosnet evaluate` would alone, without CRF and smoothing.
 
     Args:
-      config: the whole configuration; its model must be the checkpoint's. Of `config.inference` only the size and the
-        seed are used.
+      config: the whole configuration; of `config.inference` only the size and the seed are used.
       workdir: gets `ablation.json`, `ablation.md` and `report.html`.
-      checkpoint: see `load_checkpoint`.
+      checkpoint: a network of this configuration, see `load_checkpoint`.
 
     Returns:
       The tables, in Markdown.
 
     Raises:
-      InputError: if the data or the checkpoint do not fit, or the model has no co-attention.
+      InputError: the data or the checkpoint do not fit, or the model has no co-attention.
     """
     check_config(config)
     workdir = writable_folder(workdir)
@@ -103,12 +102,6 @@ def score_options(
     segmenter: Segmenter, sequences: Sequence, options_list: Sequence[InferenceConfig], protocol: Protocol
 ) -> dict[InferenceConfig, dict]:
     """Segments the evaluated frames of a benchmark with several options at once, and scores each by J.
-
-    Args:
-      segmenter: has the network.
-      sequences: see `score.score_masks`.
-      options_list: how frames are compared.
-      protocol: the benchmark's rules.
 
     Returns:
       For each of the options what `score.average_scores` returns.

@@ -56,8 +56,7 @@ def explain(
     """Writes a picture of a frame: its masks with N = 0, 1, 2, 5 and the CRF (Fig. 5), co-attention, and gates.
 
     Args:
-      path: a video file, or a folder of frames.
-      frame: number of the frame, from 0.
+      path, frame: the video, and the number of a frame, from 0.
       output: the picture, a PNG file.
       pixel: (y, x) in the frame, whose co-attention is shown; None takes the most probable one.
       checkpoint, **settings: see `Segmenter.from_pretrained`.
@@ -94,9 +93,8 @@ def explanation(
 
     Args:
       video, names: the video, and names of its frames.
-      frame: number of the frame.
+      frame, pixel: as in `explain`.
       segmenter: has the network, and says how frames are compared.
-      pixel: as in `explain`.
       counts: the numbers of references, each of which gives a mask; the last one's references are shown.
       refined: whether the mask of the CRF is shown too.
 

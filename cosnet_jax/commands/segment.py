@@ -27,7 +27,7 @@ from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD, find_videos
 from cosnet_jax.video.images import is_image
-from cosnet_jax.video.reader import video_name
+from cosnet_jax.video.stored import video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
 SUMMARY = "summary.json"
@@ -121,13 +121,8 @@ def segment(
     Args:
       inputs: video files, folders of frames, folders of videos, or patterns.
       output: folder for the results; of several videos each has a folder of its name in it.
-      checkpoint: see `Segmenter.from_pretrained`.
-      ray: address of a Ray cluster, see `segment_on_ray`.
-      num_workers: of Ray, see there.
-      **settings: the other attributes of `SegmentSettings`.
-
-    Returns:
-      What became of each video.
+      ray, num_workers: address of a Ray cluster, and workers, see `segment_on_ray`.
+      checkpoint, **settings: see `SegmentSettings`.
 
     Raises:
       InputError: an input is no video or the only video fails, the checkpoint is missing, the output cannot be written,
@@ -142,6 +137,7 @@ def segment(
     folders = output_folders(paths, output, single)
     if ray:
         parallel.use_cpu()  # the accelerators are the workers'
+    parallel.keep_compiled()
     processor = VideoProcessor(options)  # its errors come before any work
     for folder in [output] if ray else folders:
         writable_folder(folder)
@@ -183,13 +179,8 @@ def write_summary(outcomes: Iterable[Outcome], output: Path) -> list[Outcome]:
 def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[Path]:
     """Chooses where each video's results go.
 
-    Args:
-      videos: the inputs.
-      output: the folder of all results.
-      single: whether the results go to `output` itself.
-
     Returns:
-      For each video a folder of its name in `output`, or `output`.
+      For each video a folder of its name in `output`; for a `single` one `output` itself.
 
     Raises:
       InputError: two videos have the same name, or results would come among an input's frames, over an input, or over

@@ -30,15 +30,10 @@ BLUR = "blur"
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """What is behind the object: a colour, a picture, or, with neither, what was there, blurred.
+    """What is behind the object: a colour, a picture, or, with neither, what was there, blurred."""
 
-    Attributes:
-      colour: RGB, 0-255.
-      picture: (h, w, 3) uint8 RGB, of any size.
-    """
-
-    colour: tuple[int, ...] | None = None
-    picture: np.ndarray | None = None
+    colour: tuple[int, ...] | None = None  # RGB, 0-255
+    picture: np.ndarray | None = None  # (h, w, 3) uint8 RGB, of any size
 
     @classmethod
     def parse(cls, text: str) -> Background:
@@ -67,17 +62,11 @@ class Background:
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
-    """A kind of cut-out.
+    """A kind of cut-out."""
 
-    Attributes:
-      encoding: of the video; None for images.
-      background: what is behind the object in an opaque video, else None.
-      feather: see `alpha_of`.
-    """
-
-    encoding: Encoding | None
-    background: Background | None
-    feather: float
+    encoding: Encoding | None  # of the video; None for images
+    background: Background | None  # what is behind the object in an opaque video, else None
+    feather: float  # see `alpha_of`
 
     @property
     def name(self) -> str:
@@ -90,11 +79,7 @@ class Cutout:
 
 
 def check_cutouts(cutout: str | None, background: str | None, feather: float) -> None:
-    """Checks the options of cut-outs, but not whether the background can be read.
-
-    Raises:
-      InputError: an option is unknown or out of range, or the feather has nothing to soften.
-    """
+    """Raises an InputError if an option is unknown or out of range, or the feather has nothing to soften."""
     if cutout is not None and cutout not in TRANSPARENT:
         raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(TRANSPARENT)}")
     if not 0 <= feather <= 100:
@@ -106,13 +91,7 @@ def check_cutouts(cutout: str | None, background: str | None, feather: float) ->
 def make_cutouts(cutout: str | None, background: str | None, feather: float) -> tuple[Cutout, ...]:
     """Makes the kinds of cut-outs that options ask for: one with transparency, one over a background, or both.
 
-    Args:
-      cutout: a key of `TRANSPARENT`, or None.
-      background: see `Background.parse`, or None.
-      feather: see `alpha_of`.
-
-    Raises:
-      InputError: the background is misspelt or cannot be read.
+    `cutout` is a key of `TRANSPARENT`, `background` as in `Background.parse`; None for neither.
     """
     transparent = [Cutout(TRANSPARENT[cutout], None, feather)] if cutout else []
     opaque = [Cutout(MP4, Background.parse(background), feather)] if background is not None else []
@@ -135,7 +114,9 @@ class CutoutWriter:
             self._names = iter(video.frame_names)
             writable_folder(self._path)
             return
-        writer = VideoWriter(self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video))
+        writer = VideoWriter(
+            self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video), video.sample_aspect
+        )
         self._video = self._frames.enter_context(writer)
         if cutout.background and cutout.background.picture is not None:
             self._behind = fill(cutout.background.picture, video.size)

@@ -24,11 +24,8 @@ ACCELERATORS: dict[str, dict[str, Any]] = {"GPU": {"num_gpus": 1}, "TPU": {"reso
 class Worker:
     """A process with a GPU or TPU, or some cores, of its own. It keeps its compiled network from video to video.
 
-    Args:
-      settings: what to make of each video.
-      cores: of the CPU that the worker may use.
-      accelerated: whether it has an accelerator of its own; else it leaves those of the machine alone.
-      code: digest of the code that the run was started with, see `digest_of_code`.
+    It may use so many `cores`, and leaves the machine's accelerators alone unless it is `accelerated`. `code` is the
+    digest of the code that the run was started with.
 
     Raises:
       InputError: the code of this machine is another one, or the network cannot be loaded here.
@@ -55,8 +52,7 @@ def segment_on_ray(
     Args:
       jobs: (video, folder of its results), on a file system that all machines share.
       settings: what to make of each.
-      address: of the cluster, as `ray.init` takes it: "auto", "HOST:PORT" or "ray://HOST:PORT"; or "local", which
-        starts Ray on this machine until the work is done.
+      address: of the cluster, as `ray.init` takes it; "local" starts Ray on this machine until the work is done.
       num_workers: None for one for each GPU or TPU, or each `CORES_PER_WORKER` cores where there are none.
 
     Yields:
@@ -79,7 +75,7 @@ def segment_on_ray(
             try:
                 outcome = pool.get_next_unordered()
             except ray.exceptions.RayError as error:
-                reason = " ".join(str(getattr(error, "cause", None) or error).split())
+                reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
                 continue
             del missing[outcome.input]
             yield outcome

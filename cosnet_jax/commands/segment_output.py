@@ -56,12 +56,7 @@ class ResultWriter:
     `contact_sheet.png`. A file under one of these names is whole: what is interrupted keeps the images made so far and
     gets no new video, JSON or contact sheet.
 
-    Args:
-      folder: where to write; it is made if need be.
-      video: whose frames will be written.
-      outputs: what to write.
-      references: numbers of its reference frames, marked in the contact sheet.
-      threshold: a pixel is foreground where its probability is above this.
+    `references` are frames that the contact sheet marks; a pixel is foreground where it is above the `threshold`.
 
     Raises:
       InputError: the folder cannot be written to, at once or later (full disk), or the input's sound cannot be read.
@@ -85,7 +80,9 @@ class ResultWriter:
         with contextlib.ExitStack() as files:  # closes those that are open if another one cannot be made
             if outputs.overlay:
                 path = self._folder / OVERLAY
-                self._overlay = files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
+                self._overlay = files.enter_context(
+                    VideoWriter(path, video.size, video.fps, video.timestamps, sample_aspect=video.sample_aspect)
+                )
             for cutout in outputs.cutouts:
                 self._cutouts.append(files.enter_context(CutoutWriter(self._folder, video, cutout, threshold)))
             if outputs.coco:
@@ -93,11 +90,7 @@ class ResultWriter:
             self._files = files.pop_all()
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
-        """Writes the results of the next frame, uint8 RGB (H, W, 3), and its probabilities (H, W) in [0, 1].
-
-        Raises:
-          InputError: a file cannot be written (full disk), or a size is wrong.
-        """
+        """Writes the results of the next frame, uint8 RGB (H, W, 3), and its probabilities (H, W) in [0, 1]."""
         index, mask = self._count, probability > self._threshold
         name = f"{self._video.frame_names[index]}.png"
         write_bytes(self._masks / name, encode_mask(mask))
@@ -159,23 +152,19 @@ def check_ours(folder: Path) -> None:
 
 
 def remove_earlier(
-    folder: Path, frame_names: Collection[str], wanted: Collection[str], kept: Collection[str]
+    folder: Path, frame_names: Collection[str], wanted: Collection[str], same: Collection[str]
 ) -> list[str]:
-    """Removes what earlier runs left in the folder of a video, except what this one writes over or may keep.
+    """Removes results of earlier runs except those that this one writes over (`wanted`) and those of the same masks.
 
-    Args:
-      folder: of the results.
-      frame_names: of the frames that will be written.
-      wanted: names of the results that will be written.
-      kept: names of results that are of the same masks.
+    Images of frames that the video no longer has and temporary files go too.
 
     Returns:
-      The names of the results that are gone, besides images of frames that the video no longer has and temporary files.
+      The names of the results that are gone.
     """
     removed = []
     for name in IMAGES:
         remove_temporaries(folder / name, "*.png")
-        frames = frame_names if name in {*wanted, *kept} else ()
+        frames = frame_names if name in {*wanted, *same} else ()
         others = [path for path in (folder / name).glob("*.png") if path.stem not in frames]
         for path in others:
             path.unlink()
@@ -185,7 +174,7 @@ def remove_earlier(
                 (folder / name).rmdir()
     for name in (*FILES, RECORD):
         remove_temporaries(folder, name)
-        if name not in {*wanted, *kept, RECORD} and (folder / name).exists():
+        if name not in {*wanted, *same, RECORD} and (folder / name).exists():
             (folder / name).unlink()
             removed.append(name)
     return removed

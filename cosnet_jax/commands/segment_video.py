@@ -134,11 +134,6 @@ class VideoProcessor:
         Reading, the network, and the CRF with the writing work at the same time, in memory that does not grow with the
         video's length. What an earlier run made of the same masks stays; its other results are removed, and named.
 
-        Args:
-          video: the input.
-          folder: gets the results.
-          silent: show no progress.
-
         Raises:
           InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
         """
@@ -146,7 +141,7 @@ class VideoProcessor:
         if not silent and not self._has_said_device:
             print(f"device: {parallel.describe()}", file=sys.stderr)
             self._has_said_device = True
-        with claimed(writable_folder(folder), "", "writes results"):
+        with claimed(writable_folder(folder), ".lock", "writes results"):
             earlier = read_record(folder)
             kept = earlier["outputs"] if earlier.get("maps") == record else {}
             write_text(folder / RECORD, json.dumps(UNFINISHED) + "\n")

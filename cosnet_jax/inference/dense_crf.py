@@ -36,19 +36,7 @@ class Kernel(NamedTuple):
 
 
 def refine(image: np.ndarray, probability: np.ndarray, params: CRFConfig) -> jax.Array:
-    """Refines a probability map.
-
-    Args:
-      image: uint8 RGB (H, W, 3).
-      probability: float32 (H, W), probability of the foreground in [0, 1].
-      params: the parameters of the CRF.
-
-    Returns:
-      The refined probability of the foreground, float32 (H, W), on the default device.
-
-    Raises:
-      InputError: the kernels are too narrow for a frame of this size.
-    """
+    """Refines a map as `crf.refine` does, whose arguments these are; the result is on the default device."""
     lattice = jax.device_put(appearance_lattice(image, params.bilateral_sxy, params.bilateral_srgb))
     smoothness = smoothness_kernel(*probability.shape, params.gaussian_sxy)
     return _refine(
@@ -66,12 +54,9 @@ def smoothness_kernel(height: int, width: int, sxy: float) -> Kernel:
 
 
 def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
-    """Builds the lattice, of NumPy arrays, of the kernel between pixels that are close and have similar colours.
+    """Builds the lattice, of NumPy arrays, of the kernel between pixels that are close and of similar colours.
 
-    Args:
-      image: uint8 RGB (H, W, 3).
-      sxy: standard deviation in pixels.
-      srgb: standard deviation in grey levels.
+    The standard deviations are `sxy` pixels and `srgb` grey levels.
     """
     features = np.empty((5, *image.shape[:2]), np.float32)
     _fill_positions(features, sxy)
@@ -89,9 +74,7 @@ def normalised(lattice: Lattice) -> Kernel:
 def log_odds(probability: jax.Array, stretch: bool) -> jax.Array:
     """Computes the unary term: log-odds of the foreground, where either label has a probability of at least 1e-5.
 
-    Args:
-      probability: float32, probability of the foreground in [0, 1].
-      stretch: whether the smallest and the largest value become 0 and 1 first. A constant map stays as it is.
+    With `stretch` the smallest and the largest value become 0 and 1 first. A constant map stays as it is.
     """
     if stretch:
         low, high = probability.min(), probability.max()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from cosnet_jax.inference.resize import resize_output
+
 EPSILON = 3e-4  # variance of colours, in [0, 1]^2, below which a window counts as flat
+
+
+def enlarge(probability: np.ndarray, frame: np.ndarray, radius: int) -> np.ndarray:
+    """Resizes a map (h, w) to its frame (H, W, 3), by the guided filter where the radius is not 0, else bilinearly."""
+    return enlarge_guided(probability, frame, radius) if radius else resize_output(probability, frame.shape[:2])
 
 
 def enlarge_guided(probability: np.ndarray, frame: np.ndarray, radius: int) -> np.ndarray:

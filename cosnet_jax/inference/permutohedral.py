@@ -5,8 +5,7 @@ points. Each point's value goes to the d + 1 vertices of the lattice simplex aro
 are blurred along d + 1 axes, and each point reads its d + 1 vertices (slice).
 
 The lattice depends on the features alone. `build_lattice` makes it on the host, in compiled code that releases the GIL;
-`apply_filter` is a pure JAX function of the lattice and the values: it can be jitted, differentiated, and mapped over
-lattices of the same capacity.
+`apply_filter` is a pure JAX function of the lattice and the values.
 
 A vertex is an integer vector of d + 1 coordinates, where vectors that differ by a multiple of (1, ..., 1) are the same
 vertex. A step along an axis of the blur changes one coordinate by one. A vertex is stored as one integer, its key: its
@@ -30,29 +29,18 @@ _CAPACITY_STEPS = 4  # capacities are multiples of a quarter of the points: few 
 
 
 class Lattice(NamedTuple):
-    """The sparse lattice around N points of d features; vertex 0 stands for absent ones, and its value is always 0.
+    """The sparse lattice around N points of d features; vertex 0 stands for absent ones, and its value is always 0."""
 
-    Attributes:
-      vertices: int32 (d + 1, N), the vertices of each point's simplex.
-      weights: float32 (d + 1, N), the point's barycentric coordinates; they add up to 1.
-      previous: int32 (d + 1, capacity), each vertex's neighbour one step down along each axis, or 0.
-      next: int32 (d + 1, capacity), its neighbour one step up, or 0.
-    """
-
-    vertices: jax.Array | np.ndarray
-    weights: jax.Array | np.ndarray
-    previous: jax.Array | np.ndarray
-    next: jax.Array | np.ndarray
+    vertices: jax.Array | np.ndarray  # int32 (d + 1, N), the vertices of each point's simplex
+    weights: jax.Array | np.ndarray  # float32 (d + 1, N), the point's barycentric coordinates; they add up to 1
+    previous: jax.Array | np.ndarray  # int32 (d + 1, capacity), each vertex's neighbour one step down each axis, or 0
+    next: jax.Array | np.ndarray  # int32 (d + 1, capacity), its neighbour one step up, or 0
 
 
 def build_lattice(features: np.ndarray) -> Lattice:
-    """Builds the lattice around points.
+    """Builds the lattice, of NumPy arrays, around points (d, N) float32 in units of the filter's standard deviation.
 
-    Args:
-      features: float32 (d, N), in units of the filter's standard deviation.
-
-    Returns:
-      The lattice, of NumPy arrays. It has room for some more vertices than there are, so that few sizes are compiled.
+    It has room for some more vertices than there are, so that few sizes are compiled.
 
     Raises:
       InputError: the features extend too far for vertices to be numbered in 62 bits.
@@ -77,15 +65,7 @@ def build_lattice(features: np.ndarray) -> Lattice:
 
 
 def apply_filter(lattice: Lattice, values: jax.Array) -> jax.Array:
-    """Filters one value a point with the Gaussian of standard deviation 1 in the lattice's features.
-
-    Args:
-      lattice: from `build_lattice`.
-      values: float32 (N,).
-
-    Returns:
-      The weighted sums, float32 (N,). The weights are those of the Gaussian up to a common factor.
-    """
+    """Filters one value a point (N,) with the Gaussian of standard deviation 1, up to a common factor."""
     total = jnp.zeros(lattice.previous.shape[1], values.dtype)
     for vertex, weight in zip(lattice.vertices, lattice.weights, strict=True):
         total = total.at[vertex].add(weight * values, mode="promise_in_bounds")

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.frame_cache import FrameCache
-from cosnet_jax.inference.guided_filter import enlarge_guided
+from cosnet_jax.inference.guided_filter import enlarge
 from cosnet_jax.inference.network import get_network
+from cosnet_jax.inference.online import OnlineSegmenter
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import choose_references, plan_references
-from cosnet_jax.inference.resize import match_orientation, resize_output
+from cosnet_jax.inference.resize import match_orientation
 from cosnet_jax.inference.smoothing import Maps, smooth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
@@ -66,8 +67,7 @@ class Segmenter:
         Args:
           model, variables: the network. Without co-attention it takes N = 0.
           config: how frames are compared; None: the defaults.
-          batch_size: frames that the network takes at a time, split over the devices; None suits the devices there
-            are. The maps do not depend on it.
+          batch_size: frames that the network takes at a time; None suits the devices. The maps do not depend on it.
           matmul_precision: "default" or "float32".
           **settings: of `InferenceConfig`, which replace the configuration's, such as size=(257, 449). The size has no
             default.
@@ -166,6 +166,10 @@ class Segmenter:
         radii = [options.edge_radius for options in options_list]
         return _enlarge(smooth(maps, deviations) if any(deviations) else maps, radii)
 
+    def online(self, num_references: int | None = None) -> OnlineSegmenter:
+        """Returns what segments a live source frame by frame; None takes the configuration's N."""
+        return OnlineSegmenter(self, self.config.num_references if num_references is None else num_references)
+
     def references(self, num_frames: int, options: InferenceConfig | None = None) -> np.ndarray:
         """Returns the references of every frame of a video, (T, n) int, see `choose_references`."""
         options = options or self.config
@@ -213,9 +217,6 @@ def _enlarge(small: Generator[Maps], radii: Sequence[int]) -> Generator[Predicti
     """Resizes the maps to their frames, along the edges of these where the radius is not 0."""
     with contextlib.closing(small):
         for number, frame, maps in small:
-            yield Prediction(number, frame, [enlarge(*each, frame) for each in zip(maps, radii, strict=True)])
-
-
-def enlarge(probability: np.ndarray, radius: int, frame: np.ndarray) -> np.ndarray:
-    """Resizes a map to its frame; `radius` as `edge_radius` in `InferenceConfig`."""
-    return enlarge_guided(probability, frame, radius) if radius else resize_output(probability, frame.shape[:2])
+            yield Prediction(
+                number, frame, [enlarge(map_, frame, radius) for map_, radius in zip(maps, radii, strict=True)]
+            )

@@ -17,7 +17,7 @@ SUM_OF_COLOURS = np.full((1, 3), -0.5 / COLOUR_DEVIATION**2, np.float32)  # the 
 Maps = tuple[int, np.ndarray, list[np.ndarray]]
 
 
-class _Average:
+class Average:
     """A frame whose maps are being averaged with those of the frames around it."""
 
     def __init__(self, number: int, frame: np.ndarray, maps: list[np.ndarray]):
@@ -29,7 +29,7 @@ class _Average:
         self.totals = [map_.copy() for map_ in maps]
         self.weights = [np.ones_like(map_) for map_ in maps]
 
-    def add_neighbour(self, other: _Average, deviations: Sequence[float]) -> None:
+    def add_neighbour(self, other: Average, deviations: Sequence[float]) -> None:
         """Adds the maps of each to the totals of the other, weighted by how alike the two look at a pixel."""
         distance = abs(self.number - other.number)
         difference = cv2.absdiff(other.picture, self.picture)
@@ -67,12 +67,12 @@ def smooth(predicted: Generator[Maps], deviations: Sequence[float]) -> Generator
       after it have come, so memory does not grow with the video. `predicted` is closed with this generator.
     """
     reach = max(math.ceil(REACH * deviation) for deviation in deviations)
-    waiting: deque[_Average] = deque()  # for frames within reach
+    waiting: deque[Average] = deque()  # for frames within reach
     with contextlib.closing(predicted):
         for number, frame, maps in predicted:
             while waiting and number > waiting[0].number + reach:
                 yield waiting.popleft().finish(deviations)
-            newest = _Average(number, frame, maps)
+            newest = Average(number, frame, maps)
             for other in waiting:
                 newest.add_neighbour(other, deviations)
             waiting.append(newest)
