@@ -24,13 +24,13 @@ def augment(
 
     Args:
       image: uint8 RGB (H, W, 3).
-      mask: bool or {0, 1} (H, W).
+      mask: bool (H, W), or a soft mask, uint8 (H, W): 255 times the probability of foreground.
       size: (height, width) of the output.
       augmentation: strength of the variation.
       rng: source of randomness.
 
     Returns:
-      image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
+      image uint8 (h, w, 3), and the mask (h, w): uint8 {0, 1}, or of a soft mask float16 in [0, 1].
     """
     crop = rng.uniform(augmentation.crop, 1.0, 2)
     zoom = rng.uniform(*augmentation.scale)
@@ -38,12 +38,15 @@ def augment(
     flip = rng.uniform() < augmentation.flip
     window = [_window(side, share / zoom, at) for side, share, at in zip(image.shape[:2], crop, place, strict=True)]
     image = _cut(image, window, size, PADDING)
-    mask = _cut(mask.astype(np.uint8) * 255, window, size, (0, 0, 0)) > 127
+    if mask.dtype == bool:
+        mask = (_cut(mask.astype(np.uint8) * 255, window, size, (0, 0, 0)) > 127).astype(np.uint8)
+    else:
+        mask = (_cut(mask, window, size, (0, 0, 0)) / np.float32(255)).astype(np.float16)
     if flip:
         image, mask = image[:, ::-1], mask[:, ::-1]
     if augmentation.colour:
         image = vary_colour(image, augmentation.colour, rng)
-    return np.ascontiguousarray(image), np.ascontiguousarray(mask, np.uint8)
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:

@@ -16,6 +16,7 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (48, 64, 3), np.uint8)
 MASK = np.zeros((48, 64), bool)
 MASK[10:30, 20:50] = True
+EMPTY = np.zeros((200, 200), bool)
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -93,7 +94,11 @@ def test_crops_keep_the_configured_share_and_reach_every_border():
     windows = []
     for seed in range(300):
         varied, _ = augment(
-            image, np.zeros((200, 100)), (50, 50), dataclasses.replace(NONE, crop=share), np.random.default_rng(seed)
+            image,
+            EMPTY[:, :100],
+            (50, 50),
+            dataclasses.replace(NONE, crop=share),
+            np.random.default_rng(seed),
         )
         rows, columns = varied[:, 0, 0].astype(int), varied[0, :, 1].astype(int)
         assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
@@ -109,7 +114,11 @@ def test_crops_keep_the_configured_share_and_reach_every_border():
 def test_zooming_in_narrows_the_crop():
     image = coordinates(200, 200)
     varied, _ = augment(
-        image, np.zeros((200, 200)), (50, 50), dataclasses.replace(NONE, scale=(2.0, 2.0)), np.random.default_rng(3)
+        image,
+        EMPTY,
+        (50, 50),
+        dataclasses.replace(NONE, scale=(2.0, 2.0)),
+        np.random.default_rng(3),
     )
     assert abs(int(varied[-1, 0, 0]) - int(varied[0, 0, 0]) - 98) <= 2
     assert abs(int(varied[0, -1, 1]) - int(varied[0, 0, 1]) - 98) <= 2
@@ -145,18 +154,12 @@ def test_colour_changes_are_an_affine_map():
         assert np.abs(varied[y, x] - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-3
 
 
-def test_colour_never_wraps_around():
-    white = np.full((8, 8, 3), 250, np.uint8)
-    for seed in range(40):
-        assert vary_colour(white, 0.5, np.random.default_rng(seed)).min() > 30
-
-
 def test_tiny_and_odd_images():
     for shape in ((1, 1), (1, 9), (3, 2)):
         image = np.full((*shape, 3), 7, np.uint8)
         strong = dataclasses.replace(NONE, crop=0.3, scale=(0.5, 2.0), flip=0.5, colour=0.3)
         for seed in range(20):
-            varied, mask = augment(image, np.ones(shape), (5, 7), strong, np.random.default_rng(seed))
+            varied, mask = augment(image, np.ones(shape, bool), (5, 7), strong, np.random.default_rng(seed))
             assert varied.shape == (5, 7, 3) and mask.shape == (5, 7)
 
 
@@ -165,9 +168,3 @@ def test_variation_depends_only_on_the_seed():
     first, second, third = (augment(IMAGE, MASK, (33, 45), strong, np.random.default_rng(seed)) for seed in (4, 4, 5))
     assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
     assert not np.array_equal(first[0], third[0])
-
-
-def test_inputs_are_not_changed():
-    image, mask = IMAGE.copy(), MASK.copy()
-    augment(image, mask, (20, 20), AugmentConfig(0.5, (0.7, 1.3), 0.5, 0.3), np.random.default_rng(0))
-    assert np.array_equal(image, IMAGE) and np.array_equal(mask, MASK)

@@ -61,17 +61,6 @@ def test_batches_depend_only_on_seed_and_number(tmp_path, kind):
     assert not same(streams[0][:1], other[:1])
 
 
-def test_worker_processes_make_the_batches_of_threads_and_may_take_over(tmp_path):
-    config = synthetic_config(tmp_path, augment=VARIED, threads=1)
-    expected = take(video_batches(config, SIZE, 4, seed=3), 9)
-    config.workers = 2
-    stream = video_batches(config, SIZE, 4, seed=3)
-    stream.set_state({"next_index": 2})
-    assert same(list(itertools.islice(stream, 7)), expected[2:])
-    assert stream.get_state() == {"next_index": 9}
-    stream.close()
-
-
 @pytest.mark.parametrize("kind", STREAMS)
 @pytest.mark.parametrize("stop", [0, 1, 7])
 def test_a_resumed_stream_is_bitwise_identical(tmp_path, kind, stop):
