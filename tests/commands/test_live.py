@@ -69,7 +69,8 @@ def test_raw_frames_and_ctrl_c_leave_a_whole_file(checkpoint, tmp_path):
         while b"4 frames" not in shown:
             shown += process.stderr.read1(200)
         process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+        shown += process.stderr.read()
+    assert process.returncode == 0, shown
     assert len(decoded(str(output), "rgb24")) == 4
 
 
