@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -62,8 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         name = parser.parse_args(arguments[:1]).command
-        module, parsed = parse_command(name, arguments[1:])
-        return module.run(parsed)
+        with naming_extras(name):
+            module, parsed = parse_command(name, arguments[1:])
+            return module.run(parsed)
+
+
+@contextlib.contextmanager
+def naming_extras(name: str) -> Iterator[None]:
+    """Turns a missing library in the block into an `InputError` that says how to install what a command needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(name, "train")
+        raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[{extra}]'") from None
 
 
 def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
@@ -77,13 +89,9 @@ def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argp
       The module, and the arguments with `overrides`.
 
     Raises:
-      InputError: an argument is wrong, or a package that the command needs is not installed.
+      InputError: an argument is wrong.
     """
-    try:
-        module = importlib.import_module(f"cosnet_jax.commands.{name}")
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(name, "train")
-        raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[{extra}]'") from None
+    module = importlib.import_module(f"cosnet_jax.commands.{name}")
     takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
     settings = (
         "`--config.KEY=VALUE` changes a setting; configs/base.py lists all of them.\n\n" if takes_overrides else ""

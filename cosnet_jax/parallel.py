@@ -1,8 +1,4 @@
-"""Devices and processes. No other file names pmap, a device or `jax.distributed`.
-
-The processes of a job start together, share the work, agree and stop together. JAX connects them. When one is killed,
-JAX aborts the others after `distributed.heartbeat` seconds at the latest (exit status 134), and says that a task died.
-"""
+"""Devices, and processes that share work, agree and stop together. No other file names pmap or a device."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +21,6 @@ from jax.experimental import multihost_utils
 
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.files import writable_folder
-from cosnet_jax.section import Section, setting
 
 T = TypeVar("T")
 AXIS = "batch"
@@ -35,86 +29,9 @@ CACHE_BYTES = 2**30  # of compiled programs that are kept in the user's folder
 _visits = itertools.count()  # to `first_before_others`, for a name of its own each
 
 
-@dataclass(frozen=True)
-class DistributedConfig(Section, name="distributed"):
-    """Several processes, e.g. one for each host."""
-
-    enabled: bool = setting(False)
-    timeout: int = setting(300, low=1)  # seconds to wait for all processes to start
-    heartbeat: int = setting(30, low=5)  # seconds without a sign of life after which a process counts as dead
-    # Unset, they come from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from the cluster that JAX
-    # detects (SLURM, Open MPI, Kubernetes, Cloud TPU).
-    coordinator_address: str | None = setting(None, of=str)  # HOST:PORT of process 0
-    num_processes: int | None = setting(None, of=int, low=1)
-    process_id: int | None = setting(None, of=int, low=0)
-
-
-def start(settings: Any) -> None:
-    """Joins the processes of a job; call it before anything uses a device.
-
-    Args:
-      settings: `config.distributed`.
-
-    Raises:
-      InputError: nothing tells how the processes find each other, or some did not start in time.
-    """
-    settings = DistributedConfig.read(settings)
-    if not settings.enabled:
-        if "JAX_COORDINATOR_ADDRESS" in os.environ:
-            told = "JAX_COORDINATOR_ADDRESS is set, but this process works alone"
-            print(f"warning: {told}; --config.distributed.enabled=true joins the others", file=sys.stderr)
-        return
-    count = _or_environment(settings.num_processes, "JAX_NUM_PROCESSES")
-    number = _or_environment(settings.process_id, "JAX_PROCESS_ID")
-    try:
-        jax.distributed.initialize(
-            settings.coordinator_address, count, number,
-            initialization_timeout=settings.timeout, heartbeat_timeout_seconds=settings.heartbeat,
-        )  # fmt: skip
-    except (ValueError, RuntimeError, LookupError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"config.distributed.enabled: the processes did not find each other ({reason}); expected a cluster that "
-            "JAX detects, or distributed.{coordinator_address,num_processes,process_id}, or JAX_COORDINATOR_ADDRESS, "
-            "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-        ) from None
-    if _takes_all_gpus():
-        for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices"):
-            jax.config.update(name, "all")
-
-
-def _or_environment(value: int | None, name: str) -> int | None:
-    text = os.environ.get(name)
-    if value is not None or text is None:
-        return value
-    if not text.isdigit():
-        raise InputError(f"{name} is {text!r}; expected a whole number")
-    return int(text)
-
-
-def _takes_all_gpus() -> bool:
-    """Whether this process takes all GPUs it sees: it is alone on its host, or sees one. JAX would take one by number.
-
-    Only SLURM and Open MPI number the processes of a host.
-    """
-    names = os.environ
-    if "JAX_LOCAL_DEVICE_IDS" in names:
-        return False
-    if "SLURM_STEP_NUM_NODES" in names:
-        alone = names["SLURM_STEP_NUM_NODES"] == names.get("SLURM_NTASKS")
-    elif "OMPI_COMM_WORLD_LOCAL_SIZE" in names:
-        alone = names["OMPI_COMM_WORLD_LOCAL_SIZE"] == "1"
-    else:
-        return False
-    return alone or len(names.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
-
-
 @contextlib.contextmanager
 def several_processes() -> Iterator[None]:
-    """Surrounds the work of a program that calls `start`: a process that fails ends at once, so that the others notice.
-
-    Python's own exit would wait for the others, which may wait for this one.
-    """
+    """Ends a process that fails at once: Python's own exit would wait for the others, which may wait for this one."""
     try:
         yield
     except BaseException as error:
@@ -128,9 +45,8 @@ def several_processes() -> Iterator[None]:
             status = ended.code
         except BaseException:
             traceback.print_exc()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-                stream.flush()
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stdout.flush(), sys.stderr.flush()
         os._exit(status if isinstance(status, int) else int(status is not None))
 
 
@@ -210,11 +126,9 @@ class Preempted(KeyboardInterrupt):
 
 
 class Preemption:
-    """Tells when SIGTERM asks the job to stop, in the same step in all processes.
+    """Tells when SIGTERM asks the job to stop. JAX makes several processes agree on a step that all reach.
 
-    Among several processes JAX catches SIGTERM and agrees on a step that all reach; a process alone catches it itself.
-    Until `begin_steps` it raises `Preempted`, because preparing data and compiling can take longer than a scheduler
-    waits.
+    A process alone raises `Preempted` until `begin_steps`, because preparing data and compiling may take too long.
     """
 
     def __init__(self):
@@ -249,25 +163,20 @@ def ignore_sigterm() -> None:
 
 
 def keep_compiled(folder: str | None = None) -> None:
-    """Keeps compiled programs in a folder, where later runs find them.
+    """Keeps compiled programs in a folder, where later runs find them; "" changes nothing.
 
-    Args:
-      folder: None takes `cosnet_jax/programs` in the user's cache folder, at most 1 GiB, unless JAX already has one
-        (JAX_COMPILATION_CACHE_DIR); "" changes nothing.
+    None takes a folder of at most 1 GiB in the user's cache, or that of JAX_COMPILATION_CACHE_DIR if it is set.
 
     Raises:
       InputError: the folder given cannot be written to.
     """
-    if folder == "" or (folder is None and os.environ.get("JAX_COMPILATION_CACHE_DIR")):
-        return
-    if folder is None:
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
+    elif folder is None and not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME") or "~/.cache"
-        try:
-            folder = str(writable_folder(Path(base) / "cosnet_jax" / "programs"))
-        except InputError:  # a home that nobody may write to: compile each time
-            return
-        jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
-    jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
+        with contextlib.suppress(InputError):  # a home that nobody may write to: compile each time
+            keep_compiled(str(Path(base) / "cosnet_jax" / "programs"))
+            jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
 
 
 def use_cpu() -> None:
@@ -289,29 +198,17 @@ def check_batch_size(batch_size: int) -> None:
 def parallelise(step: Callable) -> Callable:
     """Runs (state, batch) -> (state, metrics) over this process's devices, the batch split and the state shared.
 
-    The step averages over the axis `AXIS` itself, so that every device ends with the same state. The state given is
-    donated.
-
     Args:
-      step: a pure function that averages its gradients over `AXIS`.
+      step: pure; it averages its gradients over `AXIS` itself, so that every device ends with the same state.
 
     Returns:
-      The same function of a state and a batch from `shard`; states and metrics are not stacked.
+      The same function of a state, which is donated, and a batch from `shard`; its results are not stacked.
     """
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
 def working_memory(step: Any, state: Any, batch: dict[str, np.ndarray]) -> int:
-    """Compiles a step from `parallelise`, as its first call would, and asks XLA for the memory it takes.
-
-    Args:
-      step: the function.
-      state: from `replicate`.
-      batch: arrays (n, ...) like those of every batch of this process; their values do not matter.
-
-    Returns:
-      Bytes on each device beside the state and the batch.
-    """
+    """Compiles a step from `parallelise` for a state and a batch; returns the bytes that it takes beside them."""
     return step.lower(state, shard(batch)).compile().memory_analysis().temp_size_in_bytes
 
 
@@ -321,10 +218,7 @@ def replicate(tree: Any) -> Any:
 
 
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Places this process's batch on its devices, an equal part each: (n, ...) becomes (devices, n / devices, ...).
-
-    The arrays are copied while the devices still work on the step before.
-    """
+    """Places this process's batch on its devices, an equal part each: (n, ...) becomes (devices, n / devices, ...)."""
     devices = jax.local_device_count()
     parts = {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}
     return jax.device_put(parts, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS)))
@@ -334,20 +228,16 @@ def _local_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(jax.local_devices(), (AXIS,))
 
 
-def to_global(tree: Any) -> Any:
+def to_global(tree: Any, convert: Callable = multihost_utils.host_local_array_to_global_array) -> Any:
     """Makes a state from `parallelise` one array over all processes, as it must be to be saved or restored."""
     if jax.process_count() == 1:
         return tree
-    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
-    return multihost_utils.host_local_array_to_global_array(tree, mesh, jax.sharding.PartitionSpec())
+    return convert(tree, jax.sharding.Mesh(jax.devices(), (AXIS,)), jax.sharding.PartitionSpec())
 
 
 def to_local(tree: Any) -> Any:
     """Undoes `to_global`."""
-    if jax.process_count() == 1:
-        return tree
-    mesh = jax.sharding.Mesh(jax.devices(), (AXIS,))
-    return multihost_utils.global_array_to_host_local_array(tree, mesh, jax.sharding.PartitionSpec())
+    return to_global(tree, multihost_utils.global_array_to_host_local_array)
 
 
 def gather(tree: Any) -> Any:
@@ -366,11 +256,7 @@ def first_local_device() -> jax.sharding.Sharding:
 
 
 class Devices:
-    """As many of this process's devices as divide a batch size: each takes an equal part of every batch.
-
-    Attributes:
-      batch_size: number of examples.
-    """
+    """As many of this process's devices as divide a batch size: each takes an equal part of every batch."""
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
@@ -390,13 +276,9 @@ class Devices:
         return tree if len(self._devices) == 1 else jax.device_put(tree, self._shared)
 
     def compile(self, function: Callable) -> Callable:
-        """Compiles (shared, examples) -> results, in whose trees of arrays each example has a place on the first axis.
+        """Compiles a pure function (shared, examples) -> results, with the examples on the first axis of every array.
 
-        Args:
-          function: pure; its results depend on an example and on what is shared alone.
-
-        Returns:
-          The same function, by way of all of the devices; the results lie on the first of them.
+        Each device takes an equal part of the examples; the results lie on the first of them.
         """
         if len(self._devices) == 1:
             return jax.jit(function)

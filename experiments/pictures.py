@@ -19,8 +19,8 @@ from PIL import Image
 
 from cosnet_jax.data.sequences import Sequence, open_sequences
 from cosnet_jax.errors import InputError, report_input_errors
-from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.files import writable_folder
+from cosnet_jax.video.masks import read_mask
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
 WIDTH = 960  # pixels of a picture
@@ -37,7 +37,7 @@ def extremes(results: dict) -> list[str]:
 def picture(sequence: Sequence, masks: Path) -> np.ndarray:
     """Shows the middle frame of a sequence, (h, `WIDTH`, 3) uint8 RGB; `masks`: the folder of scored masks."""
     middle = len(sequence) // 2
-    (prediction,) = read_masks([masks / sequence.name / f"{sequence.frame_names[middle]}.png"])
+    prediction = read_mask(masks / sequence.name / f"{sequence.frame_names[middle]}.png")
     frame, truth = sequence.frame_and_mask(middle)
     beside = prediction_beside_truth(frame, prediction, truth)
     height = round(WIDTH * beside.shape[0] / beside.shape[1])

@@ -49,7 +49,7 @@ def test_errors_are_one_line_and_status_1(tmp_path, capsys):
         (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path)], "expected a new or empty folder"),
         (["export", str(tmp_path / "none"), "--output", str(tmp_path / "y.pth")], "does not exist"),
         (["compare", str(tmp_path / "x.pth"), "--size", "9", "99"], "--size is (9, 99); expected at least 17"),
-        (["prepare", "davis17"], "dataset 'davis17' is unknown"),
+        (["prepare", "davis17"], "invalid choice: 'davis17'"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)

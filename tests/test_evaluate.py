@@ -176,13 +176,6 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(fbms_source, checkpo
     assert segmented[3:] == ["cars1", "people1"]
 
 
-def test_masks_of_another_split_are_named_before_long_work(fbms_source, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "segment_all", None)
-    save(tmp_path / "masks/camel/00000.png", EMPTY)
-    with pytest.raises(InputError, match=r"masks/camel: not a sequence of this split; remove it, or name another"):
-        evaluate(tiny(fbms, fbms_source), tmp_path, checkpoint, None)
-
-
 def test_davis_has_all_three_scores(davis_source, tmp_path):
     masks = davis_predictions(tmp_path / "masks")
     config = tiny(davis16, davis_source)
@@ -213,7 +206,6 @@ def test_no_contours_at_all(davis_source, tmp_path, capsys):
             lambda masks: (masks / "cows").rename(masks / "sheep"),
             r"cows: predicted masks of sequence 'cows' are missing",
         ),
-        (lambda masks: save(masks / "bear/00000.png", EMPTY), r"bear: not a sequence of this split"),
         (lambda masks: save(masks / "cows/00004.png", EMPTY), r"cows/00004\.png: not a frame of sequence 'cows'"),
         (
             lambda masks: save(masks / "cows/00001.png", EMPTY[:20]),
@@ -221,7 +213,7 @@ def test_no_contours_at_all(davis_source, tmp_path, capsys):
         ),
         (lambda masks: (masks / "cows/00001.png").write_bytes(b"\x89PNG"), r"cows/00001\.png: not a PNG image"),
     ],
-    ids=["frame", "sequence", "other_sequence", "other_frame", "size", "file"],
+    ids=["frame", "sequence", "other_frame", "size", "file"],
 )
 def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
     masks = davis_predictions(tmp_path / "masks")
@@ -279,3 +271,13 @@ def test_the_program_prints_one_line_and_exits_with_1(tmp_path):
     assert done.returncode == 1
     expected = "no such folder of predicted masks; expected <sequence>/<frame>.png in it"
     assert done.stderr == f"error: {tmp_path}/nowhere: {expected}\n"
+
+
+def test_chosen_sequences(davis_source, tmp_path):
+    masks, config = davis_predictions(tmp_path / "masks"), tiny(davis16, davis_source)
+    config.evaluation.sequences = "cows"
+    results = evaluate(config, tmp_path / "out", None, str(masks))
+    assert (list(results["per_sequence"]), results["not_scored"]) == (["cows"], ["camel"])
+    config.evaluation.sequences = "cows,sheep"
+    with pytest.raises(InputError, match="'sheep'"):
+        evaluate(config, tmp_path / "out", None, str(masks))

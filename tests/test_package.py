@@ -154,7 +154,8 @@ def test_the_program_is_the_wheels_and_finds_no_checkout(run, cosnet, site):
 
 @pytest.mark.parametrize(("command", "extra"), [("prepare", "train"), ("ablate", "train"), ("app", "app")])
 def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
-    message = cosnet(command, status=1)
+    arguments = {"prepare": ["davis16"]}.get(command, [])
+    message = cosnet(command, *arguments, status=1)
     assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 
 
@@ -169,6 +170,22 @@ def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     masks = sorted((tmp_path / "masks").rglob("*.png"))
     assert len(masks) == 4
     assert all(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED).shape == (70, 90) for mask in masks)
+
+
+@pytest.mark.slow
+def test_a_shipped_configuration_trains_and_is_evaluated(cosnet, clip, tmp_path):
+    config, work = "--config=synthetic:smoke", f"--workdir={tmp_path / 'work'}"
+    cosnet("train", config, work, extras=True)
+    cosnet("evaluate", config, work, f"--checkpoint={tmp_path / 'work'}", extras=True)
+    assert (tmp_path / "work" / "report.html").is_file()
+    cosnet("export", tmp_path / "work", "--output", tmp_path / "mine.safetensors")
+    cosnet("segment", clip, "--output", tmp_path / "out", "--checkpoint", tmp_path / "mine.safetensors")
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 4
+
+
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_help_needs_no_extra(cosnet, command):
+    assert cosnet(command, "--help").startswith(f"usage: cosnet {command}")
 
 
 @pytest.mark.slow

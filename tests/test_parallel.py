@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from loopback import free_address, job_environments
 
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
+from cosnet_jax.distributed import DistributedConfig
 from cosnet_jax.errors import InputError
-from cosnet_jax.parallel import Devices, DistributedConfig
+from cosnet_jax.parallel import Devices
 
 PROGRAM = """
 import os, signal, time
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
 from cosnet_jax.errors import InputError
 
 with parallel.several_processes():
-    parallel.start({"enabled": True, "heartbeat": 5, "timeout": 60})
+    distributed.start({"enabled": True, "heartbeat": 5, "timeout": 60})
     parallel.agree(True)
 """
 
@@ -118,7 +119,7 @@ def test_an_exception_of_a_process_alone_is_left_as_it_is():
 
 def test_a_process_alone_warns_of_a_coordinator_it_does_not_join(monkeypatch, capsys):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
-    parallel.start(DistributedConfig())
+    distributed.start(DistributedConfig())
     assert "--config.distributed.enabled=true" in capsys.readouterr().err
 
 
@@ -131,6 +132,18 @@ def test_gpus_of_a_process_under_slurm(monkeypatch, visible, nodes, all_of_them)
     monkeypatch.setattr("jax.config.update", lambda name, value: given.append((name, value)))
     for name, value in {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": nodes, "CUDA_VISIBLE_DEVICES": visible}.items():
         monkeypatch.setenv(name, value)
-    parallel.start({"enabled": True})
+    distributed.start({"enabled": True})
     assert given[0] == (None, None, None)
     assert (("jax_cuda_visible_devices", "all") in given) == all_of_them
+
+
+def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
+    set_to = {}
+    monkeypatch.setattr("jax.config.update", set_to.__setitem__)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parallel.keep_compiled()
+    assert set_to == {}  # the tests' own folder, JAX_COMPILATION_CACHE_DIR, wins
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    parallel.keep_compiled()
+    assert set_to["jax_compilation_cache_dir"] == str(tmp_path / "cosnet_jax" / "programs")
+    assert set_to["jax_compilation_cache_max_size"] == parallel.CACHE_BYTES

@@ -22,10 +22,11 @@ from cosnet_jax.commands.segment import output_folders, segment
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.predictions import check_predictions, read_masks
+from cosnet_jax.evaluation.predictions import check_predictions
 from cosnet_jax.evaluation.protocols import get_protocol
 from cosnet_jax.files import atomic_write
 from cosnet_jax.video.encodings import MP4, PRORES, WEBM
+from cosnet_jax.video.masks import read_mask
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
 from tests.data.builders.test_fbms import make_grey_sequence
@@ -45,7 +46,7 @@ def claiming(size: tuple[int, int]) -> bytes:
 def test_an_image_of_too_many_pixels_is_named(tmp_path, size):
     path = tmp_path / "a.png"
     path.write_bytes(claiming(size))
-    for read in (open_video, lambda path: read_masks([path])):
+    for read in (open_video, read_mask):
         with pytest.raises(InputError, match=r"a\.png"):
             read(path)
 

@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.data.sequences import Sequence, open_sequences
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.evaluation.predictions import other_sequences
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import check_scoring, score_masks
@@ -36,7 +35,7 @@ from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
 from cosnet_jax.report.evaluation_report import PLAYERS, evaluation_markdown, write_evaluation_report
 from cosnet_jax.report.page import Section
-from cosnet_jax.report.tables import percent, score_table
+from cosnet_jax.report.tables import notes, percent, score_table
 from cosnet_jax.training.config import check_config
 from cosnet_jax.training.metric_log import find_metrics
 
@@ -87,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     """
     # Everything is checked before long work starts.
     check_config(config)
-    parallel.start(config.distributed)
+    distributed.start(config.distributed)
     parallel.end_at_sigterm()
     workdir = writable_folder(workdir)
     dataset = config.data.eval_dataset
@@ -98,12 +97,10 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         if segmenter.config.crf.enabled:
             crf.check_installed(segmenter.config.crf)
         settings = describe_inference(segmenter)
-    sequences = open_sequences(dataset, config.data.eval_split, config.data)
+    sequences = chosen_sequences(open_sequences(dataset, config.data.eval_split, config.data), config)
     check_scoring(sequences, protocol_of(dataset), metrics_of(config))
 
     masks, single_frame = (workdir / "masks", workdir / "single_frame") if segmenter else (expanded(predictions), None)
-    if segmenter and (others := other_sequences(masks, sequences)):  # an earlier run's
-        raise InputError(f"{others[0]}; remove it, or name another --workdir")
 
     with contextlib.ExitStack() as resources:
         parallel.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
@@ -130,6 +127,14 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
             )
         parallel.wait_for_others("scored")
     return results
+
+
+def chosen_sequences(sequences: list[Sequence], config: ConfigDict) -> list[Sequence]:
+    """Returns the sequences that `evaluation.sequences` names, or all of them; an unknown name is an InputError."""
+    names = [name.strip() for name in config.evaluation.sequences.split(",") if name.strip()]
+    if unknown := sorted(set(names) - {sequence.name for sequence in sequences}):
+        raise InputError(f"evaluation.sequences names {unknown[0]!r}, which is not in split {config.data.eval_split!r}")
+    return [sequence for sequence in sequences if not names or sequence.name in names]
 
 
 def metrics_of(config: ConfigDict) -> list[str]:
@@ -224,3 +229,5 @@ def print_scores(results: dict, workdir: Path) -> None:
     if "single_frame" in results:
         scores.append(f"J with N = 0 {percent(results['single_frame']['J']['mean'])}")
     print(printable(f"{results['dataset']}: {', '.join(scores)}; report in {workdir / 'report.html'}"))
+    for note in notes(results):
+        print(printable(f"note: {note}"))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
-from cosnet_jax.data.prepare import BUILDERS, describe_prepared, prepare
+from cosnet_jax.data.config import DataConfig, SourceConfig
 from cosnet_jax.errors import printable
 
 EXAMPLE = "cosnet prepare davis16 --source DAVIS"
+SETS = [field.name for field in dataclasses.fields(DataConfig) if isinstance(field.default, SourceConfig)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("dataset", metavar="DATASET", help=f"one of {', '.join(BUILDERS)}")
+    parser.add_argument("dataset", choices=SETS, metavar="DATASET", help=f"one of {', '.join(SETS)}")
     parser.add_argument(
         "--source",
         default="",
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepares, and prints what each prepared set holds."""
+    from cosnet_jax.data.prepare import describe_prepared, prepare  # so that --help works without the extra `train`
+
     for folder in prepare(arguments.dataset, arguments.source, arguments.data_dir):
         print(printable(str(folder)))
         for line in describe_prepared(folder):

@@ -27,7 +27,7 @@ from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD, find_videos
 from cosnet_jax.video.images import is_image
-from cosnet_jax.video.reader import video_name
+from cosnet_jax.video.stored import video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
 SUMMARY = "summary.json"
@@ -137,6 +137,7 @@ def segment(
     folders = output_folders(paths, output, single)
     if ray:
         parallel.use_cpu()  # the accelerators are the workers'
+    parallel.keep_compiled()
     processor = VideoProcessor(options)  # its errors come before any work
     for folder in [output] if ray else folders:
         writable_folder(folder)

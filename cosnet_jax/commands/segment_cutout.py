@@ -114,7 +114,9 @@ class CutoutWriter:
             self._names = iter(video.frame_names)
             writable_folder(self._path)
             return
-        writer = VideoWriter(self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video))
+        writer = VideoWriter(
+            self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video), video.sample_aspect
+        )
         self._video = self._frames.enter_context(writer)
         if cutout.background and cutout.background.picture is not None:
             self._behind = fill(cutout.background.picture, video.size)

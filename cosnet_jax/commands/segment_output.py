@@ -80,7 +80,9 @@ class ResultWriter:
         with contextlib.ExitStack() as files:  # closes those that are open if another one cannot be made
             if outputs.overlay:
                 path = self._folder / OVERLAY
-                self._overlay = files.enter_context(VideoWriter(path, video.size, video.fps, video.timestamps))
+                self._overlay = files.enter_context(
+                    VideoWriter(path, video.size, video.fps, video.timestamps, sample_aspect=video.sample_aspect)
+                )
             for cutout in outputs.cutouts:
                 self._cutouts.append(files.enter_context(CutoutWriter(self._folder, video, cutout, threshold)))
             if outputs.coco:

@@ -28,7 +28,6 @@ from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo, open_video
 
-LOCK = ".segment.lock"  # in a folder of results while they are written
 UNFINISHED = {"unfinished": True}  # the record until all results are there; the folder is known as one of results
 
 
@@ -142,7 +141,7 @@ class VideoProcessor:
         if not silent and not self._has_said_device:
             print(f"device: {parallel.describe()}", file=sys.stderr)
             self._has_said_device = True
-        with claimed(writable_folder(folder), LOCK, "writes results"):
+        with claimed(writable_folder(folder), ".lock", "writes results"):
             earlier = read_record(folder)
             kept = earlier["outputs"] if earlier.get("maps") == record else {}
             write_text(folder / RECORD, json.dumps(UNFINISHED) + "\n")

@@ -7,7 +7,6 @@ import argparse
 from cosnet_jax import parallel
 from cosnet_jax.config import read_config
 from cosnet_jax.files import expanded
-from cosnet_jax.training.loop import train
 
 EXAMPLE = "cosnet train --config=synthetic:smoke --workdir=out/smoke"
 TAKES_OVERRIDES = True
@@ -25,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; after SIGTERM the status is the configuration's."""
+    from cosnet_jax.training.loop import train  # so that --help works without the extra `train`
+
     config = read_config(arguments.config, arguments.overrides)
     with parallel.several_processes():
         stopped = train(config, expanded(arguments.workdir))

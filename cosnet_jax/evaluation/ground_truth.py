@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Protocol as Interface
 
 import numpy as np
@@ -47,7 +49,14 @@ def read_ground_truth(sequence: GroundTruth, protocol: Protocol) -> tuple[dict[i
     """
     masks = ((i, sequence.mask(i)) for i in sequence.annotated)
     truths = {i: mask for i, mask in masks if mask is not None}
-    try:
+    with named(sequence):
         return truths, evaluated_frames(protocol, truths, len(sequence.frame_names))
+
+
+@contextlib.contextmanager
+def named(sequence: GroundTruth) -> Iterator[None]:
+    """Puts a sequence's name before the message of an InputError."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"sequence {sequence.name!r}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class EvaluationConfig(Section, name="evaluation"):
     """What an evaluation measures."""
 
     metrics: str = "J,F"  # of J, F and T, as far as the benchmark defines them
+    sequences: str = ""  # names of the sequences to evaluate, with commas between them; all by default
 
 
 CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
@@ -92,17 +93,29 @@ def evaluated_frames(protocol: Protocol, truths: Mapping[int, np.ndarray], num_f
       InputError: no frame is evaluated, or a frame lacks the annotation that the protocol needs.
     """
     annotated = sorted(truths)
-    if protocol.every_frame and len(annotated) < num_frames:
-        missing = next(i for i in range(num_frames) if i not in truths)
-        raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
+    check_annotated(protocol, annotated, num_frames)
     evaluated = annotated[1:-1] if protocol.drop_ends else annotated
-    if protocol.skip_empty:
-        evaluated = [i for i in evaluated if truths[i].any()]
+    evaluated = [i for i in evaluated if truths[i].any()] if protocol.skip_empty else evaluated
     if not evaluated:
-        what = "3 annotated frames" if protocol.drop_ends else "1 annotated frame"
-        what += " with foreground" if protocol.skip_empty else ""
-        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated, but at least {what} are needed")
+        raise InputError("no annotated frame has any foreground, but at least 1 annotated frame with foreground counts")
     return evaluated
+
+
+def check_annotated(protocol: Protocol, annotated: Collection[int], num_frames: int) -> None:
+    """Raises an InputError if the protocol needs more annotated frames of a sequence than there are.
+
+    Args:
+      protocol: the benchmark's rules.
+      annotated: indices of the annotated frames.
+      num_frames: length of the sequence.
+    """
+    needed = 3 if protocol.drop_ends else 1
+    if len(annotated) < min(needed, num_frames) or num_frames < needed:
+        what = f"at least {needed} annotated frame{'s' * (needed > 1)}"
+        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated, but {what} are needed")
+    if protocol.every_frame and len(annotated) < num_frames:
+        missing = next(i for i in range(num_frames) if i not in annotated)
+        raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
 
 
 def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.boundary import boundary_f
-from cosnet_jax.evaluation.ground_truth import GroundTruth, read_ground_truth
-from cosnet_jax.evaluation.predictions import check_predictions, read_masks
-from cosnet_jax.evaluation.protocols import Protocol, average_categories, average_stability, category_of, get_protocol
+from cosnet_jax.evaluation.ground_truth import GroundTruth, named, read_ground_truth
+from cosnet_jax.evaluation.predictions import check_predictions, read_sequence_masks
+from cosnet_jax.evaluation.protocols import (
+    Protocol,
+    average_categories,
+    average_stability,
+    category_of,
+    check_annotated,
+    get_protocol,
+)
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.evaluation.stability import temporal_instability
 from cosnet_jax.evaluation.statistics import mean_over_sequences, mean_recall_decay
-from cosnet_jax.processes import map_in_processes
 from cosnet_jax.progress import track
 from cosnet_jax.threads import usable_cores
 
@@ -38,7 +49,7 @@ def score_masks(
 
     Args:
       sequences: the ground truth; picklable unless `processes` is 1.
-      masks_dir: holds `<sequence>/<frame>.png`; `predictions.read_masks` says how each kind of PNG is binarised.
+      masks_dir: holds `<sequence>/<frame>.png`; `cosnet_jax.video.masks` says how each kind is binarised.
       protocol: one of `PROTOCOLS`, see `get_protocol`.
       metrics: any of "J", "F" and, for davis16, "T".
       processes: number of worker processes, at most one per sequence; None for one per core, 1 for this process alone.
@@ -50,21 +61,28 @@ def score_masks(
       The contents of `results.json`, all scores in [0, 1]: "dataset", "split", "sequences" (their number),
       "J" and "F" (each "mean", "recall", "decay"), "T" ("mean" and the "sequences" it is averaged over), "per_sequence"
       (name -> "J", "J_recall", "J_decay", "F", ..., "T"), "per_frame" (name -> "frames", "J", "F" of the evaluated
-      frames), "config". All averages are over sequences. youtube_objects also has "per_category" (category -> "J", "F")
+      frames), "empty" (number of evaluated frames without any foreground, where an empty prediction has J = 1),
+      "not_scored" (folders of masks that belong to no sequence) and "config". All averages are over sequences.
+      youtube_objects also has "per_category" (category -> "J", "F")
       and "over_categories" ("J" and "F" as above, but every category has the same weight).
 
     Raises:
-      InputError: predictions are missing, superfluous, of the wrong size or unreadable; or a name is unknown.
+      InputError: predictions are missing, superfluous, of the wrong size or unreadable; a name is unknown; or no
+        evaluated frame has any foreground, so that nothing can be measured.
     """
     rules = get_protocol(protocol)
     check_scoring(sequences, protocol, metrics)
-    check_predictions(masks_dir, sequences, rules)
+    others = check_predictions(masks_dir, sequences, rules)
 
     score = functools.partial(score_sequence, masks_dir=Path(masks_dir), protocol=rules, metrics=tuple(metrics))
     scores = dict(track(_score_sequences(score, sequences, processes), "scoring", total=len(sequences)))
     scores = {sequence.name: scores[sequence.name] for sequence in sequences}
+    empty = sum(values["empty"] for values in scores.values())
+    if empty == sum(len(values["frames"]) for values in scores.values()):
+        raise InputError("the ground truth of every evaluated frame is empty: there is nothing to find, so no score")
     about = {"dataset": dataset or protocol, "split": split, "sequences": len(sequences)}
-    return about | average_scores(scores, rules, metrics) | {"config": config or {}}
+    checks = {"empty": empty, "not_scored": others, "config": config or {}}
+    return about | average_scores(scores, rules, metrics) | checks
 
 
 def check_scoring(sequences: Sequence[GroundTruth], protocol: str, metrics: Sequence[str]) -> None:
@@ -86,8 +104,8 @@ def check_scoring(sequences: Sequence[GroundTruth], protocol: str, metrics: Sequ
     if not sequences:
         raise InputError("there are no sequences to score; expected a data.eval_split that has some")
     for sequence in sequences:
-        if not sequence.annotated:
-            raise InputError(f"sequence {sequence.name!r} has no annotated frame")
+        with named(sequence):
+            check_annotated(rules, sequence.annotated, len(sequence.frame_names))
         if rules.by_category:
             category_of(sequence.name)
 
@@ -141,21 +159,24 @@ def score_sequence(sequence: GroundTruth, masks_dir: Path, protocol: Protocol, m
       metrics: any of "J", "F", "T".
 
     Returns:
-      "frames" (names of the evaluated frames), "J" and "F" (a list of one value per evaluated frame) and "T" (None
-      where no pair of neighbouring frames has two contours).
+      "frames" (names of the evaluated frames), "empty" (number of those without foreground), "J" and "F" (a list of
+      one value per evaluated frame) and "T" (None where no pair of neighbouring frames has two contours).
 
     Raises:
       InputError: a predicted mask has another size than the ground truth, or cannot be read.
     """
     truths, evaluated = read_ground_truth(sequence, protocol)
-    paths = [masks_dir / sequence.name / f"{sequence.frame_names[i]}.png" for i in evaluated]
-    predictions = dict(zip(evaluated, read_masks(paths), strict=True))
-    for i, path in zip(evaluated, paths, strict=True):
+    predictions = read_sequence_masks(masks_dir, sequence, evaluated)
+    for i in evaluated:
         if predictions[i].shape != truths[i].shape:
             given, expected = predictions[i].shape, truths[i].shape
-            raise InputError(f"{path}: mask of {given} pixels, but the ground truth has {expected}")
+            place = masks_dir / sequence.name / f"{sequence.frame_names[i]}.png"
+            raise InputError(f"{place}: mask of {given} pixels, but the ground truth has {expected}")
 
-    scores: dict = {"frames": [sequence.frame_names[i] for i in evaluated]}
+    scores: dict = {
+        "frames": [sequence.frame_names[i] for i in evaluated],
+        "empty": sum(not truths[i].any() for i in evaluated),
+    }
     for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
         scores[metric] = [FRAME_MEASURES[metric](predictions[i], truths[i]) for i in evaluated]
     if "T" in metrics:
@@ -172,11 +193,21 @@ def _score_sequences(
     longest_first = sorted(sequences, key=lambda sequence: -len(sequence.annotated))
     if processes == 1:
         yield from ((sequence.name, score(sequence)) for sequence in longest_first)
-    else:
-        tasks = ((sequence.name, (score, sequence)) for sequence in longest_first)
-        yield from map_in_processes(_score_on_one_thread, tasks, processes)
+        return
+    context = multiprocessing.get_context("spawn")  # a process that runs JAX must not fork
+    with ProcessPoolExecutor(processes, context, _prepare_worker) as pool:
+        yield from zip((sequence.name for sequence in longest_first), pool.map(score, longest_first), strict=True)
 
 
-def _score_on_one_thread(score: Callable[[GroundTruth], dict], sequence: GroundTruth) -> dict:
-    cv2.setNumThreads(1)  # every worker process would start as many threads of its own as there are cores
-    return score(sequence)
+def _prepare_worker() -> None:
+    """Lets a worker use one thread, leave Ctrl-C to its parent, and end when its parent has ended."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

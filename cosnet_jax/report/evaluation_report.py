@@ -11,13 +11,21 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.evaluation.predictions import read_sequence_masks
 from cosnet_jax.files import bounded_name, writable_folder
 from cosnet_jax.progress import track
 from cosnet_jax.report import paper
 from cosnet_jax.report.page import Image, Section, write_page
 from cosnet_jax.report.player import write_player
-from cosnet_jax.report.tables import THIS_RUN, category_table, methods_table, percent, score_table, sequence_table
+from cosnet_jax.report.tables import (
+    THIS_RUN,
+    category_table,
+    methods_table,
+    notes,
+    percent,
+    score_table,
+    sequence_table,
+)
 from cosnet_jax.visualization import plots
 from cosnet_jax.visualization.overlays import prediction_beside_truth
 
@@ -56,7 +64,7 @@ def write_evaluation_report(
     about |= {"evaluated frames": frames} if frames else {}
     about |= metadata or {}
 
-    parts = [Section("Scores", [score_table({THIS_RUN: results})]), *sections]
+    parts = [Section("Scores", [score_table({THIS_RUN: results}), *(f"{note}." for note in notes(results))]), *sections]
     if paper.compared_with(results) == "davis16" and "J" in results:
         parts.append(Section("Other methods", [methods_table(results)]))
     if "per_category" in results:
@@ -99,7 +107,7 @@ def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir
         values = results["per_frame"][sequence.name]
         scores = dict(zip(values["frames"], values["J"], strict=True))
         file = bounded_name(f"{sequence.name}.html")
-        write_player(players / file, sequence, masks_dir / sequence.name, scores)
+        write_player(players / file, sequence, masks_dir, scores)
         link = '<li><a href="{}/{}">{}</a></li>'
         links.append(Markup(link).format(PLAYERS, quote(os.fsencode(file)), sequence.name))
     return Markup('<ul class="links">{}</ul>').format(Markup("").join(links))
@@ -166,7 +174,7 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path)
     for kind, name, frame, score in example_frames(results):
         sequence = by_name[name]
         i = sequence.frame_names.index(frame)
-        prediction = read_masks([Path(masks_dir) / name / f"{frame}.png"])[0]
+        prediction = read_sequence_masks(Path(masks_dir), sequence)[i]
         image, truth = sequence.frame_and_mask(i)
         pixels = prediction_beside_truth(image, prediction, truth)
         images.append(Image(pixels, f"{kind}: {name}, frame {frame}, J {percent(score)}"))

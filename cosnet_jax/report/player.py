@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cosnet_jax.evaluation.predictions import read_masks
+from cosnet_jax.evaluation.predictions import read_sequence_masks
 from cosnet_jax.report.page import data_uri, encoded_uri, render
 from cosnet_jax.report.tables import percent
 from cosnet_jax.video.video import evenly_spaced_indices
@@ -25,25 +25,23 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
     Args:
       path: the file; its folder must exist.
       sequence: the sequence; see `cosnet_jax.data.sequences.Sequence`.
-      masks_dir: the folder of the sequence's predicted masks; frames without one are left out.
+      masks_dir: the folder of the predicted masks of all sequences; frames without a mask are left out.
       scores: J of each evaluated frame, by its name.
 
     Raises:
       InputError: a frame or a mask cannot be read, or the file cannot be written.
     """
-    files = [(i, masks_dir / f"{name}.png") for i, name in enumerate(sequence.frame_names)]
-    files = [(i, file) for i, file in files if file.is_file()]
-    predictions = read_masks([file for _, file in files])  # together: their kind is that of the whole sequence
-    frames = []
-    for position in evenly_spaced_indices(len(files), MAX_FRAMES):
-        i = files[position][0]
+    predictions = read_sequence_masks(masks_dir, sequence)
+    indices, frames = list(predictions), []
+    for position in evenly_spaced_indices(len(indices), MAX_FRAMES):
+        i = indices[position]
         image, truth = sequence.frame_and_mask(i)
         name = sequence.frame_names[i]
         frames.append(
             {
                 "name": name,
                 "image": data_uri(image, WIDTH),
-                "prediction": layer(predictions[position], PREDICTION_COLOUR),
+                "prediction": layer(predictions[i], PREDICTION_COLOUR),
                 "truth": "" if truth is None else layer(truth, TRUTH_COLOUR),
                 "score": f"J {percent(scores[name])}" if name in scores else "",
             }

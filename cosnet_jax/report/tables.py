@@ -152,3 +152,16 @@ def variants_table(scores: Mapping[str, float], dataset: str) -> Table:
     if not paper_scores:
         return Table(["variant", "mean J"], [row[:2] for row in rows], caption="Percent.")
     return Table(["variant", "mean J", "mean J, paper"], rows, caption="Percent.")
+
+
+def notes(results: Mapping) -> list[str]:
+    """Says what a reader of the scores must know: frames with nothing to find, masks left out, sequences in T."""
+    said = []
+    if results.get("empty"):
+        said.append(f"{results['empty']} evaluated frames have no foreground; an empty prediction has J 100 there")
+    if others := results.get("not_scored"):
+        names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        said.append(f"{len(others)} folders of masks belong to no scored sequence: {names}")
+    if "T" in results:
+        said.append(f"T is averaged over {len(results['T']['sequences'])} of {results['sequences']} sequences")
+    return said

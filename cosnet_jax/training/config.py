@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from cosnet_jax.data.config import DataConfig
+from cosnet_jax.distributed import DistributedConfig
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.protocols import EvaluationConfig
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.models.build import ModelConfig
-from cosnet_jax.parallel import DistributedConfig
 from cosnet_jax.section import Section, setting
 from cosnet_jax.training.losses import LossConfig
 from cosnet_jax.training.optimizer import STEP_KINDS, OptimizerConfig

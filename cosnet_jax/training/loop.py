@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cosnet_jax import parallel
+from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
 from cosnet_jax.data.pipeline import still_batches, video_batches
@@ -45,7 +45,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     """
     Config.read(config)
     model = build_model(config.model, parallel.AXIS)
-    parallel.start(config.distributed)
+    distributed.start(config.distributed)
     parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
     preemption = parallel.Preemption()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import claimed, writable_folder, write_text
@@ -33,7 +34,9 @@ def claimed_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
 
 
 def claim_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Writes the configuration into a working directory, after comparing it with the one that is there.
+    """Writes the configuration into a working directory, after comparing it with that of the training there.
+
+    A training that ended before its first checkpoint leaves the folder to any other.
 
     Args:
       config: the whole configuration.
@@ -43,7 +46,7 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
       InputError: the folder holds a training with another configuration, or it cannot be written.
     """
     path = writable_folder(workdir) / CONFIG_FILE
-    if path.is_file():
+    if path.is_file() and any(entry.name.isdecimal() for entry in (workdir / LATEST).glob("*")):
         try:
             stored = parse_config(path.read_bytes())
         except (OSError, InputError) as error:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace
 
 from cosnet_jax.errors import InputError
+from cosnet_jax.video.hdr import HDR_TRANSFERS, to_bt709
+from cosnet_jax.video.images import over_black
 from cosnet_jax.video.mp4_tables import check_sample_tables
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
@@ -27,8 +30,10 @@ MAX_VIDEO_PIXELS = 8192 * 4320  # of a frame; a decoder holds up to 16 frames th
 FRAME_THREAD_PIXELS = 2**24  # of the largest frames that are decoded in parallel; each thread holds further frames
 LIMITS = {"max_pixels": str(MAX_VIDEO_PIXELS)}  # of FFmpeg's decoders
 MAX_FRAMES = 1_000_000  # of one video; memory grows with their number, for a file of 2 bytes a frame too
+UNTAGGED = 2  # no colour matrix is declared
+HD_LINES = 720  # untagged video of at least these is BT.709, below BT.601
+FIELDS = frozenset({"mpegts", "mpeg", "h264", "hevc"})  # formats that may put one field into a packet
 GIF_TRAILER = b";"
-ROWS = 64  # of an image that are composited at a time
 
 # Before PyAV 19, metadata that is not UTF-8 raises an error unless this option is set. PyAV 19 never raises and does
 # not know the option.
@@ -46,6 +51,7 @@ class Index(NamedTuple):
       pts: presentation time of each frame, ascending; empty if the file does not tell.
       keys: presentation times of the frames at which decoding can start, ascending; empty if it can only start at the
         first frame.
+      sample_aspect: width of a pixel divided by its height, upright.
     """
 
     num_frames: int
@@ -54,6 +60,7 @@ class Index(NamedTuple):
     time_base: Fraction
     pts: tuple[int, ...]
     keys: tuple[int, ...]
+    sample_aspect: Fraction
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -134,7 +141,7 @@ def scan(path: Path, most_frames: int = MAX_FRAMES) -> Index:
     if len(order) != len(pts):  # two frames have the same time
         order = []
     keys = sorted(found.keys) if order and codec not in INCREMENTAL else []
-    return Index(len(pts), found.size, fps, time_base, tuple(order), tuple(keys))
+    return Index(len(pts), found.size, fps, time_base, tuple(order), tuple(keys), found.sample_aspect)
 
 
 @dataclasses.dataclass
@@ -147,6 +154,7 @@ class _Packets:
     keys: list[int | None] = dataclasses.field(default_factory=list)  # of the key frames
     decoded_pts: list[int | None] = dataclasses.field(default_factory=list)  # of the decoded frames
     first_pts: int | None = None  # of the first packet
+    sample_aspect: Fraction = Fraction(1)  # width of a pixel / its height, upright
     end: float = 0.0  # seconds at which the last packet of any stream ends
     is_corrupt: bool = False  # the last packet is
 
@@ -155,7 +163,9 @@ def _read_packets(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, most_frames: int
 ) -> _Packets:
     """Reads all packets of a file, and decodes those of `stream` up to the first frame, or all where that is needed."""
-    found = _Packets(decode_all=stream.codec_context.name not in ONE_FRAME_PER_PACKET)
+    may_split = bool(FIELDS & set(container.format.name.split(",")))
+    found = _Packets(decode_all=may_split or stream.codec_context.name not in ONE_FRAME_PER_PACKET)
+    aspect, decode = stream.sample_aspect_ratio or Fraction(1), _decoder(stream)
     is_first = True
     try:
         for packet in container.demux():
@@ -174,7 +184,7 @@ def _read_packets(
                 if not packet.is_discard:
                     found.pts.append(packet.pts)
             if found.decode_all or found.size is None:
-                _decode_packet(path, packet, found)
+                _decode_packet(path, decode, packet, found, aspect)
             if max(len(found.pts), len(found.decoded_pts)) > most_frames:
                 raise InputError(f"{path}: more than {most_frames:,} frames; split the video into parts")
     except (av.FFmpegError, OSError) as error:
@@ -182,10 +192,13 @@ def _read_packets(
     return found
 
 
-def _decode_packet(path: Path, packet: av.Packet, found: _Packets) -> None:
+def _decode_packet(path: Path, decode: Callable, packet: av.Packet, found: _Packets, aspect: Fraction) -> None:
     try:
-        for frame in packet.decode():
-            found.size = found.size or to_rgb(frame).shape[:2]
+        for frame in decode(packet):
+            if found.size is None:
+                found.size = to_rgb(frame).shape[:2]
+                found.sample_aspect = 1 / aspect if round(frame.rotation / 90) % 2 else aspect
+                found.decode_all |= frame.interlaced_frame  # each field may be a packet
             found.decoded_pts.append(frame.pts)
     except (av.FFmpegError, OSError) as error:
         raise _damaged(path, len(found.decoded_pts), error) from error
@@ -222,17 +235,25 @@ def decoded(
     Raises:
       InputError: a packet cannot be decoded.
     """
-    count = 0
+    count, decode = 0, _decoder(stream)
     try:
         for packet in container.demux(stream):
             if from_key and not packet.is_keyframe:
                 return
             from_key = False
-            for frame in packet.decode():
+            for frame in decode(packet):
                 yield frame
                 count += 1
     except (av.FFmpegError, OSError) as error:
         raise _damaged(path, count, error) from error
+
+
+def _decoder(stream: av.VideoStream) -> Callable[[av.Packet], list[av.VideoFrame]]:
+    """Returns what decodes the packets of a stream from here on."""
+    if stream.codec_context.name != "vp9" or stream.metadata.get("alpha_mode") != "1":
+        return lambda packet: packet.decode()
+    context = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder leaves the alpha out
+    return lambda packet: context.decode(packet if packet.size else None)
 
 
 def _damaged(path: Path, count: int, error: Any) -> InputError:
@@ -248,18 +269,16 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     Returns:
       uint8 RGB (H, W, 3).
     """
-    if frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components):
+    if frame.format.name == "yuva420p":  # FFmpeg's conversion to rgba spoils the last columns of some widths
+        rows = np.frombuffer(frame.planes[3], np.uint8).reshape(frame.height, -1)[:, : frame.width]
+        image = over_black(np.dstack([frame.to_ndarray(format="rgb24", threads=1), rows]))
+    elif frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components):
         image = over_black(frame.to_ndarray(format="rgba", threads=1))
+    elif frame.color_trc in HDR_TRANSFERS:
+        image = to_bt709(frame.to_ndarray(format="rgb48le", threads=1), frame.color_trc)
     else:
-        # With several threads FFmpeg converts some frames differently each time.
-        image = frame.to_ndarray(format="rgb24", threads=1)
+        # With several threads FFmpeg converts some frames differently each time. It takes untagged frames for BT.601.
+        untagged_hd = frame.colorspace == UNTAGGED and max(frame.height, frame.width * 9 // 16) >= HD_LINES
+        matrix = Colorspace.ITU709 if untagged_hd and not frame.format.is_rgb else None
+        image = frame.to_ndarray(format="rgb24", src_colorspace=matrix, threads=1)
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-
-
-def over_black(image: np.ndarray) -> np.ndarray:
-    """Composites uint8 RGBA (H, W, 4) over black, and returns uint8 RGB (H, W, 3)."""
-    result = np.empty((*image.shape[:2], 3), np.uint8)
-    for start in range(0, len(image), ROWS):  # a few rows at a time, for the products have twice the size
-        rows = image[start : start + ROWS]
-        result[start : start + ROWS] = (rows[..., :3] * rows[..., 3:].astype(np.uint16) + 127) // 255
-    return result

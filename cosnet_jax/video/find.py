@@ -9,7 +9,11 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded, natural_key, report_read_errors
 from cosnet_jax.video.images import is_image
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+_SUFFIXES = """
+    mp4 m4v mov qt avi mkv webm gif apng mpg mpeg m2v mpv wmv asf flv f4v ts mts m2ts m2t trp vob mod tod 3gp 3g2 ogv
+    ogm mxf gxf dv dif divx rm rmvb y4m mjpeg mjpg h264 264 h265 hevc 265 ivf nut wtv insv lrv
+"""
+VIDEO_SUFFIXES = frozenset("." + suffix for suffix in _SUFFIXES.split())
 RECORD = "result.json"  # in a folder of results of `cosnet segment`
 
 

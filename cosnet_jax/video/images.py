@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from cosnet_jax.video.image_header import END, JPEG_START, PNG_START, is_decodable, jpeg_segments
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PHOTO_SUFFIXES = (".heic", ".heif", ".avif")  # read as far as Pillow, or pillow-heif, reads them
+ORIENTATION = 0x0112  # of EXIF
+ROWS = 64  # of an image that are composited at a time
 
 
 def is_image(file: Path) -> bool:
     """Tells by its name whether a file is an image that `open_video` reads. Hidden files are none."""
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES + PHOTO_SUFFIXES and not file.name.startswith(".")
 
 
 def is_truncated(data: bytes) -> bool:
@@ -67,7 +74,9 @@ def decode(data: bytes, mode: int) -> np.ndarray | None:
 
 
 def decode_image(data: bytes) -> np.ndarray | None:
-    """Decodes an image as stored. The EXIF orientation is ignored, as tools that draw masks ignore it.
+    """Decodes an image and turns it upright, as its EXIF orientation says.
+
+    Grey is repeated over the channels, 16 bits are scaled to 8, transparent pixels are composited over black.
 
     Args:
       data: the file's bytes.
@@ -75,8 +84,47 @@ def decode_image(data: bytes) -> np.ndarray | None:
     Returns:
       uint8 RGB (H, W, 3), or None if the bytes are not an image.
     """
-    image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    image = decode(data, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return None
+    if image.dtype == np.uint16:
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)  # 65535 becomes 255, all others the nearest level
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    elif image.shape[2] == 4:
+        image = over_black(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
+    else:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(_TURNS.get(_orientation(data), lambda turned: turned)(image))
+
+
+# What makes an image upright, for each EXIF orientation but 1.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda image: np.rot90(image, 2),
+    4: np.flipud,
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image.swapaxes(0, 1), 2),
+    8: np.rot90,
+}
+
+
+def _orientation(data: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.getexif().get(ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, struct.error):  # the pixels were decoded: only these notes are damaged
+        return 1
+
+
+def over_black(image: np.ndarray) -> np.ndarray:
+    """Composites uint8 RGBA (H, W, 4) over black, and returns uint8 RGB (H, W, 3)."""
+    result = np.empty((*image.shape[:2], 3), np.uint8)
+    for start in range(0, len(image), ROWS):  # a few rows at a time, for the products have twice the size
+        rows = image[start : start + ROWS]
+        result[start : start + ROWS] = (rows[..., :3] * rows[..., 3:].astype(np.uint16) + 127) // 255
+    return result
 
 
 def decode_mask(data: bytes, threshold: int) -> np.ndarray | None:

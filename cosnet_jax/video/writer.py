@@ -38,6 +38,7 @@ class VideoWriter:
         one to the next. WebM rounds them to milliseconds.
       encoding: the kind of file; an H.264 mp4 if not given.
       sound: what is heard with the frames; nothing if not given.
+      sample_aspect: width of a pixel divided by its height.
 
     Raises:
       InputError: the file cannot be written, at once (read-only folder) or later (full disk), the sound cannot be
@@ -52,9 +53,10 @@ class VideoWriter:
         timestamps: Sequence[float] | None = None,
         encoding: Encoding = MP4,
         sound: Sound | None = None,
+        sample_aspect: Fraction = Fraction(1),
     ):
         self._path, self._temporary = Path(path), temporary_name(Path(path))
-        self._size, self._encoding = tuple(size), encoding
+        self._size, self._encoding, self._sample_aspect = tuple(size), encoding, sample_aspect
         _check_size(self._path, size, encoding)
         _check_gaps(self._path, timestamps or ())
         rate = Fraction(fps).limit_denominator(1001)
@@ -85,6 +87,7 @@ class VideoWriter:
         # Without these, players guess the colour space from the size of the picture, each in its own way.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
+        context.sample_aspect_ratio = self._sample_aspect
         if self._sound:
             self._sound.add_track(self._container)
 

@@ -2,73 +2,62 @@
 
 import numpy as np
 import pytest
-from memory_sequence import MemorySequence
+from memory_sequence import MemorySequence, moving_ellipses
 from PIL import Image
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.predictions import check_predictions, read_masks
+from cosnet_jax.evaluation.predictions import check_predictions, read_sequence_masks
 from cosnet_jax.evaluation.protocols import get_protocol
+from cosnet_jax.evaluation.score import score_masks
 
 MASK = np.zeros((6, 9), bool)
 MASK[1:4, 2:7] = True
 OTHER = ~MASK
-GREY = np.where(MASK, 200, 90).astype(np.uint8)
 DAVIS, FBMS = get_protocol("davis16"), get_protocol("fbms")
 
 
-def palette_image(colours):
-    image = Image.fromarray(MASK.astype(np.uint8), mode="L").convert("P")
-    image.putdata(MASK.astype(np.uint8).ravel().tolist())
+def palette_image(mask, colours):
+    image = Image.fromarray(mask.astype(np.uint8), mode="P")
     image.putpalette(colours)
     return image
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        Image.fromarray(MASK.astype(np.uint8) * 255),
-        Image.fromarray(MASK.astype(np.uint8) * 128),
-        Image.fromarray(MASK.astype(np.uint8)),
-        Image.fromarray(GREY),
-        Image.fromarray(GREY.astype(np.uint16) * 257),
-        Image.fromarray(MASK.astype(np.uint8) * 255).convert("1"),
-        Image.fromarray(GREY).convert("RGB"),
-        Image.fromarray(GREY).convert("LA"),
-        Image.fromarray(MASK.astype(np.uint8) * 255).convert("RGBA"),
-        palette_image([0, 0, 0, 128, 0, 0]),
-        palette_image([0, 0, 0, 1, 1, 1]),
-        Image.fromarray(np.stack([MASK * 10, MASK * 0, MASK * 90], axis=-1).astype(np.uint8)),
-    ],
-    ids=[
-        *("binary", "half", "labels", "grey", "grey16", "bit", "rgb", "la", "rgba"),
-        *("davis_palette", "grey_palette", "colours"),
-    ],
-)
-def test_every_kind_of_mask(image, tmp_path):
-    image.save(tmp_path / "0.png")
-    (mask,) = read_masks([tmp_path / "0.png"])
-    assert mask.dtype == bool
-    np.testing.assert_array_equal(mask, MASK)
+def with_alpha(colour, alpha):
+    return Image.fromarray(np.dstack([np.full((*alpha.shape, 3), colour, np.uint8), alpha]))
 
 
-def test_grey_threshold(tmp_path):
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    Image.fromarray(levels).save(tmp_path / "0.png")
-    np.testing.assert_array_equal(read_masks([tmp_path / "0.png"])[0], levels > 127)
+KINDS = {
+    "white": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255),
+    "half": lambda mask: Image.fromarray(mask.astype(np.uint8) * 128),
+    "one": lambda mask: Image.fromarray(mask.astype(np.uint8)),
+    "labels": lambda mask: Image.fromarray(np.where(mask, np.arange(mask.shape[1]) % 3 + 1, 0).astype(np.uint8)),
+    "white16": lambda mask: Image.fromarray(mask.astype(np.uint16) * 65535),
+    "255 in 16 bits": lambda mask: Image.fromarray(mask.astype(np.uint16) * 255),
+    "one16": lambda mask: Image.fromarray(mask.astype(np.uint16)),
+    "bit": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255).convert("1"),
+    "rgb": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB"),
+    "rgba": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255).convert("RGBA"),
+    "la": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255).convert("LA"),
+    "alpha on black": lambda mask: with_alpha(0, mask.astype(np.uint8) * 255),
+    "alpha on white": lambda mask: with_alpha(255, mask.astype(np.uint8) * 255),
+    "red": lambda mask: Image.fromarray(np.dstack([mask * 128, mask * 0, mask * 0]).astype(np.uint8)),
+    "palette": lambda mask: palette_image(mask, [0, 0, 0, 128, 0, 0]),
+    "black palette": lambda mask: palette_image(mask, [0, 0, 0, 0, 0, 0]),
+    "light palette": lambda mask: palette_image(mask, [255, 255, 255, 128, 0, 0]),
+}
 
 
-def test_faint_probabilities_beside_strong_ones_are_no_labels(tmp_path):
-    faint, strong = np.zeros((2, 6, 9), np.uint8)
-    faint[2, 2], strong[3, 3] = 1, 255
-    for name, image in (("0", faint), ("1", strong)):
-        Image.fromarray(image).save(tmp_path / f"{name}.png")
-    masks = read_masks([tmp_path / "0.png", tmp_path / "1.png"])
-    assert [int(mask.sum()) for mask in masks] == [0, 1]
-
-
-def test_empty_sequence_of_masks(tmp_path):
-    Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "0.png")
-    assert not read_masks([tmp_path / "0.png"])[0].any()
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_mask_scores_the_same(kind, tmp_path):
+    sequence = moving_ellipses("a", 5)
+    masks = [np.roll(mask, 2, axis=1) for mask in sequence.masks]
+    for folder, write in (("white", KINDS["white"]), (kind, KINDS[kind])):
+        (tmp_path / folder / "a").mkdir(parents=True, exist_ok=True)
+        for name, mask in zip(sequence.frame_names, masks, strict=True):
+            write(mask).save(tmp_path / folder / "a" / f"{name}.png")
+    np.testing.assert_array_equal(list(read_sequence_masks(tmp_path / kind, sequence).values()), masks)
+    scores = [score_masks([sequence], tmp_path / folder, processes=1) for folder in ("white", kind)]
+    assert scores[0] == scores[1] and 0 < scores[0]["J"]["mean"] < 1
 
 
 @pytest.fixture
@@ -85,19 +74,32 @@ def test_complete_predictions_pass(folder, sequences):
     check_predictions(folder, sequences, DAVIS)
 
 
-def test_both_ends_may_be_missing_where_they_are_not_evaluated(folder, sequences):
-    (folder / "a/00000.png").unlink()
-    (folder / "a/00003.png").unlink()
+@pytest.mark.parametrize("missing", [(0,), (3,), (0, 3)])
+def test_frames_that_are_not_evaluated_need_no_mask(folder, sequences, missing):
+    for number in missing:
+        (folder / f"a/0000{number}.png").unlink()
     check_predictions(folder, sequences, DAVIS)
-    with pytest.raises(InputError, match=r"a/00000\.png: predicted mask is missing \(and 1 more problem\)"):
+    with pytest.raises(InputError, match=rf"a/0000{missing[0]}\.png: predicted mask is missing"):
         check_predictions(folder, sequences, FBMS)
 
 
-@pytest.mark.parametrize("frame", ["00000", "00002", "00003"])
-def test_missing_frame(folder, sequences, frame):
-    (folder / f"a/{frame}.png").unlink()
-    with pytest.raises(InputError, match=rf"a/{frame}\.png: predicted mask is missing$"):
+def test_missing_frame(folder, sequences):
+    (folder / "a/00002.png").unlink()
+    with pytest.raises(InputError, match=r"a/00002\.png: predicted mask is missing$"):
         check_predictions(folder, sequences, DAVIS)
+
+
+def test_suffixes_of_upper_case(folder, sequences):
+    (folder / "a/00002.png").rename(folder / "a/00002.PNG")
+    check_predictions(folder, sequences, DAVIS)
+    np.testing.assert_array_equal(read_sequence_masks(folder, sequences[0], [2])[2], OTHER)
+
+
+def test_a_folder_level_too_many_or_too_few(folder, sequences):
+    with pytest.raises(InputError, match=r"holds no sequence; .* name .*/masks$"):
+        check_predictions(folder.parent, sequences, DAVIS)
+    with pytest.raises(InputError, match="name the folder above it"):
+        check_predictions(folder / "a", sequences, DAVIS)
 
 
 def test_only_annotated_frames_need_a_mask(write_masks):
@@ -121,9 +123,9 @@ def test_extra_frame(folder, sequences):
         check_predictions(folder, sequences, DAVIS)
 
 
-def test_extra_sequence(folder, sequences):
-    with pytest.raises(InputError, match="masks/b: not a sequence of this split"):
-        check_predictions(folder, sequences[:1], DAVIS)
+def test_extra_sequences_are_returned(folder, sequences):
+    assert check_predictions(folder, sequences, DAVIS) == []
+    assert check_predictions(folder, sequences[:1], DAVIS) == ["b"]
 
 
 def test_other_files_are_left_alone(folder, sequences):
@@ -135,32 +137,26 @@ def test_other_files_are_left_alone(folder, sequences):
 
 def test_wrong_size(folder, sequences):
     Image.fromarray(np.zeros((9, 6), np.uint8)).save(folder / "a/00001.png")
-    with pytest.raises(InputError, match=r"a/00001\.png: mask of 9 x 6 pixels, but the ground truth has 6 x 9"):
+    with pytest.raises(InputError, match=r"a/00001\.png: mask of 9 x 6 pixels, but .* 'a' has 6 x 9"):
         check_predictions(folder, sequences, DAVIS)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda content: content[:-5], "truncated PNG image"),
-        (lambda content: content[:20], "not a PNG image"),
-        (lambda content: b"", "not a PNG image"),
-        (lambda content: b"\xff\xd8" + content, "not a PNG image"),
-    ],
-)
-def test_damaged_files(folder, sequences, damage, message):
-    path = folder / "a/00002.png"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=rf"a/00002\.png: {message}"):
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8 not a PNG"])
+def test_files_that_are_no_png(folder, sequences, content):
+    (folder / "a/00002.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"a/00002\.png: not a PNG image"):
         check_predictions(folder, sequences, DAVIS)
 
 
-def test_damage_that_only_decoding_shows(folder):
+def test_damage_that_only_decoding_shows(folder, sequences):
     path = folder / "a/00002.png"
     content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + 8] ^= 255
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a/00002\.png: not a readable PNG image"):
-        read_masks([path])
-    with pytest.raises(InputError, match=r"a/none\.png: cannot be read"):
-        read_masks([folder / "a/none.png"])
+    start = content.index(b"IDAT") + 8
+    content[start] ^= 255
+    for damaged in (bytes(content), bytes(content[:start])):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a/00002\.png: not a readable mask"):
+            read_sequence_masks(folder, sequences[0], [2])
+    path.unlink()
+    with pytest.raises(InputError, match=r"a/00002\.png: cannot be read"):
+        read_sequence_masks(folder, sequences[0], [2])

@@ -114,8 +114,16 @@ def test_errors_of_worker_processes_arrive(write_masks):
     content = bytearray(path.read_bytes())
     content[content.index(b"IDAT") + 8] ^= 255
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"video1/00002\.png: not a readable PNG image"):
+    with pytest.raises(InputError, match=r"video1/00002\.png: not a readable mask"):
         score_masks(sequences, folder, processes=2)
+
+
+def test_nothing_to_find_is_not_perfect(write_masks):
+    folder = write_masks({"a": named([strip(0)] * 5)})
+    with pytest.raises(InputError, match="nothing to find"):
+        score_masks([MemorySequence("a", [strip(0)] * 5)], folder, processes=1)
+    some = score_masks([MemorySequence("a", [strip(0), strip(5), strip(0), strip(0), strip(0)])], folder, processes=1)
+    assert some["empty"] == 2
 
 
 def test_results_can_be_written(write_masks, tmp_path):
@@ -146,7 +154,9 @@ def test_sequences_that_cannot_be_scored(write_masks):
     folder = write_masks({"a": named([strip(3)] * 4)})
     with pytest.raises(InputError, match="no sequences"):
         score_masks([], folder)
-    with pytest.raises(InputError, match="'a' has no annotated frame"):
+    with pytest.raises(InputError, match="'a': 2 of 2 frames are annotated"):
+        score_masks([MemorySequence("a", [strip(3)] * 2)], folder)
+    with pytest.raises(InputError, match="'a': 0 of 4 frames are annotated"):
         score_masks([MemorySequence("a", [None] * 4)], folder)
     with pytest.raises(InputError, match="sequence 'a': frame number 2 has no annotation"):
         score_masks([MemorySequence("a", [strip(3), strip(3), None, strip(3)])], folder, processes=1)

@@ -18,8 +18,8 @@ from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.checkpoints.weights import SUFFIX, save_weights
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import InputError
-from cosnet_jax.evaluation.predictions import read_masks
 from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.video.masks import read_mask
 from cosnet_jax.video.reader import open_video
 
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 30_000, 10**6, 2**31 - 1, 2**31, 2**32 - 1)
@@ -64,7 +64,7 @@ def _read_listing(path: Path) -> None:
 INPUTS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "image": (_image, lambda path: list(open_video(path))),
     "video": (_video, lambda path: list(open_video(path))),
-    "mask": (_mask, lambda path: read_masks([path])),
+    "mask": (_mask, read_mask),
     "pth": (_pth, read_state_dict),
     "weights": (_weights, load_checkpoint),
     "listing": (_listing, _read_listing),

@@ -34,7 +34,7 @@ def test_frames_masks_and_scores_of_a_sequence(tmp_path, monkeypatch):
     name = "a</script><b>"
     sequence = MemorySequence(name, truths)
     predictions = {frame: square(7) for frame in sequence.frame_names[:4]}  # the last one has no file
-    masks = write_masks(tmp_path, {"masks": predictions}) / "masks"
+    masks = write_masks(tmp_path / "masks", {name: predictions})
     write_player(tmp_path / "all.html", sequence, masks, {"00002": 0.815})
     frames = shown_frames(tmp_path / "all.html")
     assert [frame["name"] for frame in frames] == ["00000", "00001", "00002", "00003"]

@@ -54,3 +54,15 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
         holder.kill()
     with claimed_workdir(tiny_synthetic(), tmp_path):
         pass
+
+
+def test_a_training_without_a_checkpoint_leaves_its_folder_to_others(tmp_path):
+    config = tiny_synthetic()
+    for seed in (0, 1):
+        config.seed = seed
+        with claimed_workdir(config, tmp_path):
+            pass
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    config.seed = 2
+    with pytest.raises(InputError, match="seed was 1 and is 2"), claimed_workdir(config, tmp_path):
+        pass

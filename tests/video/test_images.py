@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cosnet_jax.video import images as image_files
 
@@ -63,10 +63,15 @@ def test_an_image_is_decoded_as_pillow_does():
     assert grey.shape == NOISE.shape and np.array_equal(grey[..., 0], grey[..., 2])
 
 
-def test_the_exif_orientation_is_ignored():
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_are_read_upright(kind, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees for display
-    assert image_files.decode_image(encode(NOISE, "JPEG", exif=exif)).shape == NOISE.shape
+    exif[0x0112] = orientation
+    data = encode(NOISE, kind, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    difference = image_files.decode_image(data).astype(int) - np.asarray(expected)
+    assert abs(difference).max() <= 2
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", FILES["png"][:20]])
