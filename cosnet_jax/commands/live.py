@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -20,7 +20,7 @@ from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.visualization.cutouts import alpha_of, cut_out
 from cosnet_jax.visualization.overlays import overlay
 
-EXAMPLE = "ffmpeg -i rtsp://... -f matroska - | cosnet live - --output - | ffplay -"
+EXAMPLE = "cosnet live 0 --output live.mkv --show overlay"
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation"), "win32": ("video={}", "dshow")}
 PIXELS = {"masks": "gray", "overlay": "rgb24", "rgba": "rgba"}  # FFmpeg's names of what is shown
 FILES = {"masks": ("libx264", "yuv420p"), "overlay": ("libx264", "yuv420p"), "rgba": ("ffv1", "bgra")}  # codec, pixels
@@ -68,13 +68,13 @@ def picture(show: str, frame: np.ndarray, probability: np.ndarray) -> np.ndarray
     return overlay(frame, mask) if show == "overlay" else np.where(mask, 255, 0).astype(np.uint8)
 
 
-def raw_frames(pipe: BinaryIO, width: int, height: int) -> Iterator[np.ndarray]:
+def raw_frames(pipe: BinaryIO, width: int, height: int) -> Generator[np.ndarray]:
     """Yields frames (height, width, 3) uint8 RGB from a pipe of raw bytes; an incomplete last one is left out."""
     while len(data := pipe.read(width * height * 3)) == width * height * 3:
         yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
-def decoded_frames(source: str) -> Iterator[np.ndarray]:
+def decoded_frames(source: str) -> Generator[np.ndarray]:
     """Yields the frames of a camera, a pipe ("-"), a URL, or a file that may still grow.
 
     Raises:
