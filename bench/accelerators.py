@@ -126,8 +126,7 @@ def make_program(config: ConfigDict, kind: str, examples: int) -> tuple[Any, tup
         features = model.apply(variables, frames, method="encode")
         keys, values = (model.apply(variables, features, method=name) for name in ("keys", "values"))
         chosen = (jnp.arange(len(frames))[:, None] + jnp.arange(1, REFERENCES + 1)) % len(frames)
-        summary = model.apply(variables, features, keys[chosen], values[chosen], method="attend")
-        summary = summary[0] if isinstance(summary, tuple) else summary
+        summary, _ = model.apply(variables, features, keys[chosen], values[chosen], method="attend")
         return jax.nn.sigmoid(model.apply(variables, features, summary, config.size, method="decode"))
 
     return segment, (variables, jax.ShapeDtypeStruct((examples, *config.size, 3), jnp.uint8)), split
