@@ -104,7 +104,9 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     name = f"{dataset}/{config}" if config else dataset
     with report_read_errors(source):
         if not source.is_dir():
-            raise InputError(f"{source} is not a folder: expected the raw {dataset} dataset, see docs/datasets.md")
+            raise InputError(
+                f"{source} is not a folder: expected the raw {dataset} set; docs/datasets.md says where to get it"
+            )
         scan = BUILDERS[dataset].scan(source)
         if not scan.frames() and (near := find_near(source, BUILDERS[dataset].is_source)):
             raise InputError(f"{source} is not the folder of {dataset}, {near} looks like it: name that")

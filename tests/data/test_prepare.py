@@ -101,7 +101,7 @@ def test_neither_source_nor_prepared_set_is_an_error(tmp_path):
 def test_an_unknown_dataset_or_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"'davis' is unknown: expected one of davis16, "):
         prepare("davis", "", str(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16"):
+    with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16 set"):
         prepare("davis16", str(tmp_path / "nowhere"), str(tmp_path))
 
 
