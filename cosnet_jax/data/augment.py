@@ -12,11 +12,7 @@ PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
 
 
 def augment(
-    image: np.ndarray,
-    mask: np.ndarray,
-    size: tuple[int, int],
-    augmentation: AugmentConfig,
-    rng: np.random.Generator,
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], augmentation: AugmentConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one variation and applies it to both image and mask.
 
@@ -72,14 +68,9 @@ def _cut(image: np.ndarray, window: list[tuple[int, int]], size: tuple[int, int]
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes with antialiasing: an axis that shrinks is averaged over areas, one that grows is interpolated linearly.
+    """Resizes uint8 (H, W) or (H, W, C) to `size`, (height, width), with antialiasing.
 
-    Args:
-      image: uint8 (H, W) or (H, W, C).
-      size: (height, width) of the output.
-
-    Returns:
-      uint8 (h, w) or (h, w, C).
+    An axis that shrinks is averaged over areas, one that grows is interpolated linearly.
     """
     height, width = size
     smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
@@ -91,15 +82,9 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Changes brightness, contrast, saturation and channel gains at random, as one affine map of the colours.
+    """Changes brightness, contrast, saturation and channel gains of an image at random, as one affine map of colours.
 
-    Args:
-      image: uint8 RGB (h, w, 3).
-      strength: largest relative change, in [0, 1).
-      rng: source of randomness.
-
-    Returns:
-      uint8 RGB (h, w, 3).
+    `strength` is the largest relative change, in [0, 1).
     """
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
     gains = 1 + strength / 3 * rng.uniform(-1, 1, 3)

@@ -102,13 +102,8 @@ def video_batches(
 def draw_partner(annotated: PySequence[int], position: int, rng: np.random.Generator) -> int:
     """Draws the second frame of a pair: any other annotated frame of the sequence, all equally likely.
 
-    Args:
-      annotated: indices of the sequence's annotated frames.
-      position: position in `annotated` of the pair's first frame.
-      rng: source of randomness.
-
-    Returns:
-      The index of the second frame. It is the first frame itself if no other is annotated.
+    `annotated` are the indices of the annotated frames, `position` that of the first frame among them. Returns the
+    first frame itself if no other is annotated.
     """
     if len(annotated) == 1:
         return annotated[0]
@@ -138,18 +133,10 @@ def _mix(sets: dict[str, list], weights: dict[str, float], seed: int, stream: in
 
 
 def set_weights(setting: str, text: str, names: list[str]) -> dict[str, float]:
-    """Parses the sampling weights of sets.
-
-    Args:
-      setting: name of the setting in `config.data`, for error messages.
-      text: for example "duts=2,ccp_persons=0.5"; sets that are not named have weight 1.
-      names: names of all sets.
-
-    Returns:
-      The weight of every set.
+    """Parses the sampling weights of the sets in `names`: "duts=2,ccp_persons=0.5"; sets not named have weight 1.
 
     Raises:
-      InputError: a name is not in `names`, or a weight is not a number >= 0.
+      InputError: a name is not in `names`, or a weight is not a number >= 0. It calls the text config.data.`setting`.
     """
     weights = dict.fromkeys(names, 1.0)
     for item in filter(None, (item.strip() for item in text.split(","))):

@@ -53,10 +53,10 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     Args:
       dataset: one of `BUILDERS`.
       source: folder of the raw dataset, or "" to use the prepared one.
-      data_dir: folder of the prepared datasets, or "" for `~/.cache/cosnet_jax`.
+      data_dir: where prepared datasets are kept, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
-      The folders with the prepared records: one, or one for each set of `stills` and `videos`.
+      The folder of the records, or one for each set of `stills` and `videos`.
 
     Raises:
       InputError: the dataset is unknown, the source has another layout, damaged files, or masks that are all empty or
@@ -76,8 +76,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
 
 
 def describe_prepared(folder: Path) -> list[str]:
-    """Describes a prepared dataset: one line for each split with its numbers of sequences and frames, how many of them
-    are annotated, and how much of these is foreground."""
+    """Counts sequences, frames and annotated frames of a prepared dataset, and their foreground: a line a split."""
     metadata = tfds.builder_from_directory(folder).info.metadata
     lines = []
     for split, index in metadata["sequences"].items():
@@ -121,7 +120,8 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
         builder = _make_builder(dataset, config, root)  # another process may just have prepared it
         if not _is_current(builder, fingerprint):
-            foreground = _check(builder, scan, name, root)
+            with report_read_errors(source):
+                foreground = _check(builder, scan, name, root)
             _remove_outdated(Path(builder.data_path))
             builder = _make_builder(dataset, config, root)
             builder.foreground = foreground

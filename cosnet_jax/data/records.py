@@ -74,14 +74,7 @@ class RecordSequence(Sequence):
 
 
 def open_folder(folder: str, split: str) -> list[Sequence]:
-    """Opens the sequences of a split of a prepared dataset.
-
-    Args:
-      folder: a folder that `prepare` returned.
-      split: the split.
-
-    Returns:
-      The sequences in the dataset's order.
+    """Opens the sequences of a split of a folder that `prepare` returned, in the dataset's order.
 
     Raises:
       InputError: there is no such split, or a name in it is not that of a file.

@@ -66,12 +66,7 @@ def evenly_spaced(sequence: Sequence, count: int) -> Sequence:
 
     Where fewer frames are annotated, evenly spaced ones of the others are chosen too, as references.
 
-    Args:
-      sequence: the whole sequence.
-      count: number of frames; 0, or more than there are: all.
-
-    Returns:
-      A sequence of the chosen frames.
+    `count` is the number of frames; 0, or more than there are: all.
     """
     if count == 0 or count >= len(sequence):
         return sequence

@@ -13,15 +13,12 @@ from cosnet_jax.errors import InputError
 
 
 def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
-    """Opens the sequences of a split. Prepares the dataset first if its source is given and has changed.
+    """Opens the sequences of a split, in the dataset's order. Prepares the dataset first if its source has changed.
 
     Args:
       dataset: davis16, fbms, youtube_objects, videos or synthetic.
       split: a split of that dataset, e.g. "train" or "val".
-      config: the `data` section of the configuration.
-
-    Returns:
-      The sequences in the dataset's order.
+      config: the `data` section of the configuration, as in all functions here.
 
     Raises:
       InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
@@ -32,11 +29,8 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
 def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
     """Opens the sequences to train on: the train splits without the sequences that `config.hold_out` names.
 
-    Args:
-      config: the `data` section of the configuration.
-
     Returns:
-      The sequences of each set in the set's order, by the name of the dataset, or of the folder for a set of `videos`.
+      The sequences of each set by the name of the dataset, or of the folder for a set of `videos`.
 
     Raises:
       InputError: as in `open_sequences`; also if two sets or two sequences have the same name, or `config.hold_out`
@@ -51,29 +45,16 @@ def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
 def open_validation_sequences(config: Any) -> list[Sequence]:
     """Opens the sequences to validate on: those that `config.hold_out` names, or else those of `config.eval_dataset`.
 
-    Args:
-      config: the `data` section of the configuration.
-
-    Returns:
-      The sequences in the dataset's order.
-
     Raises:
-      InputError: as in `open_sequences`; also if `config.hold_out` names an unknown sequence.
+      InputError: as in `open_train_sequences`.
     """
-    if not config.hold_out:
-        return open_sequences(config.eval_dataset, config.eval_split, config)
-    _, validation = _split_held_out(config)
-    return validation
+    if config.hold_out:
+        return _split_held_out(config)[1]
+    return open_sequences(config.eval_dataset, config.eval_split, config)
 
 
 def open_stills(config: Any) -> list[Sequence]:
-    """Opens the sets of still images that `config.train_stills` names, each as one sequence.
-
-    Args:
-      config: the `data` section of the configuration.
-
-    Returns:
-      One sequence for each set, with the set's name (for `stills`, the name of each set's folder).
+    """Opens the sets of still images that `config.train_stills` names, each as one sequence of the set's name.
 
     Raises:
       InputError: a set is unknown, cannot be prepared or has the same name as another.

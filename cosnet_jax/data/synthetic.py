@@ -3,8 +3,6 @@
 Every frame shows the primary object and one or two distractors. All objects have the same distribution of looks, sizes,
 positions, motions and depths. The primary object is in every frame; a distractor stays for a part of the video, then
 another one follows. So one frame does not tell which object is the primary one; two frames do.
-
-A frame depends only on the split, the video's number and the frame's index, so frames can be drawn in any order.
 """
 
 from __future__ import annotations
@@ -64,18 +62,7 @@ class SyntheticVideo(Sequence):
 
 
 def open_videos(split: str, config: Any) -> list[Sequence]:
-    """Makes the videos of a split.
-
-    Args:
-      split: "train" or "val"; the two have no video in common.
-      config: `config.data.synthetic`: num_videos, num_val_videos, num_frames, size (height, width).
-
-    Returns:
-      One sequence per video.
-
-    Raises:
-      InputError: the split is unknown.
-    """
+    """Makes the videos of split "train" or "val", which have none in common. `config` is a `SyntheticConfig`."""
     if split not in SPLITS:
         raise InputError(f"synthetic has no split {split!r}: expected one of {', '.join(SPLITS)}")
     count = {"train": config.num_videos, "val": config.num_val_videos}[split]
@@ -84,7 +71,7 @@ def open_videos(split: str, config: Any) -> list[Sequence]:
 
 
 def open_stills(config: Any) -> Sequence:
-    """Makes the set of still images, as one sequence. `config` is as in `open_videos`, with num_stills."""
+    """Makes the set of still images, as one sequence. `config` is a `SyntheticConfig`."""
     return SyntheticVideo("synthetic", _names(config.num_stills), STILLS, None, tuple(config.size))
 
 

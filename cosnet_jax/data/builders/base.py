@@ -90,14 +90,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
-        """Lists the frames of a raw dataset without opening images.
-
-        Args:
-          source: folder of the raw dataset.
-
-        Returns:
-          The frames and the problems found.
-        """
+        """Lists the frames of a raw dataset, and problems, without opening images."""
         raise NotImplementedError
 
     @classmethod
@@ -119,9 +112,6 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     @classmethod
     def check_frame(cls, frame: Frame) -> tuple[list[str], float | None]:
         """Checks that the files of a frame can be decoded.
-
-        Args:
-          frame: a frame from `scan`.
 
         Returns:
           One line for each problem: a file that is none, is truncated or unreadable, or a mask that differs in size
@@ -204,10 +194,7 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:
-    """Describes the sequences of a split.
-
-    Args:
-      frames: the frames of the split in order; the frames of a sequence are consecutive.
+    """Describes the sequences of a split, whose frames are consecutive.
 
     Returns:
       For each sequence {"name", "start": index of its first frame in the split, "frames": frame names, "annotated":

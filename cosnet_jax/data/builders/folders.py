@@ -14,15 +14,9 @@ MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gi
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], problems: list[str]) -> dict[str, Path]:
-    """Lists the files of a folder by stem, in natural order.
+    """Lists the files of a folder by stem, in natural order, without hidden ones; {} if there is no folder.
 
-    Args:
-      folder: one that does not exist counts as empty.
-      suffixes: of the files, in lower case; files have them in any case.
-      problems: gets one line for each stem that two files share.
-
-    Returns:
-      The files. Hidden ones are left out.
+    `suffixes` are in lower case, those of files in any. `problems` gets a line for each stem that two files share.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=natural_key) if folder.is_dir() else ():
@@ -52,15 +46,12 @@ def same_file(path: Path) -> Path:
 
 
 def find_sets(source: str, is_set: Callable[[Path], bool], expected: str) -> dict[str, Path]:
-    """Finds the sets that a source names.
+    """Finds the sets that a source names, by the names of their folders.
 
     Args:
       source: one or more folders separated by commas; each is a set or contains sets.
       is_set: tells whether a folder is a set.
       expected: the layout of a set, for error messages.
-
-    Returns:
-      Folder of each set by name; the name is the folder's.
 
     Raises:
       InputError: a folder is missing or contains no set, or two sets have the same name.

@@ -37,7 +37,11 @@ class Videos(FramesBuilder):
         if not videos:
             scan.problems.append(f"{source} holds no videos: expected {cls.EXPECTED}")
             return scan
-        scan.splits["train"] = [frame for video in videos for frame in _scan_video(source.name, video, scan)]
+        scan.splits["train"] = [
+            frame
+            for video in videos
+            for frame in scan_video(f"{source.name}_{video.name}", video / "images", _mask_folder(video), scan)
+        ]
         return scan
 
 
@@ -50,14 +54,13 @@ def _list_videos(folder: Path) -> list[Path]:
     return sorted(videos, key=natural_key)
 
 
-def _scan_video(set_name: str, video: Path, scan: Scan) -> list[Frame]:
-    folder = _mask_folder(video)
-    images, masks = list_pairs(video / "images", folder, scan.problems)
-    if surplus := len(masks.keys() - images.keys()):
-        scan.notes.append(f"{folder} has {surplus} masks without an image: not used")
-    if not images:
-        scan.problems.append(f"{video / 'images'} holds no images: expected the frames of {video.name}")
-    elif not images.keys() & masks.keys():
-        scan.problems.append(f"{folder} holds no mask of an image: expected one with the image's stem")
-    name, soft = f"{set_name}_{video.name}", folder.name == MAPS
-    return [Frame(name, stem, image, masks.get(stem), soft) for stem, image in images.items()]
+def scan_video(name: str, images: Path, masks: Path, scan: Scan) -> list[Frame]:
+    """Lists the frames of a sequence from its folders of images and masks, in natural order; problems go to `scan`."""
+    found, annotated = list_pairs(images, masks, scan.problems)
+    if surplus := len(annotated.keys() - found.keys()):
+        scan.notes.append(f"{masks} has {surplus} masks without an image: not used")
+    if not found:
+        scan.problems.append(f"{images} holds no images: expected the frames of {name}")
+    elif not found.keys() & annotated.keys():
+        scan.problems.append(f"{masks} holds no mask of an image: expected one with the image's stem")
+    return [Frame(name, stem, image, annotated.get(stem), masks.name == MAPS) for stem, image in found.items()]

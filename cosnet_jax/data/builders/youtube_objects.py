@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.data.builders.folders import list_pairs
+from cosnet_jax.data.builders.base import FramesBuilder, Scan
+from cosnet_jax.data.builders.videos import scan_video
 from cosnet_jax.evaluation.protocols import CATEGORIES
 from cosnet_jax.files import natural_key
 
@@ -34,20 +34,10 @@ class YoutubeObjects(FramesBuilder):
         for category in CATEGORIES:
             for shot in sorted((source / category / "data").glob("*/shots/*"), key=natural_key):
                 if (shot / "images").is_dir() or (shot / "labels").is_dir():
-                    frames += _scan_shot(f"{category}_{shot.parent.parent.name}_{shot.name}", shot, scan)
+                    name = f"{category}_{shot.parent.parent.name}_{shot.name}"
+                    frames += scan_video(name, shot / "images", shot / "labels", scan)
         if frames:
             scan.splits["test"] = frames
         elif not scan.problems:
             scan.problems.append(f"{source} holds no frames: expected CATEGORY/data/VIDEO/shots/SHOT/images/*.png")
         return scan
-
-
-def _scan_shot(name: str, shot: Path, scan: Scan) -> list[Frame]:
-    images, labels = list_pairs(shot / "images", shot / "labels", scan.problems)
-    if not images or not labels:
-        empty = shot / ("labels" if images else "images")
-        scan.problems.append(f"{empty} holds no files: expected the {empty.name} of the sequence {name}")
-        return []
-    for stem in labels.keys() - images.keys():
-        scan.problems.append(f"{labels[stem]} belongs to no frame: expected {shot / 'images' / stem}.png")
-    return [Frame(name, stem, image, labels.get(stem)) for stem, image in images.items()]

@@ -23,23 +23,11 @@ def test_only_listed_frames_are_found(davis):
     assert frame.mask == davis / "Annotations/480p/camel/00001.png"
 
 
-def test_an_empty_list_gives_no_split(davis):
-    (davis / "ImageSets/480p/val.txt").write_text("\n")
-    scan = Davis16.scan(davis)
-    assert scan.problems == [] and list(scan.splits) == ["train"]
-
-
 @pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "ImageSets"])
 def test_a_missing_folder(davis, folder):
     shutil.rmtree(davis / folder)
     (problem,) = Davis16.scan(davis).problems
     assert str(davis / folder / "480p") in problem
-
-
-def test_a_missing_list(davis):
-    (davis / "ImageSets/480p/val.txt").unlink()
-    (problem,) = Davis16.scan(davis).problems
-    assert "val.txt not found" in problem
 
 
 def test_empty_lists(davis):

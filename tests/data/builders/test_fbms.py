@@ -124,12 +124,6 @@ def test_suffixes_have_any_case_and_ground_truth_can_be_png(source, tmp_path):
         assert np.array_equal(Fbms.read_mask(frame.mask), draw_mask(int(frame.name[-2:]))), frame
 
 
-def test_one_of_the_two_folders_is_enough(source):
-    shutil.rmtree(source / "Trainingset")
-    scan = Fbms.scan(source)
-    assert scan.problems == [] and list(scan.splits) == ["test"]
-
-
 def test_every_missing_file_is_a_problem(source):
     (source / "Testset/camel01/GroundTruth/camel01_0005_gt.ppm").unlink()
     shutil.rmtree(source / "Testset/cars1/GroundTruth")
@@ -148,8 +142,3 @@ def test_ground_truth_without_frame_is_a_problem(source):
     problems = "\n".join(Fbms.scan(source).problems)
     assert "cars2_77.pgm belongs to no frame" in problems
     assert "annotates frame 40" in problems
-
-
-def test_another_folder(tmp_path):
-    (problem,) = Fbms.scan(tmp_path).problems
-    assert "neither Trainingset nor Testset" in problem

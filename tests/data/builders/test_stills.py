@@ -55,14 +55,6 @@ def test_a_mask_without_image_is_noted(tmp_path):
     assert "1 masks without an image" in scan.notes[0]
 
 
-def test_empty_folders(tmp_path):
-    make_stills(tmp_path / "images", tmp_path / "masks", 0)
-    for name in ("images", "masks"):
-        (tmp_path / name).mkdir()
-    (problem,) = Stills.scan(tmp_path).problems
-    assert "images holds no images" in problem
-
-
 def test_two_images_of_one_stem(tmp_path):
     make_stills(tmp_path / "images", tmp_path / "masks", 2)
     save(tmp_path / "images/0001.png", draw_image(1))
