@@ -24,6 +24,7 @@ from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory of the same GPU
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cosnet_jax import parallel
 from cosnet_jax.config import read_config
-from cosnet_jax.data.pipeline import Batches, video_batches
+from cosnet_jax.data.pipeline import video_batches
 from cosnet_jax.interop.names import FORMATS, from_torch
 from cosnet_jax.interop.parity import to_twin
 from cosnet_jax.interop.twin import PairModel, to_numpy
@@ -78,7 +79,7 @@ class Ours:
         self.state, metrics = self._step(self.state, batch)
         return metrics["loss"]
 
-    def fed(self, batches: Batches, rounds: int) -> tuple[Seconds, float]:
+    def fed(self, batches: grain.DatasetIterator, rounds: int) -> tuple[Seconds, float]:
         """Takes steps on new batches, one always under way; returns the seconds of a step and the waiting share."""
 
         def train() -> float:

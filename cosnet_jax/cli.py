@@ -16,6 +16,7 @@ from cosnet_jax.errors import InputError, report_input_errors
 
 COMMANDS = {
     "segment": "Cut the main object out of videos: masks, an overlay video, a contact sheet, videos with transparency.",
+    "live": "Cut the main object out of a camera or a stream while it runs.",
     "explain": "Show how a frame is segmented: masks by number of references, co-attention, gates.",
     "app": "Serve a web page on which visitors cut the main object out of their videos.",
     "train": "Train COSNet; the same command continues a training.",

@@ -17,7 +17,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cosnet_jax.data.sequences import Sequence, open_sequences
+from cosnet_jax.data.sequence import Sequence
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.files import writable_folder
 from cosnet_jax.video.masks import read_mask

@@ -24,7 +24,8 @@ import numpy as np
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.commands.config_arguments import add_config_arguments
 from cosnet_jax.config import inference_size, read_config
-from cosnet_jax.data.sequences import Sequence, open_sequences
+from cosnet_jax.data.sequence import Sequence
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError, report_input_errors
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of

@@ -22,7 +22,8 @@ from ml_collections import ConfigDict
 from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_checkpoint_for
 from cosnet_jax.config import as_stored, read_config
-from cosnet_jax.data.sequences import Sequence, open_sequences
+from cosnet_jax.data.sequence import Sequence
+from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.evaluation.protocols import protocol_of
 from cosnet_jax.evaluation.results_file import write_results

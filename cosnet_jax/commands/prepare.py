@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares, and prints what each prepared set holds."""
+    """Prepares, and prints what each prepared set holds, with the share of foreground."""
     from cosnet_jax.data.prepare import describe_prepared, prepare  # so that --help works without the extra `train`
 
     for folder in prepare(arguments.dataset, arguments.source, arguments.data_dir):

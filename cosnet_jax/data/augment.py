@@ -12,11 +12,7 @@ PADDING = (124, 116, 104)  # RGB, the mean colour of ImageNet
 
 
 def augment(
-    image: np.ndarray,
-    mask: np.ndarray,
-    size: tuple[int, int],
-    augmentation: AugmentConfig,
-    rng: np.random.Generator,
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], augmentation: AugmentConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one variation and applies it to both image and mask.
 
@@ -24,13 +20,13 @@ def augment(
 
     Args:
       image: uint8 RGB (H, W, 3).
-      mask: bool or {0, 1} (H, W).
+      mask: bool (H, W), or a soft mask, uint8 (H, W): 255 times the probability of foreground.
       size: (height, width) of the output.
       augmentation: strength of the variation.
       rng: source of randomness.
 
     Returns:
-      image uint8 (h, w, 3) and mask uint8 {0, 1} (h, w).
+      image uint8 (h, w, 3), and the mask (h, w): uint8 {0, 1}, or of a soft mask float16 in [0, 1].
     """
     crop = rng.uniform(augmentation.crop, 1.0, 2)
     zoom = rng.uniform(*augmentation.scale)
@@ -38,12 +34,15 @@ def augment(
     flip = rng.uniform() < augmentation.flip
     window = [_window(side, share / zoom, at) for side, share, at in zip(image.shape[:2], crop, place, strict=True)]
     image = _cut(image, window, size, PADDING)
-    mask = _cut(mask.astype(np.uint8) * 255, window, size, (0, 0, 0)) > 127
+    if mask.dtype == bool:
+        mask = (_cut(mask.astype(np.uint8) * 255, window, size, (0, 0, 0)) > 127).astype(np.uint8)
+    else:
+        mask = (_cut(mask, window, size, (0, 0, 0)) / np.float32(255)).astype(np.float16)
     if flip:
         image, mask = image[:, ::-1], mask[:, ::-1]
     if augmentation.colour:
         image = vary_colour(image, augmentation.colour, rng)
-    return np.ascontiguousarray(image), np.ascontiguousarray(mask, np.uint8)
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
 
 def _window(side: int, share: float, at: float) -> tuple[int, int]:
@@ -69,14 +68,9 @@ def _cut(image: np.ndarray, window: list[tuple[int, int]], size: tuple[int, int]
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes with antialiasing: an axis that shrinks is averaged over areas, one that grows is interpolated linearly.
+    """Resizes uint8 (H, W) or (H, W, C) to `size`, (height, width), with antialiasing.
 
-    Args:
-      image: uint8 (H, W) or (H, W, C).
-      size: (height, width) of the output.
-
-    Returns:
-      uint8 (h, w) or (h, w, C).
+    An axis that shrinks is averaged over areas, one that grows is interpolated linearly.
     """
     height, width = size
     smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
@@ -88,15 +82,9 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def vary_colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Changes brightness, contrast, saturation and channel gains at random, as one affine map of the colours.
+    """Changes brightness, contrast, saturation and channel gains of an image at random, as one affine map of colours.
 
-    Args:
-      image: uint8 RGB (h, w, 3).
-      strength: largest relative change, in [0, 1).
-      rng: source of randomness.
-
-    Returns:
-      uint8 RGB (h, w, 3).
+    `strength` is the largest relative change, in [0, 1).
     """
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
     gains = 1 + strength / 3 * rng.uniform(-1, 1, 3)

@@ -55,7 +55,6 @@ class DataConfig(Section, name="data"):
     eval_dataset: str = "davis16"
     eval_split: str = "val"
     threads: int = setting(0, low=0)  # that decode and augment; 0: one per core
-    workers: int = setting(0, low=0)  # processes that decode and augment, each with such threads; 0: in this process
     davis16: SourceConfig = SourceConfig()
     duts: SourceConfig = SourceConfig()
     msra10k: SourceConfig = SourceConfig()

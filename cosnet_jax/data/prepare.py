@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shutil
 import sys
@@ -12,20 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import absl.logging
+import numpy as np
 import tensorflow_datasets as tfds
 
 from cosnet_jax import parallel
 from cosnet_jax.data.builders.base import MAX_THREADS, FramesBuilder, Scan
 from cosnet_jax.data.builders.davis16 import Davis16
-from cosnet_jax.data.builders.dut_omron import DutOmron
-from cosnet_jax.data.builders.duts import Duts
 from cosnet_jax.data.builders.fbms import Fbms
-from cosnet_jax.data.builders.msra10k import Msra10k
-from cosnet_jax.data.builders.stills import Stills
+from cosnet_jax.data.builders.folders import find_near
+from cosnet_jax.data.builders.stills import DutOmron, Duts, Msra10k, Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import claimed, expanded, report_read_errors, writable_folder, write_text
+from cosnet_jax.files import claimed, expanded, report_read_errors, report_write_errors, writable_folder, write_text
 from cosnet_jax.progress import track
 from cosnet_jax.threads import map_in_threads
 
@@ -55,14 +53,14 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
     Args:
       dataset: one of `BUILDERS`.
       source: folder of the raw dataset, or "" to use the prepared one.
-      data_dir: folder of the prepared datasets, or "" for `~/.cache/cosnet_jax`.
+      data_dir: where prepared datasets are kept, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
-      The folders with the prepared records: one, or one for each set of `stills` and `videos`.
+      The folder of the records, or one for each set of `stills` and `videos`.
 
     Raises:
-      InputError: the dataset is unknown, the source has another layout or damaged files, or there is neither a source
-        nor a prepared dataset.
+      InputError: the dataset is unknown, the source has another layout, damaged files, or masks that are all empty or
+        all full, or there is neither a source nor a prepared dataset.
     """
     if dataset not in BUILDERS:
         raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
@@ -78,19 +76,14 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
 
 
 def describe_prepared(folder: Path) -> list[str]:
-    """Counts the sequences and frames of a prepared dataset.
-
-    Args:
-      folder: a folder from `prepare`.
-
-    Returns:
-      One line per split with the numbers of sequences, frames and annotated frames.
-    """
+    """Counts sequences, frames and annotated frames of a prepared dataset, and their foreground: a line a split."""
+    metadata = tfds.builder_from_directory(folder).info.metadata
     lines = []
-    for split, index in tfds.builder_from_directory(folder).info.metadata["sequences"].items():
+    for split, index in metadata["sequences"].items():
         frames = sum(len(entry["frames"]) for entry in index)
         annotated = sum(len(entry["frames"] if entry["annotated"] is None else entry["annotated"]) for entry in index)
-        lines.append(f"{split}: {len(index)} sequences, {frames} frames, {annotated} of them annotated")
+        count = f"{len(index)} sequences, {frames} frames, {annotated} of them annotated"
+        lines.append(f"{split}: {count}, {metadata['foreground'][split]:.1%} foreground")
     return lines
 
 
@@ -111,13 +104,15 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     with report_read_errors(source):
         if not source.is_dir():
             raise InputError(
-                f"{source} is not a folder: expected the raw {dataset} dataset there; docs/datasets.md says where to "
-                "get it"
+                f"{source} is not a folder: expected the raw {dataset} set; docs/datasets.md says where to get it"
             )
         scan = BUILDERS[dataset].scan(source)
-        scan.problems.extend(_undecodable_names(scan, source))
-        if scan.problems:
-            _report(name, scan, root)
+        if not scan.frames() and (near := find_near(source, BUILDERS[dataset].is_source)):
+            raise InputError(f"{source} is not the folder of {dataset}, {near} looks like it: name that")
+        for frame in scan.frames():
+            if UNDECODABLE.search(frame.sequence + frame.name):  # TFDS cannot store it
+                scan.problems.append(f"{frame.image}: expected a name in UTF-8, rename the file or its folder")
+        _report(name, scan, root)
         fingerprint = scan.fingerprint(source)
     builder = _make_builder(dataset, config, root)
     if _is_current(builder, fingerprint):
@@ -125,40 +120,39 @@ def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) 
     with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
         builder = _make_builder(dataset, config, root)  # another process may just have prepared it
         if not _is_current(builder, fingerprint):
-            _check(builder, scan, name, root)
+            with report_read_errors(source):
+                foreground = _check(builder, scan, name, root)
             _remove_outdated(Path(builder.data_path))
-            _write(_make_builder(dataset, config, root), source)
+            builder = _make_builder(dataset, config, root)
+            builder.foreground = foreground
+            with report_write_errors(root), _quiet_tfds():  # into a temporary folder, renamed when it is complete
+                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
     return Path(builder.data_path)
-
-
-def _undecodable_names(scan: Scan, source: Path) -> list[str]:
-    """Returns a line for each file of a source whose name, or whose folder's, TFDS cannot store."""
-    files = [path for frame in scan.frames() for path in (frame.image, frame.mask) if path]
-    return [
-        f"{path}: expected a name in UTF-8, rename the file or its folder"
-        for path in files
-        if UNDECODABLE.search(os.path.join(source.name, os.path.relpath(path, source)))
-    ]
 
 
 def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
     return Path(builder.data_path).exists() and builder.info.metadata.get("fingerprint") == fingerprint
 
 
-def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> None:
-    """Reads every file of the source; raises an InputError if one is damaged or the disk is too full."""
-    frames = scan.frames()
-    checked = map_in_threads(builder.check_frame, ((frame, (frame,)) for frame in frames), MAX_THREADS)
-    for _, problems in track(checked, f"checking {name}", total=len(frames)):
+def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> dict[str, float]:
+    """Reads every file of the source and returns the share of foreground of each split; raises an InputError if a file
+    is damaged, or all masks are empty or full."""
+    tasks = (((split, frame), (frame,)) for split, frames in scan.splits.items() for frame in frames)
+    checked = map_in_threads(builder.check_frame, tasks, MAX_THREADS)
+    shares: dict[str, list[float]] = {split: [] for split in scan.splits}
+    for (split, _), (problems, share) in track(checked, f"checking {name}", total=len(scan.frames())):
         scan.problems.extend(problems)
-    if scan.problems:
-        _report(name, scan, root)
+        if share is not None:
+            shares[split].append(share)
+    every = [share for split in shares.values() for share in split]
+    if every and min(every) == max(every) and every[0] in (0, 1):
+        kind = "full" if every[0] else "empty"
+        example = next(frame.mask for frame in scan.frames() if frame.mask)
+        scan.problems.append(f"{name}: all {len(every)} masks are {kind}; expected objects, look at {example}")
+    _report(name, scan, root)
     for note in scan.notes:
         print(printable(f"note: {note}"), file=sys.stderr)
-    needed = sum(path.stat().st_size for frame in frames for path in (frame.image, frame.mask) if path)
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise InputError(f"{root} has {free / 1e6:.0f} MB free: expected {needed / 1e6:.0f} MB for {name}")
+    return {split: float(np.mean(found)) if found else 0.0 for split, found in shares.items()}
 
 
 def _remove_outdated(target: Path) -> None:
@@ -169,29 +163,22 @@ def _remove_outdated(target: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _write(builder: FramesBuilder, source: Path) -> None:
-    """Writes the records. TFDS writes to a temporary folder and renames it when it is complete."""
-    with _quiet_tfds():
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
-
-
 def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder:
     with _quiet_tfds():
         return BUILDERS[dataset](data_dir=root, config=tfds.core.BuilderConfig(name=config) if config else None)
 
 
 def _report(name: str, scan: Scan, root: Path) -> None:
-    """Raises an InputError with the problems of a scan; a long list goes to a file that the error names."""
-    problems = scan.problems
-    if len(problems) == 1:
-        raise InputError(problems[0])
+    """Raises an InputError if a scan has problems; a long list goes to a file that the error names."""
+    problems, count = scan.problems, len(scan.problems)
+    if not problems:
+        return
     shown = "; ".join(problems[:PROBLEMS_SHOWN])
-    if len(problems) <= PROBLEMS_SHOWN:
-        raise InputError(f"{name} has {len(problems)} problems: {shown}")
-    listing = root / printable(f"{name.replace('/', '_')}_problems.txt")
-    writable_folder(root)
+    if count <= PROBLEMS_SHOWN:
+        raise InputError(shown if count == 1 else f"{name} has {count} problems: {shown}")
+    listing = writable_folder(root) / printable(f"{name.replace('/', '_')}_problems.txt")
     write_text(listing, "".join(f"{printable(problem)}\n" for problem in problems))
-    raise InputError(f"{name} has {len(problems)} problems, all of them listed in {listing}; the first: {shown}")
+    raise InputError(f"{name} has {count} problems, all of them listed in {listing}; the first: {shown}")
 
 
 @contextlib.contextmanager

@@ -50,16 +50,7 @@ class Scene(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
-    """Draws the scene of a video.
-
-    Args:
-      stream: random stream.
-      number: number of the video within the stream.
-      num_frames: length of the video.
-
-    Returns:
-      The scene; equal arguments give equal scenes.
-    """
+    """Draws the scene of a video: equal arguments give equal scenes, different streams or numbers different ones."""
     rng = np.random.default_rng((stream, number))
     lanes = [draw_lane(num_frames, empty, rng) for empty in EMPTY]
     second = 1 + max(lanes[0]) + 1  # the rows of the second lane's distractors follow those of the first
@@ -77,12 +68,7 @@ def draw_scene(stream: int, number: int, num_frames: int) -> Scene:
 
 
 def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[int]:
-    """Draws the distractors of one lane. A lane shows one distractor after the other.
-
-    Args:
-      num_frames: length of the video.
-      empty: probability that a stay in the lane is empty.
-      rng: source of randomness.
+    """Draws the distractors of one lane, which follow each other; `empty` is the probability of a stay without one.
 
     Returns:
       For each frame the number of its distractor, counted from 0, or -1 for none.
@@ -107,9 +93,6 @@ def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> Objects:
       regions: (n,) region 0, 1 or 2 of the frame in which each object moves. The positions of the regions are drawn
         too, so the number does not reveal one.
       rng: source of randomness.
-
-    Returns:
-      The objects.
     """
     n = len(regions)
     direction = 2 * np.pi * (rng.uniform() + rng.permutation(3)[regions] / 3)
@@ -134,12 +117,7 @@ def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> Objects:
 
 
 def render(scene: Scene, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Renders a frame.
-
-    Args:
-      scene: scene of the video.
-      frame: index of the frame.
-      size: (height, width).
+    """Renders frame `frame` of a scene at `size`, (height, width).
 
     Returns:
       The image, uint8 RGB (h, w, 3), and for each pixel the row of its object or -1 for background, int8 (h, w).

@@ -13,7 +13,7 @@ from cosnet_jax.evaluation.protocols import Protocol, evaluated_frames
 
 
 class GroundTruth(Interface):
-    """What the evaluation needs of a sequence; `cosnet_jax.data.sequences.Sequence` has it.
+    """What the evaluation needs of a sequence; `cosnet_jax.data.sequence.Sequence` has it.
 
     Attributes:
       name: the sequence's name, also the name of its folder of predicted masks.

@@ -19,7 +19,7 @@ RECORD = "finished.json"  # in the first folder of a sequence's masks
 
 
 class NamedVideo(Video, Protocol):
-    """A video whose frames have names; `cosnet_jax.data.sequences.Sequence` is one."""
+    """A video whose frames have names; `cosnet_jax.data.sequence.Sequence` is one."""
 
     @property
     def name(self) -> str: ...

@@ -14,7 +14,7 @@ RELEASED_MODEL = {
     "coattention": "vanilla", "head": "released", "channels": 256, "stride_in_first": True, "ceil_mode": True,
     "gate_bias": False, "input_scaling": "bgr",
 }  # fmt: skip
-RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction"}
+RELEASED_INFERENCE = {"sampling": "random", "fusion": "prediction", "edge_radius": 0}  # the release enlarges bilinearly
 
 
 class Preset(NamedTuple):

@@ -53,7 +53,7 @@ def write_evaluation_report(
       results: what `score_masks` returned.
       metadata: names and values of what was evaluated (checkpoint, configuration, ...); the page lists dataset and
         sizes before them.
-      sequences: the scored sequences, for pictures of frames; see `cosnet_jax.data.sequences.Sequence`.
+      sequences: the scored sequences, for pictures of frames; see `cosnet_jax.data.sequence.Sequence`.
       masks_dir: the folder of scored masks, for pictures of frames.
       training_records: all lines of the training log, for the curves of loss and validation.
       sections: more sections, placed between the scores and the sequences (e.g. a comparison of runs).
@@ -166,7 +166,7 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path)
 
     Args:
       results: what `score_masks` returned.
-      sequences: the scored sequences; see `cosnet_jax.data.sequences.Sequence`.
+      sequences: the scored sequences; see `cosnet_jax.data.sequence.Sequence`.
       masks_dir: the folder of scored masks.
     """
     by_name = {sequence.name: sequence for sequence in sequences}

@@ -24,7 +24,7 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
 
     Args:
       path: the file; its folder must exist.
-      sequence: the sequence; see `cosnet_jax.data.sequences.Sequence`.
+      sequence: the sequence; see `cosnet_jax.data.sequence.Sequence`.
       masks_dir: the folder of the predicted masks of all sequences; frames without a mask are left out.
       scores: J of each evaluated frame, by its name.
 

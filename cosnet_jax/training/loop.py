@@ -94,8 +94,10 @@ def take_steps(
     state = parallel.replicate(init_state(variables, optimizer, config.optimizer.ema))
     steps = {kind: parallel.parallelise(step) for kind, step in make_steps(model, optimizer, config).items()}
     segmenter = Segmenter.from_config(config, variables)
-    examples = config.batch_size // parallel.process()[1]
-    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, config.size, examples))
+    first = {kind: next(iterator) for kind, iterator in batches.items()}
+    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, first))
+    for iterator in batches.values():
+        iterator.set_state({"next_index": 0})
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import CheckpointFolder
-from cosnet_jax.data.sequences import evenly_spaced, open_validation_sequences
+from cosnet_jax.data.sequence import evenly_spaced
+from cosnet_jax.data.sequences import open_validation_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.inference.segmenter import Segmenter

@@ -21,7 +21,7 @@ FREE_SETTINGS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
     "nonfinite_steps",  # a training that stopped may go on by skipping
     "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads",
-    "data.workers", "data.eval_dataset", "data.eval_split", "evaluation",
+    "data.eval_dataset", "data.eval_split", "evaluation",
 )  # fmt: skip
 
 

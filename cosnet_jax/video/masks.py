@@ -44,7 +44,7 @@ def decode_mask(data: bytes, name: str | Path) -> np.ndarray:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{name}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
             depth = _bits(image)
-            lossy = image.format == "JPEG"
+            lossy = image.format == "JPEG" or (image.format == "WEBP" and b"VP8L" not in data)
             image.load()
             upright = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -72,7 +72,7 @@ def mask_of(values: np.ndarray, lossy: bool = False) -> np.ndarray:
 
     Args:
       values: bool, integers or float (H, W), or uint8 RGB or RGBA (H, W, 3 or 4). Palette indices are not such values.
-      lossy: whether they come from a JPEG, in which small numbers are noise.
+      lossy: whether they come from a JPEG or lossy WebP, in which small numbers are noise.
 
     Returns:
       bool (H, W).

@@ -5,9 +5,9 @@ import json
 import pytest
 from tiny_network import tiny_synthetic, write_checkpoint
 
-import evaluate
 from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.checkpoints.store import LATEST
+from cosnet_jax.commands import evaluate
 from cosnet_jax.commands.ablate import ablate, score_options
 from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError

@@ -16,6 +16,7 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (48, 64, 3), np.uint8)
 MASK = np.zeros((48, 64), bool)
 MASK[10:30, 20:50] = True
+EMPTY = np.zeros((200, 200), bool)
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -30,14 +31,6 @@ def test_no_variation_at_the_same_size_changes_nothing():
     assert image.dtype == mask.dtype == np.uint8
 
 
-def test_shrinking_by_a_whole_factor_averages_blocks():
-    small = resize(IMAGE, (12, 16))
-    for y in range(12):
-        for x in range(16):
-            block = IMAGE[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].reshape(-1, 3).mean(axis=0)
-            assert np.abs(small[y, x] - block).max() <= 0.5 + 1e-9
-
-
 def area_weights(before: int, after: int) -> np.ndarray:
     """Returns (after, before): the share of each input pixel in each output pixel, from their overlap."""
     weights = np.zeros((after, before))
@@ -48,7 +41,7 @@ def area_weights(before: int, after: int) -> np.ndarray:
     return weights
 
 
-@pytest.mark.parametrize("size", [(17, 23), (20, 100), (90, 30), (96, 128), (48, 20), (47, 63)])
+@pytest.mark.parametrize("size", [(12, 16), (17, 23), (20, 100), (90, 30), (96, 128), (48, 20), (47, 63)])
 def test_an_axis_is_averaged_where_it_shrinks_and_interpolated_where_it_grows(size):
     between = (min(size[0], 48), min(size[1], 64))
     rows, columns = area_weights(48, between[0]), area_weights(64, between[1])
@@ -57,13 +50,6 @@ def test_an_axis_is_averaged_where_it_shrinks_and_interpolated_where_it_grows(si
     expected = np.asarray(averaged.resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
     # Both sides round twice, by half a level at most, and the enlarging has fixed-point weights.
     assert np.abs(resize(IMAGE, size) - expected).max() <= 2
-
-
-def test_shrinking_is_antialiased():
-    stripes = np.zeros((60, 60), np.uint8)
-    stripes[:, ::2] = 255
-    assert np.abs(resize(stripes, (60, 20)).astype(int) - 127.5).max() <= 43.5  # thirds of a stripe: 85 or 170
-    assert set(np.unique(resize(stripes, (60, 15)))) <= {127, 128}
 
 
 def test_masks_stay_binary_and_aligned_with_the_image():
@@ -93,7 +79,11 @@ def test_crops_keep_the_configured_share_and_reach_every_border():
     windows = []
     for seed in range(300):
         varied, _ = augment(
-            image, np.zeros((200, 100)), (50, 50), dataclasses.replace(NONE, crop=share), np.random.default_rng(seed)
+            image,
+            EMPTY[:, :100],
+            (50, 50),
+            dataclasses.replace(NONE, crop=share),
+            np.random.default_rng(seed),
         )
         rows, columns = varied[:, 0, 0].astype(int), varied[0, :, 1].astype(int)
         assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
@@ -109,7 +99,11 @@ def test_crops_keep_the_configured_share_and_reach_every_border():
 def test_zooming_in_narrows_the_crop():
     image = coordinates(200, 200)
     varied, _ = augment(
-        image, np.zeros((200, 200)), (50, 50), dataclasses.replace(NONE, scale=(2.0, 2.0)), np.random.default_rng(3)
+        image,
+        EMPTY,
+        (50, 50),
+        dataclasses.replace(NONE, scale=(2.0, 2.0)),
+        np.random.default_rng(3),
     )
     assert abs(int(varied[-1, 0, 0]) - int(varied[0, 0, 0]) - 98) <= 2
     assert abs(int(varied[0, -1, 1]) - int(varied[0, 0, 1]) - 98) <= 2
@@ -145,29 +139,10 @@ def test_colour_changes_are_an_affine_map():
         assert np.abs(varied[y, x] - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-3
 
 
-def test_colour_never_wraps_around():
-    white = np.full((8, 8, 3), 250, np.uint8)
-    for seed in range(40):
-        assert vary_colour(white, 0.5, np.random.default_rng(seed)).min() > 30
-
-
 def test_tiny_and_odd_images():
     for shape in ((1, 1), (1, 9), (3, 2)):
         image = np.full((*shape, 3), 7, np.uint8)
         strong = dataclasses.replace(NONE, crop=0.3, scale=(0.5, 2.0), flip=0.5, colour=0.3)
         for seed in range(20):
-            varied, mask = augment(image, np.ones(shape), (5, 7), strong, np.random.default_rng(seed))
+            varied, mask = augment(image, np.ones(shape, bool), (5, 7), strong, np.random.default_rng(seed))
             assert varied.shape == (5, 7, 3) and mask.shape == (5, 7)
-
-
-def test_variation_depends_only_on_the_seed():
-    strong = dataclasses.replace(NONE, crop=0.5, scale=(0.7, 1.5), flip=0.5, colour=0.3)
-    first, second, third = (augment(IMAGE, MASK, (33, 45), strong, np.random.default_rng(seed)) for seed in (4, 4, 5))
-    assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
-    assert not np.array_equal(first[0], third[0])
-
-
-def test_inputs_are_not_changed():
-    image, mask = IMAGE.copy(), MASK.copy()
-    augment(image, mask, (20, 20), AugmentConfig(0.5, (0.7, 1.3), 0.5, 0.3), np.random.default_rng(0))
-    assert np.array_equal(image, IMAGE) and np.array_equal(mask, MASK)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
-from raw_datasets import draw_mask, make_config, make_davis, make_stills, make_videos
+from raw_datasets import make_config, make_davis, make_stills, make_videos
 
 from cosnet_jax.data.pipeline import draw_partner, set_weights, still_batches, video_batches
 from cosnet_jax.data.sequences import (
@@ -59,17 +58,6 @@ def test_batches_depend_only_on_seed_and_number(tmp_path, kind):
     assert same(streams[0], streams[1]) and same(streams[0], streams[4])
     other = take(STREAMS[kind](synthetic_config(tmp_path, augment=VARIED), SIZE, 4, seed=4), 12)
     assert not same(streams[0][:1], other[:1])
-
-
-def test_worker_processes_make_the_batches_of_threads_and_may_take_over(tmp_path):
-    config = synthetic_config(tmp_path, augment=VARIED, threads=1)
-    expected = take(video_batches(config, SIZE, 4, seed=3), 9)
-    config.workers = 2
-    stream = video_batches(config, SIZE, 4, seed=3)
-    stream.set_state({"next_index": 2})
-    assert same(list(itertools.islice(stream, 7)), expected[2:])
-    assert stream.get_state() == {"next_index": 9}
-    stream.close()
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -191,14 +179,6 @@ def test_the_frames_of_a_pair_are_varied_separately(tmp_path):
     assert all(not np.array_equal(a, b) for a, b in batch["image"])
 
 
-def test_davis_pairs_at_the_frames_own_size(davis, tmp_path):
-    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
-    masks = {draw_mask(sum(name.encode()) + i).tobytes() for name, n in (("bear", 4), ("cows", 3)) for i in range(n)}
-    batches = take(video_batches(config, (40, 56), 7, seed=0), 2)
-    found = Counter(mask.astype(bool).tobytes() for batch in batches for mask in batch["mask"][:, 0])
-    assert set(found) == masks and set(found.values()) == {2}
-
-
 def make_weighted(tmp_path, weights: str):
     for name, count, start in (("cats", 4, 0), ("dogs", 12, 100)):
         make_stills(tmp_path / "own" / name / "images", tmp_path / "own" / name / "masks", count, start)
@@ -268,22 +248,6 @@ def test_sets_and_sequences_of_videos_need_different_names(davis, tmp_path):
         open_train_sequences(config)
 
 
-def test_no_videos_to_train_on_is_an_error(davis, tmp_path):
-    config = make_config(tmp_path / "data", davis16={"source": str(davis)}, video_weights="davis16=0")
-    with pytest.raises(InputError, match=r"no videos to train on: expected config.data.train_videos"):
-        video_batches(config, SIZE, 2, seed=0)
-
-
-def test_videos_of_a_set_can_be_held_out(davis, tmp_path):
-    config = make_sets_of_videos(tmp_path, davis, "")
-    config.hold_out = "pets_cat, bear"
-    sets = open_train_sequences(config)
-    assert {name: [video.name for video in videos] for name, videos in sets.items()} == {
-        "davis16": ["cows"], "pets": ["pets_dog"], "groups": ["groups_cat"],
-    }  # fmt: skip
-    assert [sequence.name for sequence in open_validation_sequences(config)] == ["bear", "pets_cat"]
-
-
 def test_wrong_weights_are_errors():
     names = ["duts", "cats"]
     assert set_weights("still_weights", " duts = 2 ", names) == {"duts": 2.0, "cats": 1.0}
@@ -292,9 +256,3 @@ def test_wrong_weights_are_errors():
     for text in ("duts", "duts=", "duts=-1", "duts=many", "duts=inf", "duts=nan"):
         with pytest.raises(InputError, match=r"expected NAME=NUMBER"):
             set_weights("still_weights", text, names)
-
-
-def test_no_stills_to_train_on_is_an_error(tmp_path):
-    config = make_config(tmp_path, train_stills="")
-    with pytest.raises(InputError, match=r"no still images to train on: expected config.data.train_stills"):
-        still_batches(config, SIZE, 2, seed=0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import io
+import itertools
 import multiprocessing
 import os
 import re
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_stills, save
 
-from cosnet_jax.data import prepare as prepare_module
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.prepare import describe_prepared, prepare
 from cosnet_jax.errors import InputError
@@ -29,25 +30,15 @@ def prepared_files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-def test_a_file_system_without_locks_does_not_keep_from_preparing(davis, tmp_path, monkeypatch):
-    def flock(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    assert folder.is_dir()
-
-
-def test_a_second_preparation_waits_for_the_first_and_says_so(davis, tmp_path, capsys):
-    root = tmp_path / "prepared"
+def test_a_second_preparation_waits_for_the_first_and_says_so(davis, tmp_path):
+    root, said = tmp_path / "prepared", io.StringIO()
     root.mkdir()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, contextlib.redirect_stderr(said):
         with claimed(root, ".davis16.lock", "prepares"):
             second = pool.submit(prepare, "davis16", str(davis), str(root))
-            said = ""
-            while "waiting for its end" not in said and not second.done():
-                said += capsys.readouterr().err
-            assert f"{root}: another process prepares there" in said and not second.done()
+            while "waiting for its end" not in said.getvalue() and not second.done():
+                time.sleep(0.01)
+            assert f"{root}: another process prepares there" in said.getvalue() and not second.done()
         assert second.result()[0].is_dir()
 
 
@@ -65,29 +56,6 @@ def test_tfds_alone_reads_the_frames_in_order(davis, tmp_path):
         # Two builds of the same JPEG library may round their inverse DCT differently.
         assert np.abs(record["image"] - image).max() <= 3
         assert np.array_equal(record["mask"][..., 0], mask) and record["annotated"]
-
-
-def test_images_are_stored_unchanged(davis, tmp_path):
-    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    skip = {"image": tfds.decode.SkipDecoding()}
-    record = tfds.builder_from_directory(folder).as_data_source("val", decoders=skip)[1]
-    assert record["image"] == (davis / "JPEGImages/480p/camel/00001.jpg").read_bytes()
-
-
-@pytest.mark.parametrize("kind", ["palette", "rgba", "rgb"])
-def test_masks_of_every_kind_are_stored_as_0_and_255(davis, tmp_path, kind):
-    path = davis / "Annotations/480p/bear/00002.png"
-    truth = np.asarray(Image.open(path)) > 0
-    if kind == "palette":
-        stored = Image.fromarray(truth.astype(np.uint8)).convert("P")
-        stored.putpalette([0, 0, 0, 128, 0, 0])
-        stored.save(path)
-    else:
-        alpha = [np.full(truth.shape, 255)] if kind == "rgba" else []
-        save(path, np.stack([truth * 255] * 3 + alpha, axis=-1).astype(np.uint8))
-    (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    record = tfds.builder_from_directory(folder).as_data_source("train")[2]
-    assert np.array_equal(record["mask"][..., 0], truth * 255)
 
 
 def test_a_set_is_prepared_again_only_after_a_change(davis, tmp_path):
@@ -117,12 +85,6 @@ def test_a_moved_source_is_not_prepared_again(davis, tmp_path):
     assert (folder / "dataset_info.json").stat().st_mtime_ns == written
 
 
-def test_without_a_source_the_prepared_set_is_used(davis, tmp_path):
-    expected = prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    shutil.rmtree(davis)
-    assert prepare("davis16", "", str(tmp_path / "prepared")) == expected
-
-
 def test_neither_source_nor_prepared_set_is_an_error(tmp_path):
     for dataset in ("davis16", "stills"):
         with pytest.raises(InputError, match=rf"config.data.{dataset}.source .*cosnet prepare {dataset} --source"):
@@ -132,22 +94,8 @@ def test_neither_source_nor_prepared_set_is_an_error(tmp_path):
 def test_an_unknown_dataset_or_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"'davis' is unknown: expected one of davis16, "):
         prepare("davis", "", str(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16"):
+    with pytest.raises(InputError, match=r"nowhere is not a folder: expected the raw davis16 set"):
         prepare("davis16", str(tmp_path / "nowhere"), str(tmp_path))
-
-
-def test_a_link_to_nowhere_is_named(tmp_path):
-    for kind in ("images", "masks"):
-        (tmp_path / "set" / kind).mkdir(parents=True)
-        (tmp_path / "set" / kind / "a.png").symlink_to(tmp_path / "moved" / "a.png")
-    with pytest.raises(InputError, match=r"set/images/a.png: cannot be read \(No such file or directory\)"):
-        prepare("stills", str(tmp_path / "set"), str(tmp_path / "prepared"))
-
-
-def test_an_unwritable_data_dir_is_an_error(davis, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/prepared: cannot be written to"):
-        prepare("davis16", str(davis), str(tmp_path / "file" / "prepared"))
 
 
 def damage(davis: Path, kind: str) -> str:
@@ -155,23 +103,23 @@ def damage(davis: Path, kind: str) -> str:
     image, mask = davis / "JPEGImages/480p/bear/00002.jpg", davis / "Annotations/480p/bear/00002.png"
     if kind == "truncated image":
         image.write_bytes(image.read_bytes()[:-200])
-        return rf"{image} is truncated \(\d+ bytes\): expected a complete jpg"
+        return rf"{image} is truncated \(\d+ bytes\)"
     if kind == "truncated mask":
         mask.write_bytes(mask.read_bytes()[:-20])
         return rf"{mask} is truncated"
     if kind == "empty image":
         image.write_bytes(b"")
-        return rf"{image} cannot be read \(0 bytes\): expected a jpg image"
+        return rf"{image}: not a readable image"
     if kind == "text for a mask":
         mask.write_text("mask")
-        return rf"{mask} cannot be read \(4 bytes\): expected a png mask"
+        return rf"{mask}: not a readable mask"
     if kind == "folder for an image":
         image.unlink()
         image.mkdir()
         return rf"{image} not found"
     if kind == "mask of another size":
         save(mask, draw_mask(0, HEIGHT, WIDTH + 2).astype(np.uint8) * 255)
-        return rf"{mask} is {WIDTH + 2}x{HEIGHT} .*: expected {WIDTH}x{HEIGHT}, the size of {image}"
+        return rf"{mask} is {WIDTH + 2}x{HEIGHT} .*, {image} is {WIDTH}x{HEIGHT}"
     image.unlink()
     return rf"{image} not found"
 
@@ -202,38 +150,35 @@ def test_all_problems_are_found_at_once_and_listed_in_a_file(davis, tmp_path):
         path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"davis16 has 4 problems, all of them listed in (\S+); the first: ") as error:
         prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    assert str(error.value).count("is truncated") == prepare_module.PROBLEMS_SHOWN
+    assert str(error.value).count("is truncated") == 3
     listed = (tmp_path / "prepared/davis16_problems.txt").read_text().splitlines()
     assert [f"bear/{i:05d}.jpg" in line for i, line in enumerate(listed)] == [True] * 4
 
 
 def test_names_that_are_not_utf8_are_problems(tmp_path):
     folders = tmp_path / "set" / "images", tmp_path / "set" / "masks"
-    make_stills(*folders, 2)
+    make_stills(*folders, 4)
     for path in (path for folder in folders for path in list(folder.iterdir())):
         path.rename(path.with_name(f"\udcff\n{path.name}"))
     with pytest.raises(InputError, match=r"has 4 problems, all of them listed in .*0000.jpg: expected a name in UTF-8"):
         prepare("stills", str(tmp_path / "set"), str(tmp_path / "prepared"))
     listed = (tmp_path / "prepared/stills_set_problems.txt").read_text().splitlines()
     assert len(listed) == 4
-    assert all(re.search(r"\\udcff\\n000\d.(jpg|png): expected a name in UTF-8", line) for line in listed)
+    assert all(re.search(r"\\udcff\\n000\d.jpg: expected a name in UTF-8", line) for line in listed)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full")])
-def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(davis, tmp_path, monkeypatch, error):
+def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(davis, tmp_path, monkeypatch):
     prepare("davis16", str(davis), str(tmp_path / "prepared"))
     os.utime(davis / "JPEGImages/480p/bear/00001.jpg", ns=(0, 1))  # the set is outdated now
-    real, calls = Davis16._generate_examples, []
+    real, calls = Davis16.read_target, itertools.count(1)
 
-    def interrupt(self, split, frames):
-        for example in real(self, split, frames):
-            calls.append(example)
-            if len(calls) == 3:
-                raise error
-            yield example
+    def interrupt(frame):
+        if next(calls) == 13:  # the first 10 calls check the frames
+            raise KeyboardInterrupt
+        return real(frame)
 
-    monkeypatch.setattr(Davis16, "_generate_examples", interrupt)
-    with pytest.raises(error if isinstance(error, type) else type(error)):
+    monkeypatch.setattr(Davis16, "read_target", staticmethod(interrupt))
+    with pytest.raises(KeyboardInterrupt):
         prepare("davis16", str(davis), str(tmp_path / "prepared"))
     assert {path for path in prepared_files(tmp_path / "prepared") if "davis16/" in path} == set()
     with pytest.raises(InputError, match="not prepared"):
@@ -244,19 +189,13 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(davis, tm
 
 
 def test_remains_of_a_killed_preparation_are_removed(davis, tmp_path):
-    left = tmp_path / "prepared/davis16/1.0.0.incompleteABC"
+    left = tmp_path / "prepared/davis16/1.1.0.incompleteABC"
     left.mkdir(parents=True)
     (left / "dataset_info.json").write_text("{}")
     with pytest.raises(InputError, match="not prepared"):
         prepare("davis16", "", str(tmp_path / "prepared"))
     prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
-
-
-def test_a_full_disk_is_an_error_before_anything_is_written(davis, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
-    with pytest.raises(InputError, match=r"has 0 MB free: expected \d+ MB for davis16"):
-        prepare("davis16", str(davis), str(tmp_path / "prepared"))
+    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.1.0"]
 
 
 def test_processes_that_start_together_share_one_preparation(davis, tmp_path):
@@ -266,7 +205,7 @@ def test_processes_that_start_together_share_one_preparation(davis, tmp_path):
             pool.apply(prepare, ("davis", "", ""))  # the process has imported everything
         other = pool.apply_async(prepare, arguments)
         assert prepare(*arguments) == other.get(60)
-    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (tmp_path / "prepared/davis16").iterdir()] == ["1.1.0"]
 
 
 def test_sets_of_stills_are_prepared_one_by_one(tmp_path):
@@ -286,20 +225,8 @@ def test_sets_of_stills_are_prepared_one_by_one(tmp_path):
 def test_the_description_counts_sequences_and_frames(davis, tmp_path):
     (folder,) = prepare("davis16", str(davis), str(tmp_path / "prepared"))
     assert describe_prepared(folder) == [
-        "train: 2 sequences, 7 frames, 7 of them annotated",
-        "val: 1 sequences, 3 frames, 3 of them annotated",
-    ]
-
-
-def test_progress_is_shown_and_tfds_is_quiet(davis, tmp_path, capfd):
-    prepare("davis16", str(davis), str(tmp_path / "prepared"))
-    output = capfd.readouterr()
-    assert output.out == ""
-    lines = output.err.splitlines()
-    assert [line.split(":")[0] for line in lines] == [
-        "checking davis16",
-        "writing davis16/1.0.0, train",
-        "writing davis16/1.0.0, val",
+        "train: 2 sequences, 7 frames, 7 of them annotated, 26.8% foreground",  # 20 x 30 of 40 x 56 pixels
+        "val: 1 sequences, 3 frames, 3 of them annotated, 26.8% foreground",
     ]
 
 
@@ -311,7 +238,7 @@ def test_the_real_davis(tmp_path):
     names = {Path(image).parent.name for image in listed}
     assert len(names) == 30 and len(listed) in (587, 2079)  # thinned to every fourth frame, or all
     count = f"{len(listed)} frames, {len(listed)} of them annotated"
-    assert describe_prepared(folder)[0] == f"train: 30 sequences, {count}"
+    assert describe_prepared(folder)[0].startswith(f"train: 30 sequences, {count}, ")
     index = tfds.builder_from_directory(folder).info.metadata["sequences"]["train"]
     bear = next(entry for entry in index if entry["name"] == "bear")
     record = tfds.builder_from_directory(folder).as_data_source("train")[bear["start"] + bear["frames"].index("00077")]

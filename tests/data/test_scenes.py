@@ -60,12 +60,6 @@ def test_the_comparison_notices_a_leak(pairs):
     assert largest_gap(1.15 * area, other) > 1.95 * np.sqrt(2 / len(pairs))
 
 
-def test_no_measurement_picks_the_primary_from_a_pair(pairs):
-    for name in MEASUREMENTS:
-        larger = np.mean([a[name] > b[name] for a, b in pairs if a[name] != b[name]])
-        assert abs(larger - 0.5) < 4 * 0.5 / np.sqrt(len(pairs)), name  # four standard deviations of a fair coin
-
-
 def test_the_primary_is_in_every_frame_and_distractors_are_not():
     shares, counts = [], []
     for number in range(200):
@@ -77,12 +71,6 @@ def test_the_primary_is_in_every_frame_and_distractors_are_not():
         counts += [len(rows) - 1 for rows in scene.shown]
     assert 0 < max(shares) <= max(STAY) + 1 / LENGTH
     assert min(counts) == 1 and max(counts) == 2 and 1.6 < np.mean(counts) < 1.9
-
-
-def test_objects_of_a_video_have_different_hues():
-    for number in range(50):
-        hue = np.sort(draw_scene(3, number, LENGTH).objects.hue)
-        assert np.diff(np.append(hue, hue[0] + 1)).min() > 0.5 / len(hue)
 
 
 @pytest.mark.parametrize("empty", EMPTY)
@@ -97,15 +85,6 @@ def test_a_lane_has_the_given_probability_of_being_empty(empty):
         for number in set(present):
             first, last = lane.index(number), LENGTH - 1 - lane[::-1].index(number)
             assert set(lane[first : last + 1]) == {number}
-
-
-@pytest.mark.parametrize("length", [1, 2, 5])
-def test_short_videos(length):
-    scene = draw_scene(3, 0, length)
-    assert len(scene.shown) == length
-    for frame in range(length):
-        image, owner = render(scene, frame, SIZE)
-        assert image.shape == (*SIZE, 3) and owner.shape == SIZE
 
 
 def test_nearer_objects_cover_farther_ones():

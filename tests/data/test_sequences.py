@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from raw_datasets import draw_image, draw_mask, make_config, make_stills, save
 
-from cosnet_jax.data import sequences
-from cosnet_jax.data.sequences import RecordSequence, evenly_spaced, open_sequences, open_stills
+from cosnet_jax.data.sequence import Sequence, evenly_spaced
+from cosnet_jax.data.sequences import open_sequences, open_stills
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.video import Video
 
@@ -33,11 +33,6 @@ def test_sequences_of_davis(davis, tmp_path):
     for i in (-1, 3):
         with pytest.raises(IndexError, match=f"no frame {i} in a video of 3 frames"):
             cows.read([0, i])
-
-
-def test_the_source_is_needed_only_once(davis, tmp_path):
-    first = open_sequences("davis16", "val", make_config(tmp_path / "prepared", davis16={"source": str(davis)}))
-    assert open_sequences("davis16", "val", make_config(tmp_path / "prepared")) == first
 
 
 def test_a_sequence_opened_after_a_change_reads_the_new_records(davis, tmp_path):
@@ -70,7 +65,7 @@ def test_threads_read_what_one_thread_reads(davis, tmp_path, dataset):
         assert np.array_equal(image, sequence.read([i])[0]) and np.array_equal(mask, sequence.mask(i))
 
 
-def make_sparse(tmp_path, length: int, annotated: tuple[int, ...]) -> RecordSequence:
+def make_sparse(tmp_path, length: int, annotated: tuple[int, ...]) -> Sequence:
     """Prepares a sequence of YouTube-Objects in which only some frames, counted from 0, have a mask."""
     shot = tmp_path / "raw/cat/data/0001/shots/001"
     for i in range(length):
@@ -164,12 +159,3 @@ def test_two_sets_of_one_name(tmp_path):
     )
     with pytest.raises(InputError, match=r"two sets of still images are called 'synthetic'"):
         open_stills(config)
-
-
-@pytest.mark.parametrize("records", [{}, [{"image": b"", "mask": b"", "annotated": True}]])
-def test_a_record_that_cannot_be_read_is_named(monkeypatch, records):
-    monkeypatch.setattr(sequences, "_records", lambda *_: records)
-    sequence = RecordSequence("prepared", "", "val", 0, "bear", ("00000",), (0,))
-    for read in (lambda: sequence.read([0]), lambda: sequence.mask(0), lambda: sequence.frame_and_mask(0)):
-        with pytest.raises(InputError, match=r"prepared: record 0 of split 'val' \(bear/00000\)"):
-            read()

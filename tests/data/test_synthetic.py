@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from ml_collections import ConfigDict
 
 from cosnet_jax.data.scenes import draw_scene, render
@@ -47,11 +46,6 @@ def test_no_frame_is_in_both_splits():
     assert len(frames[0]) == 24 and len(frames[1]) == 18 and not frames[0] & frames[1]
 
 
-def test_longer_splits_start_with_shorter_ones():
-    for few, many in zip(open_videos("val", settings()), open_videos("val", settings(num_val_videos=9)), strict=False):
-        assert np.array_equal(few.read([4]), many.read([4]))
-
-
 def test_stills_show_one_object():
     stills = open_stills(settings())
     assert stills.name == "synthetic" and len(stills) == 12
@@ -65,10 +59,3 @@ def test_stills_show_one_object():
         assert saturation[mask].mean() > 1.3 * saturation[~mask].mean()
         seen.add(image.tobytes())
     assert len(seen) == 12
-
-
-def test_an_index_out_of_range_is_an_error():
-    with pytest.raises(IndexError, match="no frame 6 in a video of 6 frames"):
-        open_videos("val", settings())[0].read([6])
-    with pytest.raises(IndexError, match="no frame -1 in a video of 12 frames"):
-        open_stills(settings()).frame_and_mask(-1)

@@ -1,4 +1,4 @@
-"""Sequences in memory in place of `cosnet_jax.data.sequences.Sequence`, and folders of masks for them.
+"""Sequences in memory in place of `cosnet_jax.data.sequence.Sequence`, and folders of masks for them.
 
 The tests import this module by its full name, so that worker processes find it too.
 """

@@ -90,10 +90,10 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_training_that_was_stopped_and_killed_goes_on_to_the_same_bits(trained, tmp_path):
-    workdir, worker = tmp_path / "work", "--config.data.workers=1"
-    training = start_training(workdir, worker, "--config.stopped_status=75")
+    workdir = tmp_path / "work"
+    training = start_training(workdir, "--config.stopped_status=75")
     wait_for(training, "step 1")
-    os.killpg(training.pid, signal.SIGTERM)  # as some schedulers do: the processes that make batches get it too
+    os.killpg(training.pid, signal.SIGTERM)
     output = next(line for line in training.stdout if line.startswith("SIGTERM"))
     assert re.match(r"SIGTERM: saved step [2-4]; the same command continues", output)
     while training.poll() is None:  # an impatient scheduler; Python heeds no handlers while it ends
@@ -102,10 +102,10 @@ def test_a_training_that_was_stopped_and_killed_goes_on_to_the_same_bits(trained
     training.communicate(timeout=60)
     assert training.returncode == 75
 
-    training = start_training(workdir, worker)
+    training = start_training(workdir)
     wait_for(training, "step 5")  # the checkpoint of step 4 has begun
     training.kill()
-    training.communicate(timeout=60)  # returns when the processes that make batches have ended too
+    training.communicate(timeout=60)
     assert training.returncode < 0
     again = start_training(workdir)
     output, _ = again.communicate()

@@ -12,8 +12,11 @@ import cv2
 import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.files import is_plain_name, natural_key
+from cosnet_jax.data.builders.folders import list_files, same_file
+from cosnet_jax.errors import InputError
+from cosnet_jax.files import is_plain_name
 from cosnet_jax.video.images import decode
+from cosnet_jax.video.masks import read_mask
 
 FOLDERS = {"train": "Trainingset", "test": "Testset"}
 WHITE = 0xFFFFFF
@@ -27,6 +30,10 @@ class Fbms(FramesBuilder):
     `Trainingset` and `Testset` (or one of them), each with `SEQUENCE/*.jpg` and `SEQUENCE/GroundTruth/`. All objects
     are merged to foreground; frames without ground truth are kept as unannotated ones. For research.
     """
+
+    @classmethod
+    def is_source(cls, folder: Path) -> bool:
+        return any((folder / name).is_dir() for name in FOLDERS.values())
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
@@ -46,18 +53,21 @@ class Fbms(FramesBuilder):
         return scan
 
     @classmethod
-    def read_mask(cls, path: Path) -> np.ndarray | None:
+    def read_mask(cls, path: Path) -> np.ndarray:
         """Reads a mask: every pixel that is not background is foreground.
 
-        The background is region 0 of the definition file. Without that file it is black in .pgm and white in .ppm.
+        The background is region 0 of the definition file. Without that file it is white in .ppm and in colour PNGs that
+        hold no black, and 0 in others.
         """
-        labels = _read_labels(path)
-        if labels is None:
-            return None
         definition = _find_definition(path.parent)
         background = _read_definition(definition).background if definition else None
+        labels = _read_labels(path)
+        if path.suffix.lower() == ".png":
+            known = (background,) if definition else (WHITE,) * (0 not in labels)
+            background = next((label for label in known if label in labels), None)
+            return read_mask(path) if background is None else labels != background
         if background is None:
-            background = WHITE if path.suffix == ".ppm" else 0
+            background = WHITE if path.suffix.lower() == ".ppm" else 0
         return labels != background
 
 
@@ -69,7 +79,7 @@ class Definition(NamedTuple):
 
 
 def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
-    images = sorted((p for p in sequence.glob("*.jpg") if not p.name.startswith(".")), key=natural_key)
+    images = list(list_files(sequence, (".jpg", ".jpeg"), scan.problems).values())
     truth = sequence / "GroundTruth"
     if not images:
         scan.problems.append(f"{sequence} holds no frames: expected *.jpg")
@@ -84,7 +94,7 @@ def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
     else:
         masks = _match_names(truth, images, scan)
     if not masks and not scan.problems:
-        scan.problems.append(f"{truth} annotates no frame: expected a .dat file, *.pgm or *_gt.ppm")
+        scan.problems.append(f"{truth} annotates no frame: expected a .dat file, *.pgm, *_gt.ppm or *.png")
     return [Frame(sequence.name, image.stem, image, masks.get(image)) for image in images]
 
 
@@ -104,10 +114,12 @@ def _match_definition(definition: Path, images: list[Path], scan: Scan) -> dict[
         if not is_plain_name(truth_name):
             scan.problems.append(f"{definition} names {truth_name!r}: expected a file beside it")
             continue
-        truth = definition.parent / truth_name
-        if not os.path.isfile(truth):
+        listed = definition.parent / truth_name
+        files = [same_file(file) for file in (listed, listed.with_suffix(".png"))]  # the second of a converted set
+        truth = next((file for file in files if os.path.isfile(file)), None)
+        if truth is None:
             scan.problems.append(
-                f"{truth} not found: expected the ground truth of {image}, listed in {definition.name}"
+                f"{listed} not found: expected the ground truth of {image}, listed in {definition.name}"
             )
             continue
         masks[image] = truth
@@ -119,10 +131,10 @@ def _match_names(truth: Path, images: list[Path], scan: Scan) -> dict[Path, Path
     by_stem = {image.stem: image for image in images}
     by_number = {_last_number(image.stem): image for image in images}
     masks = {}
-    for path in sorted((*truth.glob("*.pgm"), *truth.glob("*_gt.ppm")), key=natural_key):
-        if "PROB" in path.name or path.name.startswith("."):
+    for stem, path in list_files(truth, (".pgm", ".ppm", ".png"), scan.problems).items():
+        if "PROB" in stem or (path.suffix.lower() == ".ppm" and not stem.endswith("_gt")):
             continue
-        stem = path.stem.removesuffix("_gt")
+        stem = stem.removesuffix("_gt")
         image = by_stem.get(stem) or by_number.get(_last_number(stem))
         if image is None:
             scan.problems.append(f"{path} belongs to no frame: expected one called {stem!r} in {truth.parent}")
@@ -137,9 +149,7 @@ def _last_number(stem: str) -> int | None:
 
 
 def _find_definition(truth: Path) -> Path | None:
-    return next(
-        (path for path in sorted(truth.glob("*.dat")) if path.is_file() and not path.name.startswith(".")), None
-    )
+    return next(iter(list_files(truth, (".dat",), []).values()), None)
 
 
 def _read_definition(path: Path) -> Definition:
@@ -161,13 +171,12 @@ def _read_definition(path: Path) -> Definition:
     return Definition(background, annotations)
 
 
-def _read_labels(path: Path) -> np.ndarray | None:
-    """Reads the label of each pixel: the grey value of a .pgm, R * 65536 + G * 256 + B of a .ppm."""
+def _read_labels(path: Path) -> np.ndarray:
+    """Reads the label of each pixel: the value of a grey file, R * 65536 + G * 256 + B of a colour file."""
     stored = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.ndim == 2:
+    if stored is None:
+        raise InputError(f"{path}: not a readable ground truth; expected .pgm, .ppm or .png")
+    if stored.ndim == 2:
         return stored
-    labels = stored[..., 2].astype(np.int32)  # OpenCV's order: blue, green, red
-    for channel in (1, 0):  # in place, for 16 bits at the largest size take gigabytes otherwise
-        labels <<= 8
-        labels += stored[..., channel]
-    return labels
+    blue, green, red = (stored[..., channel].astype(np.int32) for channel in range(3))
+    return red << 16 | green << 8 | blue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.data.builders.image_mask_pairs import list_files
+from cosnet_jax.data.builders.base import FramesBuilder, Scan
+from cosnet_jax.data.builders.videos import scan_video
 from cosnet_jax.evaluation.protocols import CATEGORIES
 from cosnet_jax.files import natural_key
 
@@ -15,8 +15,12 @@ class YoutubeObjects(FramesBuilder):
 
     Obtained from https://vision.cs.utexas.edu/projects/videoseg/ ("Youtube-Objects segmentation"); the source is the
     folder of the ten categories, with `CATEGORY/data/VIDEO/shots/SHOT/images/*.png` and `.../labels/*.jpg`. Sequences
-    are called `CATEGORY_VIDEO_SHOT`. Labels are JPEG files: foreground is above 127. For research.
+    are called `CATEGORY_VIDEO_SHOT`. For research.
     """
+
+    @classmethod
+    def is_source(cls, folder: Path) -> bool:
+        return any((folder / category / "data").is_dir() for category in CATEGORIES)
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
@@ -28,24 +32,12 @@ class YoutubeObjects(FramesBuilder):
         elif missing:
             scan.notes.append(f"{source} lacks the categories {', '.join(missing)}")
         for category in CATEGORIES:
-            shots = sorted((source / category / "data").glob("*/shots/*"), key=natural_key)
-            for shot in shots:
+            for shot in sorted((source / category / "data").glob("*/shots/*"), key=natural_key):
                 if (shot / "images").is_dir() or (shot / "labels").is_dir():
-                    frames += _scan_shot(f"{category}_{shot.parent.parent.name}_{shot.name}", shot, scan)
+                    name = f"{category}_{shot.parent.parent.name}_{shot.name}"
+                    frames += scan_video(name, shot / "images", shot / "labels", scan)
         if frames:
             scan.splits["test"] = frames
         elif not scan.problems:
             scan.problems.append(f"{source} holds no frames: expected CATEGORY/data/VIDEO/shots/SHOT/images/*.png")
         return scan
-
-
-def _scan_shot(name: str, shot: Path, scan: Scan) -> list[Frame]:
-    images, labels = list_files(shot / "images", shot / "labels", scan.problems)
-    if not images or not labels:
-        empty = shot / ("labels" if images else "images")
-        scan.problems.append(f"{empty} holds no files: expected the {empty.name} of the sequence {name}")
-        return []
-    for stem in labels.keys() - images.keys():
-        scan.problems.append(f"{labels[stem]} belongs to no frame: expected {shot / 'images' / stem}.png")
-    stems = sorted(images, key=lambda stem: natural_key(images[stem]))
-    return [Frame(name, stem, images[stem], labels.get(stem)) for stem in stems]

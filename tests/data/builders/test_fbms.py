@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from raw_datasets import draw_image, draw_mask, save
 
 from cosnet_jax.data.builders.fbms import Fbms
@@ -105,10 +106,22 @@ def test_without_definition_frames_are_found_by_number(source):
     assert [frame.name for frame in frames if frame.mask] == ["cars2_01", "cars2_10"]
 
 
-def test_one_of_the_two_folders_is_enough(source):
-    shutil.rmtree(source / "Trainingset")
+def test_suffixes_have_any_case_and_ground_truth_can_be_png(source, tmp_path):
+    for path in [*source.glob("Testset/*/*.jpg"), *source.glob("Trainingset/*/*/*.pgm")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    for path in source.glob("Testset/*/*/*.p?m"):  # of both kinds, listed in a .dat
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    labels = np.where(draw_mask(2), 255, 0).astype(np.uint8)
+    save(source / "Trainingset/cars2/GroundTruth/cars2_02_gt.png", labels)
     scan = Fbms.scan(source)
-    assert scan.problems == [] and list(scan.splits) == ["test"]
+    assert scan.problems == []
+    frames = [frame for frame in scan.frames() if frame.mask]
+    assert [frame.name for frame in frames] == [
+        "cars2_01", "cars2_02", "cars2_10", "camel01_0001", "camel01_0005", "cars1_01", "cars1_10",
+    ]  # fmt: skip
+    for frame in frames:
+        assert np.array_equal(Fbms.read_mask(frame.mask), draw_mask(int(frame.name[-2:]))), frame
 
 
 def test_every_missing_file_is_a_problem(source):
@@ -129,8 +142,3 @@ def test_ground_truth_without_frame_is_a_problem(source):
     problems = "\n".join(Fbms.scan(source).problems)
     assert "cars2_77.pgm belongs to no frame" in problems
     assert "annotates frame 40" in problems
-
-
-def test_another_folder(tmp_path):
-    (problem,) = Fbms.scan(tmp_path).problems
-    assert "neither Trainingset nor Testset" in problem
