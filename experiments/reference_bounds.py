@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.checkpoints.load import load_checkpoint_for
-from cosnet_jax.commands.config_arguments import add_config_arguments
+from cosnet_jax.commands.arguments import CHECKPOINT, add_config_arguments
 from cosnet_jax.config import inference_size, read_config
 from cosnet_jax.data.sequence import Sequence
 from cosnet_jax.data.sequences import open_sequences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -78,21 +77,23 @@ class Cutout:
         return {"background": self.background.record() if self.background else None, "feather": self.feather}
 
 
-def check_cutouts(cutout: str | None, background: str | None, feather: float) -> None:
-    """Raises an InputError if an option is unknown or out of range, or the feather has nothing to soften."""
-    if cutout is not None and cutout not in TRANSPARENT:
-        raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(TRANSPARENT)}")
-    if not 0 <= feather <= 100:
-        raise InputError(f"--feather is {feather}; expected 0 to 100 pixels")
-    if feather and cutout is None and background is None:
-        raise InputError("--feather softens the edge of a cut-out; it needs --cutout or --background")
-
-
 def make_cutouts(cutout: str | None, background: str | None, feather: float) -> tuple[Cutout, ...]:
     """Makes the kinds of cut-outs that options ask for: one with transparency, one over a background, or both.
 
-    `cutout` is a key of `TRANSPARENT`, `background` as in `Background.parse`; None for neither.
+    Args:
+      cutout: a key of `TRANSPARENT`, or None.
+      background: as in `Background.parse`, or None.
+      feather: pixels by which the edge is softened.
+
+    Raises:
+      InputError: an option is unknown or out of range, or the feather has nothing to soften.
     """
+    if cutout and cutout not in TRANSPARENT:
+        raise InputError(f"--cutout is {cutout!r}; expected one of {', '.join(TRANSPARENT)}")
+    if not 0 <= feather <= 100:
+        raise InputError(f"--feather is {feather}; expected 0 to 100 pixels")
+    if feather and not cutout and background is None:
+        raise InputError("--feather softens the edge of a cut-out; it needs --cutout or --background")
     transparent = [Cutout(TRANSPARENT[cutout], None, feather)] if cutout else []
     opaque = [Cutout(MP4, Background.parse(background), feather)] if background is not None else []
     return (*transparent, *opaque)
@@ -108,20 +109,16 @@ class CutoutWriter:
     """
 
     def __init__(self, folder: Path, video: StoredVideo, cutout: Cutout, threshold: float):
-        self._cutout, self._threshold = cutout, threshold
-        self._path, self._frames = folder / cutout.name, contextlib.ExitStack()
-        if cutout.encoding is None:
-            self._names = iter(video.frame_names)
+        self._cutout, self._threshold, self._names = cutout, threshold, iter(video.frame_names)
+        self._path, self._behind = folder / cutout.name, None
+        if cutout.encoding:
+            times, sound = (video.fps, video.timestamps), sound_of(video)
+            self._video = VideoWriter(self._path, video.size, *times, cutout.encoding, sound, video.sample_aspect)
+        else:
             writable_folder(self._path)
-            return
-        writer = VideoWriter(
-            self._path, video.size, video.fps, video.timestamps, cutout.encoding, sound_of(video), video.sample_aspect
-        )
-        self._video = self._frames.enter_context(writer)
-        if cutout.background and cutout.background.picture is not None:
-            self._behind = fill(cutout.background.picture, video.size)
-        elif cutout.background:
-            self._behind = cutout.background.colour
+        if cutout.background:
+            picture = cutout.background.picture
+            self._behind = cutout.background.colour if picture is None else fill(picture, video.size)
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
         """Writes the next frame, uint8 RGB (H, W, 3), with its probabilities (H, W) in [0, 1]."""
@@ -139,4 +136,5 @@ class CutoutWriter:
         return self
 
     def __exit__(self, kind, value, traceback) -> None:
-        self._frames.__exit__(kind, value, traceback)
+        if self._cutout.encoding:
+            self._video.__exit__(kind, value, traceback)

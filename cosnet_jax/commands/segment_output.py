@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,8 @@ import cv2
 import numpy as np
 
 from cosnet_jax.commands import segment_cutout
-from cosnet_jax.commands.segment_coco import CocoWriter
 from cosnet_jax.commands.segment_cutout import Cutout, CutoutWriter
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import remove_temporaries, writable_folder, write_bytes
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.images import encode_mask
@@ -26,10 +23,9 @@ from cosnet_jax.visualization.contact_sheet import contact_sheet, sheet_frames, 
 from cosnet_jax.visualization.overlays import overlay
 
 # What the folder of a video's results holds: folders of images, and files.
-MASKS, PROBABILITIES = "masks", "probabilities"
-OVERLAY, CONTACT_SHEET, COCO = "overlay.mp4", "contact_sheet.png", "coco.json"
+MASKS, PROBABILITIES, OVERLAY, CONTACT_SHEET = "masks", "probabilities", "overlay.mp4", "contact_sheet.png"
 IMAGES = (MASKS, PROBABILITIES, segment_cutout.FOLDER)
-FILES = (OVERLAY, CONTACT_SHEET, COCO, *segment_cutout.FILES)
+FILES = (OVERLAY, CONTACT_SHEET, *segment_cutout.FILES)
 
 
 @dataclass(frozen=True)
@@ -38,23 +34,22 @@ class Outputs:
 
     overlay: bool = True
     probabilities: bool = False
-    coco: bool = False
     cutouts: tuple[Cutout, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """The names, of `IMAGES` and `FILES`, that `ResultWriter` writes, each with its settings, for JSON."""
-        wanted = {PROBABILITIES: self.probabilities, OVERLAY: self.overlay, COCO: self.coco}
-        names = [MASKS, CONTACT_SHEET, *(name for name, is_wanted in wanted.items() if is_wanted)]
-        return dict.fromkeys(names, True) | {cutout.name: cutout.record() for cutout in self.cutouts}
+        wanted = {MASKS: True, CONTACT_SHEET: True, PROBABILITIES: self.probabilities, OVERLAY: self.overlay}
+        names = {name: True for name, is_wanted in wanted.items() if is_wanted}
+        return names | {cutout.name: cutout.record() for cutout in self.cutouts}
 
 
 class ResultWriter:
     """Writes the results of one video as its frames come, used in a `with` block.
 
     The folder receives `masks/<frame>.png` (0 and 255), `probabilities/<frame>.png` (16-bit grey: 65535 is 1),
-    `cutout/<frame>.png` (RGBA) and, when the block ends, the videos of the cut-outs, `overlay.mp4`, `coco.json` and
+    `cutout/<frame>.png` (RGBA) and, when the block ends, the videos of the cut-outs, `overlay.mp4` and
     `contact_sheet.png`. A file under one of these names is whole: what is interrupted keeps the images made so far and
-    gets no new video, JSON or contact sheet.
+    gets no new video or contact sheet.
 
     `references` are frames that the contact sheet marks; a pixel is foreground where it is above the `threshold`.
 
@@ -71,42 +66,35 @@ class ResultWriter:
         threshold: float = 0.5,
     ):
         self._folder, self._video, self._threshold = writable_folder(folder), video, threshold
-        self._masks = writable_folder(self._folder / MASKS)
-        self._probabilities = writable_folder(self._folder / PROBABILITIES) if outputs.probabilities else None
-        self._references = {int(index) for index in references}
-        self._tiles: dict[int, np.ndarray | None] = dict.fromkeys(sheet_frames(len(video), self._references))
-        self._overlay, self._coco, self._count = None, None, 0
-        self._cutouts: list[CutoutWriter] = []
+        self._outputs, self._references, self._names = outputs, set(references), iter(video.frame_names)
+        for name in (MASKS, PROBABILITIES) if outputs.probabilities else (MASKS,):
+            writable_folder(self._folder / name)
+        self._tiles: dict[str, np.ndarray] = {}
+        self._shown = {video.frame_names[index]: index for index in sheet_frames(len(video), self._references)}
         with contextlib.ExitStack() as files:  # closes those that are open if another one cannot be made
+            self._cutouts = [
+                files.enter_context(CutoutWriter(self._folder, video, cutout, threshold)) for cutout in outputs.cutouts
+            ]
             if outputs.overlay:
-                path = self._folder / OVERLAY
-                self._overlay = files.enter_context(
-                    VideoWriter(path, video.size, video.fps, video.timestamps, sample_aspect=video.sample_aspect)
-                )
-            for cutout in outputs.cutouts:
-                self._cutouts.append(files.enter_context(CutoutWriter(self._folder, video, cutout, threshold)))
-            if outputs.coco:
-                self._coco = files.enter_context(CocoWriter(self._folder / COCO, video))
+                path, times = self._folder / OVERLAY, (video.fps, video.timestamps)
+                overlays = VideoWriter(path, video.size, *times, sample_aspect=video.sample_aspect)
+                self._overlay = files.enter_context(overlays)
             self._files = files.pop_all()
 
     def write(self, image: np.ndarray, probability: np.ndarray) -> None:
         """Writes the results of the next frame, uint8 RGB (H, W, 3), and its probabilities (H, W) in [0, 1]."""
-        index, mask = self._count, probability > self._threshold
-        name = f"{self._video.frame_names[index]}.png"
-        write_bytes(self._masks / name, encode_mask(mask))
-        if self._probabilities:
+        name, mask = next(self._names), probability > self._threshold
+        write_bytes(self._folder / MASKS / f"{name}.png", encode_mask(mask))
+        if self._outputs.probabilities:
             # Rounded half down: above the middle grey is exactly what is above 0.5.
             levels = np.ceil(probability * 65535.0 - 0.5).astype(np.uint16)
-            write_bytes(self._probabilities / name, cv2.imencode(".png", levels)[1].tobytes())
-        if self._overlay:
+            write_bytes(self._folder / PROBABILITIES / f"{name}.png", cv2.imencode(".png", levels)[1].tobytes())
+        if self._outputs.overlay:
             self._overlay.write(overlay(image, mask))
         for cutout in self._cutouts:
             cutout.write(image, probability)
-        if self._coco:
-            self._coco.write(mask)
-        if index in self._tiles:
-            self._tiles[index] = tile(image, mask)
-        self._count += 1
+        if name in self._shown:
+            self._tiles[name] = tile(image, mask)
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -114,26 +102,20 @@ class ResultWriter:
     def __exit__(self, kind, value, traceback) -> None:
         self._files.__exit__(kind, value, traceback)
         if kind is None:
-            self._write_sheet()
-
-    def _write_sheet(self) -> None:
-        tiles = {index: picture for index, picture in self._tiles.items() if picture is not None}
-        names = [self._video.frame_names[index] for index in tiles]
-        title = f"{self._video.name}: {len(self._video)} frames, {len(self._references)} references"
-        sheet = contact_sheet(list(tiles.values()), names, [index in self._references for index in tiles], title)
-        encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
-        write_bytes(self._folder / CONTACT_SHEET, encoded)
+            title = f"{self._video.name}: {len(self._video)} frames, {len(self._references)} references"
+            marked = [self._shown[name] in self._references for name in self._tiles]
+            sheet = contact_sheet(list(self._tiles.values()), list(self._tiles), marked, title)
+            encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+            write_bytes(self._folder / CONTACT_SHEET, encoded)
 
 
 def is_complete(folder: Path, video: StoredVideo, names: Collection[str]) -> bool:
-    """Tells whether a folder holds the results of these names, with an image for each frame and no other."""
-    wanted = {f"{name}.png" for name in video.frame_names}
-    try:
-        return all(
-            set(os.listdir(folder / name)) == wanted if name in IMAGES else (folder / name).is_file() for name in names
-        )
-    except OSError:
-        return False
+    """Tells whether a folder holds the results of these names, with an image for each frame."""
+    images = {f"{name}.png" for name in video.frame_names}
+    return all(
+        images <= {path.name for path in (folder / name).glob("*.png")} if name in IMAGES else (folder / name).is_file()
+        for name in names
+    )
 
 
 def check_ours(folder: Path) -> None:
@@ -142,39 +124,27 @@ def check_ours(folder: Path) -> None:
     Raises:
       InputError: there are such files and no `result.json`. They may be somebody's own masks.
     """
-    images = (path for name in IMAGES for path in (folder / name).glob("*.png"))
-    files = (folder / name for name in FILES if os.path.lexists(folder / name))
-    if not (folder / RECORD).exists() and (found := next(itertools.chain(images, files), None)):
-        raise InputError(
-            f"{found}: would be replaced or removed, and without {RECORD} beside it may be no result of this command; "
-            "expected another --output, or that this folder is removed first"
-        )
+    for found in [folder / name for name in (*IMAGES, *FILES)]:
+        if not (folder / RECORD).exists() and (any(found.iterdir()) if found.is_dir() else found.exists()):
+            raise InputError(
+                f"{found}: would be replaced, and without {RECORD} beside it may be no result of this command; "
+                "expected another --output, or that this folder is removed first"
+            )
 
 
-def remove_earlier(
-    folder: Path, frame_names: Collection[str], wanted: Collection[str], same: Collection[str]
-) -> list[str]:
-    """Removes results of earlier runs except those that this one writes over (`wanted`) and those of the same masks.
+def tidy(folder: Path, video: StoredVideo, wanted: Collection[str], same: Collection[str]) -> None:
+    """Prepares a folder of results for another run.
 
-    Images of frames that the video no longer has and temporary files go too.
-
-    Returns:
-      The names of the results that are gone.
+    Temporary files go, and in the folders of images that are `wanted` those of frames that the video does not have. All
+    else stays; what is neither wanted nor of the `same` masks is named.
     """
-    removed = []
+    images = {f"{name}.png" for name in video.frame_names}
+    remove_temporaries(folder, "*")
     for name in IMAGES:
-        remove_temporaries(folder / name, "*.png")
-        frames = frame_names if name in {*wanted, *same} else ()
-        others = [path for path in (folder / name).glob("*.png") if path.stem not in frames]
-        for path in others:
-            path.unlink()
-        if others and not frames:
-            removed.append(name)
-            with contextlib.suppress(OSError):  # it holds something else
-                (folder / name).rmdir()
-    for name in (*FILES, RECORD):
-        remove_temporaries(folder, name)
-        if name not in {*wanted, *same, RECORD} and (folder / name).exists():
-            (folder / name).unlink()
-            removed.append(name)
-    return removed
+        remove_temporaries(folder / name, "*")
+        for path in (folder / name).glob("*.png") if name in wanted else ():
+            if path.name not in images:
+                path.unlink()
+    for name in (*IMAGES, *FILES):
+        if name not in {*wanted, *same} and (folder / name).exists():
+            print(printable(f"{folder / name}: an earlier run made it of other masks; it stays as it is"))
