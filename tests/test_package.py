@@ -24,6 +24,7 @@ from cosnet_jax.interop.names import FORMATS, to_torch
 from cosnet_jax.interop.pth import read_state_dict, write_pth
 from cosnet_jax.models.build import build_model
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "requirements", "cosnet_jax", "configs", "tests", "train.py")
 # Modules of the extras.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import time
 
 import jax.numpy as jnp
@@ -14,11 +13,12 @@ import pytest
 from tiny_network import tiny_synthetic
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
+from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.errors import InputError
 
 # A read or a write that fails leaves tasks and threads of orbax, which fail in their turn; that is not ours to mend.
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
@@ -139,6 +139,7 @@ def test_a_checkpoint_of_another_architecture_is_no_damage(folder):
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(folder):
+    resource = pytest.importorskip("resource")
     writer, limits = CheckpointFolder(folder, keep=3), resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(InputError, match="a checkpoint cannot be written"):
         try:

@@ -25,6 +25,7 @@ from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 from twin_fusions import segment  # noqa: E402
 
 

@@ -15,6 +15,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.interop.pth import read_pth, read_state_dict, write_pth
 
 torch = pytest.importorskip("torch", reason="PyTorch writes and reads the files")
+pytestmark = pytest.mark.torch
 nn = torch.nn
 
 DTYPES = {

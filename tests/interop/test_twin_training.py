@@ -14,6 +14,8 @@ from twin_training import ReleasedTraining, group_rates, is_still, learning_rate
 
 from cosnet_jax.interop.twin import load_twin
 
+pytestmark = pytest.mark.torch
+
 
 class SmallPair(nn.Module):
     """A model with names as in the released one, three outputs, and a side output that does not use the gate."""

@@ -23,7 +23,6 @@ try:
     import torch
 except ImportError:
     torch = None
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch, which is not installed, writes the files")
 
 LEGACY_START = b"".join(pickle.dumps(part, 2) for part in (MAGIC_NUMBER, 1001, {"little_endian": True}))
 ORDERED_DICT = b"ccollections\nOrderedDict\n"
@@ -191,7 +190,7 @@ def sample(form):
     return file.getvalue()
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("form", ["legacy", "zip"])
 def test_damage_never_escapes(tmp_path, form):
     """A damaged file is refused, or still valid (legacy files have no checksum over their weights)."""
