@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.data.builders.folders import find_sets, list_pairs
-from cosnet_jax.video.images import IMAGE_SUFFIXES
-
-MAPS = "maps"  # a folder of this name holds soft masks
+from cosnet_jax.data.builders.base import FramesBuilder, Scan
+from cosnet_jax.data.builders.folders import MAPS, list_frames, require_masks
 
 
 class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -18,42 +15,19 @@ class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[cal
     # Possible folders of images and masks, relative to the source. If both are the same, the masks are its PNG files.
     LAYOUTS: ClassVar[tuple[tuple[str, str], ...]]
 
-    @classmethod
-    def find_layout(cls, source: Path) -> tuple[Path, Path] | None:
-        """Finds the folders of images and masks in a source: the first of `LAYOUTS` that exists, or None."""
-        for images, masks in cls.LAYOUTS:
-            folders = source / images, source / masks
-            if all(folder.is_dir() for folder in folders) and (images != "." or any(source.glob("*.[jJ][pP][gG]"))):
-                return folders
-        return None
-
-    @classmethod
-    def is_source(cls, folder: Path) -> bool:
-        return cls.find_layout(folder) is not None
-
-    @classmethod
-    def sequence_name(cls, source: Path) -> str:
-        """Returns the name of the set."""
-        del source
-        return cls.name
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.LAYOUT = " or ".join(f"{images} + {masks}" for images, masks in cls.LAYOUTS)
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
         scan = Scan()
-        folders = cls.find_layout(source)
-        if folders is None:
-            expected = " or ".join(f"{images} + {masks}" for images, masks in cls.LAYOUTS)
-            scan.problems.append(f"{source} has no folders of images and masks: expected {expected}")
-            return scan
-        images, masks = list_pairs(*folders, scan.problems)
-        for stem in sorted(images.keys() - masks.keys()):
-            scan.problems.append(f"{images[stem]} has no mask: expected {folders[1] / stem}.png")
-        if surplus := len(masks.keys() - images.keys()):
-            scan.notes.append(f"{folders[1]} has {surplus} masks without an image: not used")
-        if not images:
-            scan.problems.append(f"{folders[0]} holds no images: expected {' '.join(IMAGE_SUFFIXES)}")
-        name, soft = cls.sequence_name(source), folders[1].name == MAPS
-        scan.splits["train"] = [Frame(name, stem, images[stem], masks.get(stem), soft) for stem in sorted(images)]
+        for images, masks in ((source / images, source / masks) for images, masks in cls.LAYOUTS):
+            if images.is_dir() and masks.is_dir():
+                frames = list_frames(source.name if cls.SEVERAL else cls.name, images, masks, scan)
+                require_masks(frames, masks, scan)
+                scan.splits["train"] = sorted(frames, key=lambda frame: frame.name)
+                break
         return scan
 
 
@@ -94,18 +68,10 @@ class Stills(ImageMaskPairs):
     `JPEGImages` with `SegmentationClass`.
     """
 
+    SEVERAL = True
     LAYOUTS = (
         ("images", "masks"),
         ("images", MAPS),
         ("images", "saliencymaps"),
         ("JPEGImages", "SegmentationClass"),
     )
-
-    @classmethod
-    def find_sets(cls, source: str) -> dict[str, Path]:
-        """Finds the sets that a source names, see `folders.find_sets`."""
-        return find_sets(source, cls.is_source, "images + masks, maps or saliencymaps")
-
-    @classmethod
-    def sequence_name(cls, source: Path) -> str:
-        return source.name
