@@ -20,6 +20,7 @@ from cosnet_jax.data.builders.folders import subfolders
 from cosnet_jax.data.builders.stills import DutOmron, Duts, Msra10k, Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
+from cosnet_jax.data.config import split_names
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import claimed, expanded, report_read_errors, report_write_errors, writable_folder
 
@@ -58,7 +59,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
         all full, or there is neither a source nor a prepared dataset.
     """
     if dataset not in BUILDERS:
-        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
+        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted((*BUILDERS, 'synthetic')))}")
     root = expanded(data_dir or DEFAULT_DATA_DIR).absolute()
     if not source:
         return _find_prepared(dataset, root)
@@ -94,8 +95,8 @@ def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
     """Finds the folder of the raw dataset, or those of the sets of `stills` and `videos`, and scans it."""
     builder = BUILDERS[dataset]
     sets: dict[str, tuple[Path, Scan]] = {}
-    for part in source.split(",") if builder.SEVERAL else [source]:
-        folder = expanded(part.strip()).absolute()
+    for part in split_names(source) if builder.SEVERAL else [source]:
+        folder = expanded(part).absolute()
         if not folder.is_dir():
             raise InputError(
                 f"{folder} is not a folder: expected {builder.LAYOUT}; docs/datasets.md says where to get {dataset}"

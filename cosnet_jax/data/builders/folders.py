@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cosnet_jax.data.builders.base import Frame, Scan
@@ -18,7 +19,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...], scan: Scan) -> dict[str,
     `suffixes` are in lower case, those of files in any. `scan` gets a problem for each stem that two files share.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=natural_key) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir(), key=natural_key) if os.path.isdir(folder) else ():  # not Path.is_dir, which raises for a name that is too long
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         if path.stem in files:
@@ -58,5 +59,5 @@ def require_masks(frames: list[Frame], masks: Path, scan: Scan) -> None:
 
 def subfolders(folder: Path) -> list[Path]:
     """Lists the folders in a folder in natural order, without hidden ones; [] if there is no folder."""
-    inside = folder.iterdir() if folder.is_dir() else ()
+    inside = folder.iterdir() if os.path.isdir(folder) else ()
     return sorted((path for path in inside if path.is_dir() and not path.name.startswith(".")), key=natural_key)
