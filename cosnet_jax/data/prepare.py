@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from cosnet_jax import parallel
 from cosnet_jax.data.builders.base import FramesBuilder, Scan, check_problems
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
-from cosnet_jax.data.builders.folders import subfolders
 from cosnet_jax.data.builders.stills import DutOmron, Duts, Msra10k, Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
@@ -35,7 +35,7 @@ BUILDERS: dict[str, type[FramesBuilder]] = {
     "videos": Videos,
 }
 DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
-MOST_SUBFOLDERS = 100  # in which a dataset is looked for
+MOST_SUBFOLDERS = 1000  # in which a dataset is looked for
 
 
 def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
@@ -59,7 +59,7 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
         all full, or there is neither a source nor a prepared dataset.
     """
     if dataset not in BUILDERS:
-        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted((*BUILDERS, 'synthetic')))}")
+        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join((*BUILDERS, 'synthetic'))}")
     root = expanded(data_dir or DEFAULT_DATA_DIR).absolute()
     if not source:
         return _find_prepared(dataset, root)
@@ -101,7 +101,9 @@ def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
             raise InputError(
                 f"{folder} is not a folder: expected {builder.LAYOUT}; docs/datasets.md says where to get {dataset}"
             )
-        scans = {path: builder.scan(path) for path in (folder, *(subfolders(folder) if builder.SEVERAL else ()))}
+        scans = {
+            path: builder.scan(path) for path in (folder, *(sorted(folder.glob("[!.]*/")) if builder.SEVERAL else ()))
+        }
         found = {path: scan for path, scan in scans.items() if scan.frames()}
         if not found:
             if near := _find_near(folder, builder):
@@ -116,9 +118,8 @@ def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
 
 def _find_near(folder: Path, builder: type[FramesBuilder]) -> Path | None:
     """Looks for a dataset one or two levels above a folder that is none, or one or two below."""
-    below = subfolders(folder)
-    deeper = (path for child in below[:MOST_SUBFOLDERS] for path in subfolders(child)[:MOST_SUBFOLDERS])
-    for path in (*folder.parents[:2], *below, *deeper):
+    below = (path for pattern in ("[!.]*/", "[!.]*/[!.]*/") for path in folder.glob(pattern))
+    for path in (*folder.parents[:2], *itertools.islice(below, MOST_SUBFOLDERS)):
         with contextlib.suppress(OSError):  # a folder that may not be read
             if builder.scan(path).frames():
                 return path

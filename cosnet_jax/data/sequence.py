@@ -49,40 +49,34 @@ class Sequence(FrameByFrame):
     def __len__(self) -> int:
         return len(self.frame_names)
 
-    def frame_and_target(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads frame `i`, and what a training aims at in it.
+    def frame_and_target(self, i: int, image: bool = True, target: bool = True) -> tuple[Any, Any]:
+        """Reads frame `i`, and what a training aims at in it; None for what is not asked for.
 
         Returns:
           uint8 RGB (H, W, 3), and the mask, bool (H, W); where `soft`, 255 times the probability of foreground, uint8
           (H, W); None where the frame is not annotated.
         """
-        return self._read(i)
-
-    def target(self, i: int) -> np.ndarray | None:
-        """Reads the target of frame `i` alone."""
-        return self._read(i, image=False)[1]
-
-    def mask(self, i: int) -> np.ndarray | None:
-        """Reads the mask of frame `i`: bool (H, W), or None where the frame is not annotated."""
-        return _as_mask(self.target(i))
-
-    def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads frame `i` and its mask."""
-        image, target = self.frame_and_target(i)
-        return image, _as_mask(target)
-
-    def _frame(self, i: int) -> np.ndarray:
-        return self._read(i, target=False)[0]
-
-    def _read(self, i: int, image: bool = True, target: bool = True) -> tuple[Any, Any]:
         check_index(i, len(self))
         target = target and (len(self.annotated) == len(self) or i in self.annotated)
         frame, found = self.source.read(self.places[i], image, target)
         return frame, None if not target else found if self.soft else _as_mask(found)
 
+    def frame_and_mask(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads frame `i` and its mask, bool (H, W), or None where the frame is not annotated."""
+        image, target = self.frame_and_target(i)
+        return image, None if target is None else _as_mask(target)
 
-def _as_mask(target: np.ndarray | None) -> np.ndarray | None:
-    return target if target is None or target.dtype == bool else target > 127
+    def mask(self, i: int) -> np.ndarray | None:
+        """Reads the mask of frame `i` alone."""
+        target = self.frame_and_target(i, image=False)[1]
+        return None if target is None else _as_mask(target)
+
+    def _frame(self, i: int) -> np.ndarray:
+        return self.frame_and_target(i, target=False)[0]
+
+
+def _as_mask(target: np.ndarray) -> np.ndarray:
+    return target if target.dtype == bool else target > 127
 
 
 def evenly_spaced(sequence: Sequence, count: int) -> Sequence:

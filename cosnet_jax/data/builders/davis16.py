@@ -16,11 +16,9 @@ SPLITS = ("train", "val")
 class Davis16(FramesBuilder):
     """DAVIS-2016 at 480p (Perazzi et al., A Benchmark Dataset and Evaluation Methodology for VOS, CVPR 2016).
 
-    Obtained from https://davischallenge.org/davis2016/code.html ("DAVIS 2016, 480p"); the source is the unpacked folder
-    `DAVIS` with `JPEGImages/480p`, `Annotations/480p` and `ImageSets/480p/{train,val}.txt`. The frames that the two
-    lists name are prepared. DAVIS-2017 has the same sequences, by name in `ImageSets/2016/{train,val}.txt`; its objects
-    are merged. The first and the last frame of a sequence, which are not scored, need no mask. Licence: CC BY-NC 4.0
-    (non-commercial research).
+    The frames that the two lists name are prepared. DAVIS-2017 has the same sequences, by name in
+    `ImageSets/2016/{train,val}.txt`; its objects are merged. The first and the last frame of a sequence, which are not
+    scored, need no mask. Licence: CC BY-NC 4.0 (non-commercial research).
     """
 
     LAYOUT = "JPEGImages/480p, Annotations/480p and ImageSets/480p/train.txt and val.txt"

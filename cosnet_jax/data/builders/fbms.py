@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
-from cosnet_jax.data.builders.folders import list_files, subfolders
+from cosnet_jax.data.builders.folders import list_files
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.images import decode
 from cosnet_jax.video.masks import read_mask
@@ -22,9 +22,7 @@ WHITE = 0xFFFFFF
 class Fbms(FramesBuilder):
     """FBMS-59 (Ochs et al., Segmentation of Moving Objects by Long Term Video Analysis, TPAMI 2014).
 
-    Obtained from https://lmb.informatik.uni-freiburg.de/resources/datasets/moseg.en.html; the source is the folder with
-    `Trainingset` and `Testset` (or one of them), each with `SEQUENCE/*.jpg` and `SEQUENCE/GroundTruth/`. All objects
-    are merged to foreground; frames without ground truth are kept as unannotated ones. For research.
+    All objects are merged to foreground; frames without ground truth are kept as unannotated ones. For research.
     """
 
     LAYOUT = "Trainingset or Testset, with SEQUENCE/*.jpg and SEQUENCE/GroundTruth"
@@ -33,7 +31,7 @@ class Fbms(FramesBuilder):
     def scan(cls, source: Path) -> Scan:
         scan = Scan()
         for split, name in FOLDERS.items():
-            sequences = sorted(subfolders(source / name))
+            sequences = sorted((source / name).glob("[!.]*/"))
             scan.splits[split] = [frame for sequence in sequences for frame in _scan_sequence(sequence, scan)]
         return scan
 
@@ -78,7 +76,7 @@ def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
         else:
             masks[stem] = truths[truth]
     if not images or not masks:
-        scan.problems.append(f"{sequence} has {len(images)} frames, {len(masks)} with ground truth: expected {Fbms.LAYOUT}")
+        scan.problems.append(f"{sequence} has {len(images)} frames, {len(masks)} with ground truth: expected some")
     return [Frame(sequence.name, stem, image, masks.get(stem)) for stem, image in images.items()]
 
 

@@ -19,12 +19,12 @@ def list_files(folder: Path, suffixes: tuple[str, ...], scan: Scan) -> dict[str,
     `suffixes` are in lower case, those of files in any. `scan` gets a problem for each stem that two files share.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=natural_key) if os.path.isdir(folder) else ():  # not Path.is_dir, which raises for a name that is too long
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            scan.problems.append(f"{path} has the same stem as {files[path.stem].name}: expected one file for each")
-        files[path.stem] = path
+    for name in sorted(os.listdir(folder), key=natural_key) if os.path.isdir(folder) else ():
+        path = folder / name
+        if path.suffix.lower() in suffixes and not name.startswith("."):
+            if path.stem in files:
+                scan.problems.append(f"{path} has the same stem as {files[path.stem].name}: expected one file for each")
+            files[path.stem] = path
     return files
 
 
@@ -55,9 +55,3 @@ def require_masks(frames: list[Frame], masks: Path, scan: Scan) -> None:
     """Adds a problem to `scan` if some of these frames have no mask in the folder `masks`."""
     if missing := [frame for frame in frames if frame.mask is None]:
         scan.problems.append(f"{masks / missing[0].name}.png not found: {len(missing)} images have no mask")
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Lists the folders in a folder in natural order, without hidden ones; [] if there is no folder."""
-    inside = folder.iterdir() if os.path.isdir(folder) else ()
-    return sorted((path for path in inside if path.is_dir() and not path.name.startswith(".")), key=natural_key)

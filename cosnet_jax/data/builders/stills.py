@@ -32,31 +32,19 @@ class ImageMaskPairs(FramesBuilder, skip_registration=True):  # type: ignore[cal
 
 
 class Duts(ImageMaskPairs):
-    """DUTS-TR, the training part of DUTS: 10,553 images (Wang et al., CVPR 2017).
-
-    Obtained from http://saliencydetection.net/duts/ ("DUTS-TR"); the source is the folder that holds `DUTS-TR`, or
-    `DUTS-TR` itself, with `DUTS-TR-Image/*.jpg` and `DUTS-TR-Mask/*.png`. The images are from ImageNet: for research.
-    """
+    """DUTS-TR, the training part of DUTS: 10,553 images (Wang et al., CVPR 2017), from ImageNet. For research."""
 
     LAYOUTS = (("DUTS-TR/DUTS-TR-Image", "DUTS-TR/DUTS-TR-Mask"), ("DUTS-TR-Image", "DUTS-TR-Mask"))
 
 
 class Msra10k(ImageMaskPairs):
-    """MSRA10K: 10,000 images (Cheng et al., Global Contrast based Salient Region Detection, TPAMI 2015).
-
-    Obtained from https://mmcheng.net/msra10k/ ("MSRA10K_Imgs_GT.zip"); the source is the folder that holds
-    `MSRA10K_Imgs_GT`, that folder or its `Imgs`, with `*.jpg` and `*.png` side by side. For research.
-    """
+    """MSRA10K: 10,000 images (Cheng et al., Global Contrast based Salient Region Detection, TPAMI 2015)."""
 
     LAYOUTS = (("MSRA10K_Imgs_GT/Imgs", "MSRA10K_Imgs_GT/Imgs"), ("Imgs", "Imgs"), (".", "."))
 
 
 class DutOmron(ImageMaskPairs):
-    """DUT-OMRON: 5,168 images (Yang et al., Saliency Detection via Graph-Based Manifold Ranking, CVPR 2013).
-
-    Obtained from http://saliencydetection.net/dut-omron/ (images and "pixel-wise ground truth"); the source is the
-    folder with `DUT-OMRON-image/*.jpg` and `pixelwiseGT-new-PNG/*.png`. For research.
-    """
+    """DUT-OMRON: 5,168 images (Yang et al., Saliency Detection via Graph-Based Manifold Ranking, CVPR 2013)."""
 
     LAYOUTS = (("DUT-OMRON-image", "pixelwiseGT-new-PNG"),)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosnet_jax.data.builders.base import FramesBuilder, Scan
-from cosnet_jax.data.builders.folders import MAPS, list_video, subfolders
+from cosnet_jax.data.builders.folders import MAPS, list_video
+from cosnet_jax.files import natural_key
 
 
 class Videos(FramesBuilder):
@@ -23,7 +24,7 @@ class Videos(FramesBuilder):
     def scan(cls, source: Path) -> Scan:
         scan = Scan()
         scan.splits["train"] = []
-        for video in subfolders(source):
+        for video in sorted(source.glob("[!.]*/"), key=natural_key):
             masks = video / "masks" if (video / "masks").is_dir() else video / MAPS
             if (video / "images").is_dir() and masks.is_dir():
                 scan.splits["train"] += list_video(f"{source.name}_{video.name}", video / "images", masks, scan)

@@ -13,9 +13,7 @@ from cosnet_jax.files import natural_key
 class YoutubeObjects(FramesBuilder):
     """YouTube-Objects (Prest et al., CVPR 2012) with the masks of Jain and Grauman (ECCV 2014).
 
-    Obtained from https://vision.cs.utexas.edu/projects/videoseg/ ("Youtube-Objects segmentation"); the source is the
-    folder of the ten categories, with `CATEGORY/data/VIDEO/shots/SHOT/images/*.png` and `.../labels/*.jpg`. Sequences
-    are called `CATEGORY_VIDEO_SHOT`. For research.
+    Sequences are called `CATEGORY_VIDEO_SHOT`. For research.
     """
 
     LAYOUT = "CATEGORY/data/VIDEO/shots/SHOT/images/*.png and .../labels/*.jpg"
