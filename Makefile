@@ -2,6 +2,7 @@
 # make test         the tests but for the slow ones: ten minutes on two cores
 # make test-slow    the slow ones: whole programs and whole networks
 # make lint         ruff, the direction of the imports, types
+# make accelerators  what the compilers of GPUs and TPUs make of the programs, in an environment of its own; some hours
 # make soak         damaged inputs, killed trainings and leaks, for an hour; SOAK="--inputs=1000" and so on change it
 # make test-matrix  the tests on every Python of PYTHONS, and with the lowest versions that requirements/ admits
 PYTHON ?= python3
@@ -16,10 +17,10 @@ WARNINGS := $(if $(LOWEST),-W default)
 export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check $(CONSTRAINT)
 
-.PHONY: demo test test-slow lint soak test-matrix clean
+.PHONY: demo test test-slow lint soak accelerators test-matrix clean
 demo: $(VENV)/installed
-	$(BIN)/python train.py --config=configs/synthetic.py --workdir=out/demo
-	$(BIN)/python evaluate.py --config=configs/synthetic.py --workdir=out/demo --checkpoint=out/demo
+	$(BIN)/cosnet train --config=synthetic --workdir=out/demo
+	$(BIN)/cosnet evaluate --config=synthetic --workdir=out/demo --checkpoint=out/demo
 
 test: SELECTED := -m "not slow"
 test-slow: SELECTED := -m slow
@@ -36,6 +37,13 @@ lint: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	$(BIN)/python tests/soak.py $(SOAK)
+
+# JAX for accelerators' compilers needs Python 3.12 or later.
+AOT_PYTHON ?= python3.12
+accelerators:
+	test -x .venv-aot/bin/python || $(AOT_PYTHON) -m venv --upgrade-deps .venv-aot
+	.venv-aot/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,aot]'
+	JAX_PLATFORMS=cpu .venv-aot/bin/python bench/accelerators.py --json=accelerators.json $(ACCELERATORS)
 
 test-matrix:
 	set -e; for python in $(PYTHONS); do $(MAKE) test SELECTED= PYTHON=$$python VENV=.venv-$$python; done

@@ -43,7 +43,6 @@ from cosnet_jax import parallel
 from cosnet_jax.config import read_config
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.progress import track
-from cosnet_jax.training.memory_plan import empty_batch
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
 from cosnet_jax.training.steps import make_steps
@@ -101,7 +100,7 @@ FREE = ("bitcast", "tuple", "get-tuple-element", "parameter", "constant")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 
 
-def make_program(config: ConfigDict, kind: str, examples: int) -> tuple[Any, tuple, tuple]:
+def make_program(config: ConfigDict, kind: str, examples: int) -> tuple[Any, tuple, Any]:
     """Builds a function and the shapes of its arguments.
 
     Args:
@@ -118,7 +117,8 @@ def make_program(config: ConfigDict, kind: str, examples: int) -> tuple[Any, tup
     if kind != "inference":
         optimizer = make_optimizer(config.optimizer, variables["params"], config.total_steps)
         state = jax.eval_shape(lambda variables: init_state(variables, optimizer), variables)
-        batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, empty_batch(kind, config.size, examples)))
+        shape = (examples, 2, *config.size) if kind == "video" else (examples, *config.size)
+        batch = {"image": jax.ShapeDtypeStruct((*shape, 3), jnp.uint8), "mask": jax.ShapeDtypeStruct(shape, jnp.uint8)}
         return make_steps(model, optimizer, config)[kind], (state, batch), (shared, shared)
 
     def segment(variables, frames):
@@ -194,7 +194,7 @@ def measure(name: str, program: str, config: ConfigDict) -> dict[str, Any]:
     settings = {"target_config": H100} if target.platform == "cuda" else {"platform": "tpu"}
     settings["platform"] = target.platform
     label = {"topology": target.topology} if target.platform == "cuda" else {"topology_name": target.topology}
-    devices = topologies.get_topology_desc(**settings, **label).devices
+    devices: list[Any] = topologies.get_topology_desc(**settings, **label).devices
     each = target.pairs * (8 if kind == "inference" and target.pairs == 1 else 1)
     config.batch_size = each * len(devices)
     function, arguments, results = make_program(config, kind, config.batch_size)
