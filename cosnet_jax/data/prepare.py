@@ -7,10 +7,8 @@ import io
 import itertools
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import absl.logging
 import tensorflow_datasets as tfds
 
 from cosnet_jax import parallel
@@ -128,8 +126,6 @@ def _find_near(folder: Path, builder: type[FramesBuilder]) -> Path | None:
 
 def _prepare_set(dataset: str, source: Path, scan: Scan, root: Path) -> Path:
     check_problems(dataset, scan.problems)
-    for note in scan.notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
     fingerprint = scan.fingerprint(source)
 
     def make_builder() -> FramesBuilder:
@@ -137,29 +133,20 @@ def _prepare_set(dataset: str, source: Path, scan: Scan, root: Path) -> Path:
         config = tfds.core.BuilderConfig(name=source.name) if builder.SEVERAL else None
         return builder(scan.splits, fingerprint, data_dir=root, config=config)
 
-    with _quiet_tfds():
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
         builder = make_builder()
+        path = Path(builder.data_path)
         if builder.info.metadata.get("fingerprint") == fingerprint:
-            return Path(builder.data_path)
+            return path
         with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
             builder = make_builder()  # another process may just have prepared it
             if builder.info.metadata.get("fingerprint") != fingerprint:
-                shutil.rmtree(builder.data_path, ignore_errors=True)  # from other files
+                for outdated in (path, *path.parent.glob("incomplete.*")):  # of other files, and of killed processes
+                    shutil.rmtree(outdated, ignore_errors=True)
                 builder = make_builder()
+                for note in scan.notes:
+                    print(printable(f"note: {note}"), file=sys.stderr)
+                tfds.disable_progress_bar()  # the builders show their own
                 with report_write_errors(root):  # into a temporary folder, renamed when it is complete
                     builder.download_and_prepare()
-    return Path(builder.data_path)
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Hides the progress bars and messages of TFDS; the builders show their own progress."""
-    verbosity = absl.logging.get_verbosity()
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        absl.logging.set_verbosity(verbosity)
+    return path
