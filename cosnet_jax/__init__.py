@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cosnet_jax.checkpoints.load import load, save
     from cosnet_jax.evaluation.boundary import boundary_f
     from cosnet_jax.evaluation.region import jaccard
+    from cosnet_jax.inference.keep_object import keep_object
     from cosnet_jax.inference.segmenter import Segmenter
     from cosnet_jax.models.build import init_variables
     from cosnet_jax.models.cosnet import COSNet
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __version__ = metadata.version("cosnet_jax")
 __all__ = [
-    "COSNet", "InputError", "Segmenter", "boundary_f", "init_variables", "jaccard", "load", "make_optimizer",
-    "open_video", "pair_loss", "sample_clip", "save",
+    "COSNet", "InputError", "Segmenter", "boundary_f", "init_variables", "jaccard", "keep_object", "load",
+    "make_optimizer", "open_video", "pair_loss", "sample_clip", "save",
 ]  # fmt: skip
 _MODULES = {
     "COSNet": "models.cosnet",
@@ -31,6 +32,7 @@ _MODULES = {
     "boundary_f": "evaluation.boundary",
     "init_variables": "models.build",
     "jaccard": "evaluation.region",
+    "keep_object": "inference.keep_object",
     "load": "checkpoints.load",
     "make_optimizer": "training.optimizer",
     "open_video": "video.reader",

@@ -11,7 +11,6 @@ A section declares its settings once, with type, default and range:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import numbers
 import types
@@ -95,7 +94,6 @@ class Section:
         return ConfigDict(made)
 
 
-@functools.cache
 def _fields(section: Any) -> dict[str, tuple[Any, dataclasses.Field]]:
     """Name of each setting of a section -> its type and its field."""
     annotations = typing.get_type_hints(section)
@@ -118,13 +116,11 @@ def _checked(key: str, value: Any, annotation: Any, rules: Mapping[str, Any]) ->
         return value
     if typing.get_origin(annotation) is tuple:
         kinds = typing.get_args(annotation)
-        length = None if kinds[-1] is ... else len(kinds)
-        if not isinstance(value, list | tuple) or length not in (None, len(value)):
-            raise InputError(f"{key} is {value!r}; expected {'a list' if length is None else f'{length} entries'}")
-        return tuple(
-            _checked(key, entry, kinds[0] if length is None else kinds[index], rules)
-            for index, entry in enumerate(value)
-        )
+        if isinstance(value, list | tuple):
+            kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        if not isinstance(value, list | tuple) or len(kinds) != len(value):
+            raise InputError(f"{key} is {value!r}; expected {'a list' if ... in kinds else f'{len(kinds)} entries'}")
+        return tuple(_checked(key, entry, kind, rules) for entry, kind in zip(value, kinds, strict=True))
     if (choices := rules.get("choices")) and value not in choices:
         raise InputError(f"{key} is {value!r}; expected {' or '.join(map(str, choices))}")
     accepted, named = ACCEPTED[annotation]
