@@ -65,3 +65,8 @@ class DataConfig(Section, name="data"):
     youtube_objects: SourceConfig = SourceConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
     augment: AugmentConfig = AugmentConfig()
+
+
+def split_names(text: str) -> list[str]:
+    """Splits names at commas: "a, b" is ["a", "b"]."""
+    return [name.strip() for name in text.split(",") if name.strip()]
