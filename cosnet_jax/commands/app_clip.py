@@ -23,7 +23,6 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.options import InferenceConfig
-from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
@@ -116,8 +115,7 @@ class Clip:
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
         outputs, marked = Outputs(cutouts=(self._cutout,)), common_references(self._references)
         with (
-            contextlib.closing(read_ahead(self._segmenter.predict(self.video))) as predictions,
-            contextlib.closing(frames_and_maps(predictions, params)) as results,
+            contextlib.closing(frames_and_maps(self._segmenter, self.video)) as results,
             ResultWriter(folder, self.video, outputs, marked) as writer,
             contextlib.ExitStack() as files,
         ):

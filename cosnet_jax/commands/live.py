@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
-from cosnet_jax.commands.segment import add_network_arguments
+from cosnet_jax.commands.arguments import add_network_arguments
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors
 from cosnet_jax.inference.segmenter import Segmenter
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--raw", nargs=2, type=int, metavar=("W", "H"), help="the pipe holds raw frames, rgb24, of this size")
     add("--fps", type=int, default=25, help="frames per second that the output declares (25)")
     add("--num-references", type=int, metavar="N", help="earlier frames that each frame is compared with")
-    add_network_arguments(parser)
+    add_network_arguments(parser, "--size")
 
 
 def run(arguments: argparse.Namespace) -> int:

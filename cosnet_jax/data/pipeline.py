@@ -9,7 +9,7 @@ import grain
 import numpy as np
 
 from cosnet_jax.data.augment import augment
-from cosnet_jax.data.config import AugmentConfig
+from cosnet_jax.data.config import AugmentConfig, split_names
 from cosnet_jax.data.sequence import Sequence
 from cosnet_jax.data.sequences import open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
@@ -90,10 +90,8 @@ def video_batches(
         name: [(sequence, sequence.annotated, i) for sequence in sequences for i in range(len(sequence.annotated))]
         for name, sequences in sets.items()
     }
-    pairs = _mix(firsts, set_weights("video_weights", config.video_weights, list(firsts)), seed, VIDEO_STREAM)
-    if pairs is None:
-        raise InputError("no videos to train on: expected config.data.train_videos to name a set of weight > 0")
-    if config.still_pairs:
+    pairs = _mix("video", firsts, config, seed, VIDEO_STREAM)
+    if stills:
         variations = _mix_stills(stills, config, seed, PAIR_STREAM).map(lambda element: (element[0], (element[1],), 0))
         pairs = grain.MapDataset.mix([pairs, variations], [1 - config.still_pairs, config.still_pairs])
     return _batches(pairs.map_with_index(load), batch_size, process_index, process_count, config.threads)
@@ -114,14 +112,12 @@ def draw_partner(annotated: PySequence[int], position: int, rng: np.random.Gener
 def _mix_stills(sets: list[Sequence], config: Any, seed: int, stream: int) -> grain.MapDataset:
     """Returns endless (set, index of the image)."""
     images = {still_set.name: [(still_set, i) for i in range(len(still_set))] for still_set in sets}
-    stills = _mix(images, set_weights("still_weights", config.still_weights, list(images)), seed, stream)
-    if stills is None:
-        raise InputError("no still images to train on: expected config.data.train_stills to name a set of weight > 0")
-    return stills
+    return _mix("still", images, config, seed, stream)
 
 
-def _mix(sets: dict[str, list], weights: dict[str, float], seed: int, stream: int) -> grain.MapDataset | None:
-    """Returns elements of sets endlessly: interleaved by weight x size, shuffled separately; None if all weigh 0."""
+def _mix(kind: str, sets: dict[str, list], config: Any, seed: int, stream: int) -> grain.MapDataset:
+    """Returns elements of sets endlessly: interleaved by weight x size, shuffled separately."""
+    weights = set_weights(f"{kind}_weights", config[f"{kind}_weights"], list(sets))
     orders, proportions = [], []
     for number, (name, elements) in enumerate(sets.items()):
         if weights[name] * len(elements) > 0:
@@ -129,7 +125,9 @@ def _mix(sets: dict[str, list], weights: dict[str, float], seed: int, stream: in
             order = grain.MapDataset.range(len(elements)).shuffle(shuffle_seed).repeat()
             orders.append(order.map(lambda i, elements=elements: elements[i]))
             proportions.append(weights[name] * len(elements))
-    return grain.MapDataset.mix(orders, proportions) if orders else None
+    if not orders:
+        raise InputError(f"nothing to train on: expected config.data.train_{kind}s to name a set of weight > 0")
+    return grain.MapDataset.mix(orders, proportions)
 
 
 def set_weights(setting: str, text: str, names: list[str]) -> dict[str, float]:
@@ -139,7 +137,7 @@ def set_weights(setting: str, text: str, names: list[str]) -> dict[str, float]:
       InputError: a name is not in `names`, or a weight is not a number >= 0. It calls the text config.data.`setting`.
     """
     weights = dict.fromkeys(names, 1.0)
-    for item in filter(None, (item.strip() for item in text.split(","))):
+    for item in split_names(text):
         name, _, number = (part.strip() for part in item.partition("="))
         if name not in weights:
             raise InputError(f"config.data.{setting} names {name!r}: expected one of {', '.join(names)}")

@@ -241,7 +241,6 @@ def largest_file(size):
         (700, "overlay.mp4", {}),
         (700, "cutout.webm", {"cutout": "webm", "save_overlay": False}),
         (700, "cutout/frame8.png", {"cutout": "png", "save_overlay": False}),
-        (700, "coco.json", {"save_coco": True, "save_overlay": False}),
         (20_000, "contact_sheet.png", {}),
     ],
 )
@@ -298,6 +297,7 @@ def test_a_damaged_frame_stops_the_work_without_half_files(checkpoint, folder, t
     assert set(files(tmp_path / "out")) <= {RECORD, *MASKS[:4]}
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.slow), ["--crf", "--save-probabilities"]])
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):

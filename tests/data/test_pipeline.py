@@ -202,7 +202,7 @@ def test_a_set_of_weight_0_is_not_used(tmp_path):
     cats = {still.tobytes() for still in open_stills(config)[0]}
     assert all(image.tobytes() in cats for image in take(still_batches(config, (40, 56), 8, seed=0), 1)[0]["image"])
     config.still_weights = "dogs=0,cats=0"
-    with pytest.raises(InputError, match="no still images to train on"):
+    with pytest.raises(InputError, match="nothing to train on"):
         still_batches(config, SIZE, 2, seed=0)
 
 
