@@ -24,7 +24,6 @@ from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.training.config import check_config
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 COMPARED_FUSIONS = ("summary", "prediction")
@@ -62,6 +61,7 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     """
     from cosnet_jax.data.sequences import open_sequences  # these need the extra `train`, and --help works without it
     from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
+    from cosnet_jax.training.config import check_config
 
     check_config(config)
     workdir = writable_folder(workdir)

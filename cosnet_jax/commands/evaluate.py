@@ -33,7 +33,6 @@ from cosnet_jax.inference.provenance import describe_inference
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
-from cosnet_jax.training.config import check_config
 from cosnet_jax.training.metric_log import find_metrics
 
 EXAMPLE = (
@@ -82,6 +81,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
     from cosnet_jax.report.evaluation_report import evaluation_markdown, write_evaluation_report
     from cosnet_jax.report.page import Section
     from cosnet_jax.report.tables import score_table
+    from cosnet_jax.training.config import check_config
 
     # Everything is checked before long work starts.
     check_config(config)

@@ -87,7 +87,7 @@ def explain(
         probability = prediction.probabilities[0]
         masks[f"N = {len(references)}"] = probability > 0.5
     masks["CRF"] = crf.refine(clip[0], probability, segmenter.config.crf) > 0.5
-    place = np.unravel_index(probability.argmax(), probability.shape) if pixel is None else tuple(pixel)
-    attention, gates = attention_maps(segmenter, clip, place)
+    y, x = np.unravel_index(probability.argmax(), probability.shape) if pixel is None else pixel
+    attention, gates = attention_maps(segmenter, clip, (y, x))
     names = [video.frame_names[index] for index in (frame, *references)]
-    write_bytes(output, draw_explanation(clip, names, masks, place, attention, gates))
+    write_bytes(output, draw_explanation(clip, names, masks, (y, x), attention, gates))

@@ -15,16 +15,14 @@ from typing import Any
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL
 from cosnet_jax.commands.arguments import INFERENCE, add_network_arguments
-from cosnet_jax.commands.segment_cutout import TRANSPARENT
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, segment_on_ray
-from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
-from cosnet_jax.commands.segment_video import STATUSES, Outcome, SegmentSettings, VideoProcessor
+from cosnet_jax.commands.segment_output import TRANSPARENT
+from cosnet_jax.commands.segment_video import STATUSES, Outcome, VideoProcessor
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded, writable_folder, write_text
 from cosnet_jax.inference.crf import BACKENDS
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD, find_videos
-from cosnet_jax.video.images import is_image
 from cosnet_jax.video.stored import video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
@@ -74,12 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def place(text: str) -> tuple[int, ...]:
-    """Reads a pixel X,Y or X,Y,FRAME."""
-    numbers = tuple(map(int, text.split(",")))
-    if len(numbers) not in (2, 3) or min(numbers) < 0:
+def place(text: str) -> tuple[int, int, int]:
+    """Reads a pixel X,Y or X,Y,FRAME; the frame is 0 if it is not given."""
+    x, y, frame = map(int, f"{text},0".split(",")[:3])
+    if min(x, y, frame) < 0:
         raise ValueError
-    return numbers
+    return x, y, frame
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -111,13 +109,13 @@ def segment(
       inputs: video files, folders of frames, folders of videos, or patterns.
       output: folder for the results; of several videos each has a folder of its name in it.
       ray, num_workers: address of a Ray cluster, and workers, see `segment_on_ray`.
-      checkpoint, **settings: see `SegmentSettings`.
+      checkpoint, **settings: see `VideoProcessor`.
 
     Raises:
       InputError: an input is no video or the only video fails, the checkpoint is missing, the output cannot be written,
         or an option is wrong.
     """
-    options, output = SegmentSettings(checkpoint, **settings), expanded(output)
+    output = expanded(output)
     found = [path for given in inputs for path in find_videos(given)]
     paths = list({os.path.realpath(path): path for path in found}.values())
     single = not ray and [expanded(given) for given in inputs] == paths and len(paths) == 1
@@ -125,13 +123,13 @@ def segment(
     if ray:
         parallel.use_cpu()  # the accelerators are the workers'
     parallel.keep_compiled()
-    processor = VideoProcessor(options)  # its errors come before any work
+    processor = VideoProcessor(checkpoint, **settings)  # its errors come before any work
     for folder in [output] if ray else folders:
         writable_folder(folder)
     if ray:
-        outcomes = segment_on_ray(list(zip(paths, folders, strict=True)), options, ray, num_workers)
+        jobs, settings = list(zip(paths, folders, strict=True)), {"checkpoint": checkpoint, **settings}
+        outcomes = segment_on_ray(jobs, settings, ray, num_workers)
         return write_summary(track(outcomes, "videos", len(paths)), output)
-    print(f"device: {parallel.describe()}", file=sys.stderr)
     if not single:
         return write_summary(map(processor.run, paths, folders), output)
     outcome = processor.run(paths[0], output)
@@ -159,19 +157,18 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
       For each video a folder of its name in `output`; for a `single` one `output` itself.
 
     Raises:
-      InputError: two videos have the same name, or results would come among an input's frames, over an input, or over
-        files that are no results.
+      InputError: two videos have the same name, or there are other files in a folder than results.
     """
     folders = [output if single else output / video_name(video) for video in videos]
     uses = Counter(folders)
-    inputs = {os.path.realpath(video.parent if is_image(video) else video): video for video in videos}
     for video, folder in zip(videos, folders, strict=True):
         if uses[folder] > 1:
             raise InputError(f"{video}: another video would be written to {folder} too; rename one of them")
-        for name in ("", *IMAGES, *FILES, RECORD):
-            if (result := os.path.realpath(folder / name)) in inputs:
-                raise InputError(
-                    f"{inputs[result]}: results would be written over this input; expected another --output"
-                )
-        check_ours(folder)
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        is_ours = folder / RECORD in entries and folder.resolve() not in video.resolve().parents
+        if not is_ours and (others := [entry for entry in entries if not entry.name.startswith(".")]):
+            raise InputError(
+                f"{folder}: holds {others[0].name}, which may be no result of this command; expected an --output that "
+                "is new, or empty, or has the results of an earlier run and not the input"
+            )
     return folders

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosnet_jax.commands.segment_video import Outcome, SegmentSettings, VideoProcessor
+from cosnet_jax.commands.segment_video import Outcome, VideoProcessor
 from cosnet_jax.errors import InputError
 from cosnet_jax.parallel import use_cpu
 
@@ -20,23 +20,23 @@ RETRIES = 2  # of a video whose worker is lost
 class Worker(VideoProcessor):
     """A process that works in the same folder as the one that started it, with an accelerator or some cores."""
 
-    def __init__(self, settings: SegmentSettings, folder: str, cores: int | None):
+    def __init__(self, settings: dict[str, Any], folder: str, cores: int | None):
         with contextlib.suppress(OSError):  # this machine lacks it: absolute paths still work
             os.chdir(folder)
         if cores:
             os.environ["NPROC"] = str(cores)  # threads of XLA on a CPU, which starts with the first array
             use_cpu()
-        super().__init__(settings)
+        super().__init__(**settings)
 
 
 def segment_on_ray(
-    jobs: Sequence[tuple[Path, Path]], settings: SegmentSettings, address: str, num_workers: int | None = None
+    jobs: Sequence[tuple[Path, Path]], settings: dict[str, Any], address: str, num_workers: int | None = None
 ) -> Generator[Outcome]:
     """Segments videos on a Ray cluster. Ray replaces a worker that is lost and tries its video again.
 
     Args:
       jobs: (video, folder of its results), on a file system that all machines share.
-      settings: what to make of each.
+      settings: of `VideoProcessor`.
       address: of the cluster, as `ray.init` takes it; "local" starts Ray on this machine until the work is done.
       num_workers: at most so many; None for one for each GPU or TPU, or each `CORES_PER_WORKER` cores where there are
         none.

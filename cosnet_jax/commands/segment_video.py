@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_cutout import make_cutouts
-from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, tidy
-from cosnet_jax.errors import InputError
+from cosnet_jax.commands.segment_output import ResultWriter, is_complete, make_outputs
+from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_text
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.keep_object import keep_object
@@ -27,37 +27,8 @@ from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo, open_video
 
+OUTPUT_SETTINGS = ("save_overlay", "save_probabilities", "cutout", "background", "feather")
 STATUSES = ("done", "found", "failed")  # found: it was done before
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentSettings:
-    """What `cosnet segment` makes of a video, apart from where the results go.
-
-    Raises:
-      InputError: the threshold is out of range.
-    """
-
-    checkpoint: str | Path = SHIPPED_MODEL  # see `Segmenter.from_pretrained`
-    size: tuple[int, int] | None = None  # of this and the next five, see `InferenceConfig`, None is the checkpoint's
-    num_references: int | None = None
-    sampling: str | None = None
-    fusion: str | None = None
-    seed: int | None = None
-    temporal_smoothing: float | None = None
-    keep: tuple[int, ...] | None = None  # (x, y) or (x, y, frame) of the object to keep, see `keep_object`
-    refine: bool = False  # by the CRF of the checkpoint's configuration
-    crf_backend: str | None = None  # None: the configuration's
-    threshold: float = 0.5  # a pixel is foreground where its probability is above this
-    save_overlay: bool = True
-    save_probabilities: bool = False
-    cutout: str | None = None  # this and the next two as in `make_cutouts`
-    background: str | None = None
-    feather: float = 0.0
-
-    def __post_init__(self):
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"--threshold is {self.threshold}; expected at least 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,29 +48,42 @@ class VideoProcessor:
 
     When a video is done, the `result.json` of its folder says what was segmented, with which weights and settings, and
     what was written. A video whose folder says the same is not segmented again.
-
-    Raises:
-      InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
     """
 
-    def __init__(self, settings: SegmentSettings):
-        self._settings = settings
-        cutouts = make_cutouts(settings.cutout, settings.background, settings.feather)
-        self._outputs = Outputs(settings.save_overlay, settings.save_probabilities, cutouts)
-        variables, config = load_checkpoint(settings.checkpoint)
+    def __init__(
+        self,
+        checkpoint: str | Path = SHIPPED_MODEL,
+        *,
+        keep: tuple[int, int, int] | None = None,
+        threshold: float = 0.5,
+        refine: bool = False,
+        crf_backend: str | None = None,
+        **settings: Any,
+    ):
+        """Loads the network.
+
+        Args:
+          checkpoint: see `Segmenter.from_pretrained`.
+          keep: (x, y, frame) of the only object to keep, see `keep_object`.
+          threshold: a pixel is foreground where its probability is above this.
+          refine: whether a CRF sharpens the maps.
+          crf_backend: its implementation, which turns it on; None: the configuration's.
+          **settings: of `make_outputs`; and of `InferenceConfig`, where None is the checkpoint's.
+
+        Raises:
+          InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
+        """
+        self._keep, self._threshold = keep, threshold
+        drawn = {name: settings.pop(name) for name in OUTPUT_SETTINGS if name in settings}
+        self._outputs = make_outputs(threshold=threshold, **drawn)
+        variables, config = load_checkpoint(checkpoint)
         params = InferenceConfig.read(config.inference).crf
-        is_refined, backend = settings.refine or bool(settings.crf_backend), settings.crf_backend or params.backend
+        is_refined, backend = refine or bool(crf_backend), crf_backend or params.backend
         params = dataclasses.replace(params, enabled=is_refined, backend=backend)
         if is_refined:
             crf.check_installed(params)
-        names = ("size", "num_references", "sampling", "fusion", "seed", "temporal_smoothing")
-        given = {name: getattr(settings, name) for name in names}
-        self._segmenter = Segmenter.from_config(config, variables, crf=params, **given)
-        self._about = {
-            **describe_inference(self._segmenter),
-            "threshold": settings.threshold,
-            "keep": list(settings.keep) if settings.keep else None,
-        }
+        self._segmenter = Segmenter.from_config(config, variables, crf=params, **settings)
+        self._about = {**describe_inference(self._segmenter), "threshold": threshold, "keep": keep and list(keep)}
 
     def run(self, path: Path, folder: Path) -> Outcome:
         """Opens and segments a video, unless it is done; what goes wrong with it is in the outcome."""
@@ -114,20 +98,25 @@ class VideoProcessor:
         return Outcome(path, folder, status, frames, round(time.monotonic() - start, 3), problem)
 
     def _process(self, video: StoredVideo, folder: Path) -> bool:
-        """Segments a video; False if that was done before. What an earlier run made of the same masks stays known."""
-        about, wanted, record = self._describe(video), self._outputs.record(), read_record(folder)
-        same = record["outputs"] if record.get("maps") == about else {}
-        if wanted.items() <= same.items() and is_complete(folder, video, wanted):
+        """Segments a video, or returns False if that was done before. Other results of an earlier run stay."""
+        about, wanted, record = self._describe(video), {each.name: each.settings for each in self._outputs}, {}
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        earlier = record.get("outputs", {})
+        same = earlier if record.get("maps") == about else {}
+        if wanted.items() <= same.items() and is_complete(folder, video, self._outputs):
             return False
-        write_text(folder / RECORD, "{}\n")  # the folder is known as one of results
-        tidy(folder, video, wanted, same)
-        keep = self._settings.keep and (*self._settings.keep, 0)[:3]
+        write_text(folder / RECORD, json.dumps({"outputs": earlier}))  # the folder is known as one of results
+        for part in folder.rglob(".*.part"):  # of a process that was killed
+            part.unlink()
+        for name in earlier.keys() - same.keys() - wanted.keys():
+            print(printable(f"{folder / name}: an earlier run made it of other masks; it stays as it is"))
         references = common_references(self._segmenter.references(len(video)))
         with (
-            contextlib.closing(frames_and_maps(self._segmenter, video, keep, self._settings.threshold)) as results,
-            ResultWriter(folder, video, self._outputs, references, self._settings.threshold) as writer,
+            contextlib.closing(frames_and_maps(self._segmenter, video, self._keep, self._threshold)) as results,
+            ResultWriter(folder, video, self._outputs, references) as writer,
         ):
-            for frame, probability in track(results, video.name, len(video)):
+            for frame, probability in track(results, f"{video.name} on {parallel.describe()}", len(video)):
                 writer.write(frame, probability)
         write_text(folder / RECORD, json.dumps({"maps": about, "outputs": same | wanted}, indent=2) + "\n")
         return True
@@ -140,17 +129,8 @@ class VideoProcessor:
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest_of_json(files)}}
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Returns what the `result.json` of a folder of results says, or {} if it is missing, damaged or unfinished."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if {"maps", "outputs"} <= record.keys() else {}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
 def frames_and_maps(
-    segmenter: Segmenter, video: StoredVideo, keep: tuple[int, ...] | None = None, threshold: float = 0.5
+    segmenter: Segmenter, video: StoredVideo, keep: tuple[int, int, int] | None = None, threshold: float = 0.5
 ) -> Generator[tuple[np.ndarray, np.ndarray]]:
     """Segments a video: reading, the network and a CRF work at the same time, in threads.
 
