@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from compilation import compilation_flags
 from PIL import Image
+from safetensors.numpy import save_file
 from tiny_network import random_variables
 
 from configs import davis16_released
 from cosnet_jax.interop.names import FORMATS, to_torch
-from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.models.build import build_model
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "requirements", "cosnet_jax", "configs", "tests", "train.py")
 # Modules of the extras.
@@ -88,15 +90,6 @@ def clip(tmp_path_factory) -> Path:
         image[20:50, 10 + 8 * number : 40 + 8 * number] += 150
         Image.fromarray(image).save(folder / f"{number:05d}.png")
     return folder
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory) -> Path:
-    """A .pth file of the released architecture at its true size, with random weights."""
-    model = build_model(davis16_released.get_config().model)
-    file = tmp_path_factory.mktemp("released") / "released.pth"
-    write_pth(file, {"epoch": 0, "model": to_torch(random_variables(model), FORMATS["released"])})
-    return file
 
 
 def requirements(name: str) -> set[str]:
@@ -195,16 +188,15 @@ def test_explain_runs_with_the_shipped_model(cosnet, clip, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_survive_convert_and_export(cosnet, released, tmp_path):
-    cosnet("convert", released, "--output", tmp_path / "checkpoint")
-    cosnet("export", tmp_path / "checkpoint", "--output", tmp_path / "back.pth")
-    before, after = read_state_dict(released), read_state_dict(tmp_path / "back.pth")
-    assert before.keys() == after.keys()
-    for name, array in before.items():
-        np.testing.assert_array_equal(array, after[name])
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
-def test_compare_agrees_with_pytorch(cosnet, released):
-    assert "agrees with PyTorch" in cosnet("compare", released, "--size", 33, 33, extras=True)
+def test_weights_survive_convert_and_export(cosnet, tmp_path):
+    model = build_model(davis16_released.get_config().model)
+    given = to_torch(random_variables(model), FORMATS["released"])
+    save_file(given, tmp_path / "released.safetensors")
+    cosnet("convert", tmp_path / "released.safetensors", "--output", tmp_path / "checkpoint")
+    cosnet("export", tmp_path / "checkpoint", "--output", tmp_path / "back.pth", extras=True)
+    again = read_state_dict(tmp_path / "back.pth")
+    assert again.keys() == given.keys()
+    for name, array in given.items():
+        np.testing.assert_array_equal(again[name], array)
+    assert "agrees with PyTorch" in cosnet("compare", tmp_path / "back.pth", "--size", 33, 33, extras=True)

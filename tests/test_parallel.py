@@ -85,6 +85,7 @@ def run_two(work):
             process.kill()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_others(number):
     results = run_two(
@@ -95,6 +96,7 @@ def test_a_process_that_fails_ends_the_others(number):
     assert results[1 - number][0] != 0
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_sigterm_ends_a_process_with_nothing_to_save_and_the_others():
     work = "parallel.end_at_sigterm()\nif not parallel.is_first(): os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
@@ -103,6 +105,7 @@ def test_sigterm_ends_a_process_with_nothing_to_save_and_the_others():
     assert status == -signal.SIGABRT
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_process_whose_partner_never_starts_ends_after_its_timeout():
     program = PROGRAM.replace('"timeout": 60', '"timeout": 5')
@@ -121,20 +124,6 @@ def test_a_process_alone_warns_of_a_coordinator_it_does_not_join(monkeypatch, ca
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
     distributed.start(DistributedConfig())
     assert "--config.distributed.enabled=true" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("visible", "nodes", "all_of_them"), [("0,1,2,3", "2", True), ("0,1,2,3", "1", False), ("3", "1", True)]
-)
-def test_gpus_of_a_process_under_slurm(monkeypatch, visible, nodes, all_of_them):
-    given = []
-    monkeypatch.setattr("jax.distributed.initialize", lambda *arguments, **_: given.append(arguments))
-    monkeypatch.setattr("jax.config.update", lambda name, value: given.append((name, value)))
-    for name, value in {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": nodes, "CUDA_VISIBLE_DEVICES": visible}.items():
-        monkeypatch.setenv(name, value)
-    distributed.start({"enabled": True})
-    assert given[0] == (None, None, None)
-    assert (("jax_cuda_visible_devices", "all") in given) == all_of_them
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.checkpoints.weights import SUFFIX, save_weights
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import InputError
-from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.video.masks import read_mask
 from cosnet_jax.video.reader import open_video
 
@@ -40,7 +41,9 @@ def _video(folder: Path) -> Path:
 
 
 def _pth(folder: Path) -> Path:
-    write_pth(folder / "weights.pth", {"epoch": 1, "model": {"a.weight": np.ones((2, 3), np.float32)}})
+    import torch
+
+    torch.save({"epoch": 1, "model": {"a.weight": torch.ones(2, 3)}}, folder / "weights.pth")
     return folder / "weights.pth"
 
 
@@ -69,6 +72,8 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "weights": (_weights, load_checkpoint),
     "listing": (_listing, _read_listing),
 }
+if importlib.util.find_spec("torch") is None:
+    del INPUTS["pth"]
 
 
 def damage(sound: bytes, rng: random.Random) -> bytes:
