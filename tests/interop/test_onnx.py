@@ -58,7 +58,14 @@ def check(config, variables=None, frames=None):
         ((33, 49), {"coattention": "channelwise", "aspp_kernel": 3, "prelu": True}, "group_released"),
         (
             (50, 71),
-            {"coattention": "channelwise", "output_stride": 16, "blocks": 15, "low_level": 6, "detail": 8, "separable": True},
+            {
+                "coattention": "channelwise",
+                "output_stride": 16,
+                "blocks": 15,
+                "low_level": 6,
+                "detail": 8,
+                "separable": True,
+            },  # fmt: skip
             "summary",
         ),
     ],
