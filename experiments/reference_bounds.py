@@ -31,9 +31,8 @@ from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
 from cosnet_jax.evaluation.region import jaccard
 from cosnet_jax.files import writable_folder, write_bytes
-from cosnet_jax.inference.network import name_misfits
 from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import match_orientation, resize_antialiased, resize_output
+from cosnet_jax.inference.resize import match_orientation, resize_frame
 from cosnet_jax.models import coattention
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet, flatten
@@ -66,9 +65,9 @@ class Comparison:
           size: (height, width) of its input.
         """
 
-        def encode(frame):
-            """(H, W, 3) -> V, keys, values and the probabilities of N = 0."""
-            features = model.apply(variables, resize_antialiased(frame[None], size), method="encode")
+        def encode(image):
+            """(*size, 3) -> V, keys, values and the probabilities of N = 0."""
+            features = model.apply(variables, image[None], method="encode")
             keys, values = (model.apply(variables, features, method=name) for name in ("keys", "values"))
             return features, keys, values, jax.nn.sigmoid(model.apply(variables, features, size, method="side_logits"))
 
@@ -86,7 +85,7 @@ class Comparison:
         def segment(*inputs):
             return jax.nn.sigmoid(model.apply(variables, *inputs, method=segment_from))
 
-        self.encode, self.segment = jax.jit(name_misfits(encode)), jax.jit(name_misfits(segment))
+        self.encode, self.segment = jax.jit(encode), jax.jit(segment)
         self.pool = jax.jit(lambda labels: model.apply(variables, labels, method="values"))
         self.size = size
 
@@ -112,13 +111,13 @@ class Comparison:
             raise InputError(
                 f"sequence {sequence.name!r}: {len(truths)} of {len(sequence)} frames have a mask; expected all"
             )
-        encoded = [jax.device_get(self.encode(frame)) for frame in sequence]
+        encoded = [jax.device_get(self.encode(resize_frame(frame, self.size))) for frame in sequence]
         shape = encoded[0][0].shape[1:3]
         grids = {index: self.grids(truth, shape) for index, truth in truths.items()}
         scores = defaultdict(list)
 
         def add(row: str, index: int, probabilities: np.ndarray) -> None:
-            mask = resize_output(np.asarray(probabilities[0]), truths[index].shape) > 0.5
+            mask = cv2.resize(np.asarray(probabilities[0]), truths[index].shape[::-1]) > 0.5
             scores[row].append(jaccard(mask, truths[index]))
 
         for index in evaluated:
