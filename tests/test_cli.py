@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cosnet_jax import cli
 from cosnet_jax.config import read_config
-from cosnet_jax.interop.convert import Conversion
 from cosnet_jax.interop.parity import StageDifference
 from cosnet_jax.interop.presets import PRESETS
-from cosnet_jax.interop.pth import write_pth
 
 
 def test_the_program_names_its_commands():
@@ -30,7 +29,7 @@ def test_convert_says_what_it_wrote(monkeypatch, capsys):
     def fake(weights, output, preset):
         given.append((weights, output, preset))
         initial_parts = {"affinity": 1, "gate": 2} if preset == "deeplab" else {}
-        return Conversion(output, PRESETS[preset].to_config(), initial_parts)
+        return PRESETS[preset].to_config(), initial_parts
 
     given = []
     monkeypatch.setattr("cosnet_jax.commands.convert.convert", fake)
@@ -42,7 +41,7 @@ def test_convert_says_what_it_wrote(monkeypatch, capsys):
 
 
 def test_errors_are_one_line_and_status_1(tmp_path, capsys):
-    write_pth(tmp_path / "x.pth", {"other": np.zeros(3, np.float32)})
+    save_file({"other": np.zeros(3, np.float32)}, tmp_path / "x.pth")
     for arguments, message in (
         (["convert", str(tmp_path / "none.pth"), "--output", str(tmp_path / "out")], "cannot be read"),
         (["convert", str(tmp_path / "x.pth"), "--output", str(tmp_path / "out")], "1 unknown: other"),

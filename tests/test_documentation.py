@@ -46,8 +46,10 @@ ELSEWHERE = {
     "python train.py --config=configs/davis16.py --workdir=out/two": "tests/training/test_several_processes.py",
 }
 
-
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),  # of ml_collections
+]
 
 
 def pages() -> list[Path]:

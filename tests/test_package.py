@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from compilation import compilation_flags
 from PIL import Image
+from safetensors.numpy import save_file
 from tiny_network import random_variables
 
 from configs import davis16_released
 from cosnet_jax.interop.names import FORMATS, to_torch
-from cosnet_jax.interop.pth import read_state_dict, write_pth
+from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.models.build import build_model
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "requirements", "cosnet_jax", "configs", "tests", "train.py")
 # Modules of the extras.
@@ -90,15 +92,6 @@ def clip(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def released(tmp_path_factory) -> Path:
-    """A .pth file of the released architecture at its true size, with random weights."""
-    model = build_model(davis16_released.get_config().model)
-    file = tmp_path_factory.mktemp("released") / "released.pth"
-    write_pth(file, {"epoch": 0, "model": to_torch(random_variables(model), FORMATS["released"])})
-    return file
-
-
 def requirements(name: str) -> set[str]:
     lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
     return {line for line in lines if line and not line.startswith("#")}
@@ -159,12 +152,6 @@ def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
     assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 
 
-def test_a_configuration_of_the_repository_is_read_from_anywhere(cosnet):
-    config = ROOT / "configs" / "synthetic.py"
-    message = cosnet("ablate", f"--config={config}", "--checkpoint=none", "--workdir=out", extras=True, status=1)
-    assert "checkpoint: none does not exist" in message
-
-
 def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     cosnet("segment", clip, "--output", tmp_path, "--size", 65, 65, "--num-references", 2)
     masks = sorted((tmp_path / "masks").rglob("*.png"))
@@ -183,28 +170,16 @@ def test_a_shipped_configuration_trains_and_is_evaluated(cosnet, clip, tmp_path)
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 4
 
 
-@pytest.mark.parametrize("command", ["train", "prepare"])
-def test_help_needs_no_extra(cosnet, command):
-    assert cosnet(command, "--help").startswith(f"usage: cosnet {command}")
-
-
-@pytest.mark.slow
-def test_explain_runs_with_the_shipped_model(cosnet, clip, tmp_path):
-    cosnet("explain", clip, "--frame", 1, "--output", tmp_path / "explain.png", "--size", 65, 65)
-    assert cv2.imread(str(tmp_path / "explain.png")).size
-
-
-@pytest.mark.slow
-def test_weights_survive_convert_and_export(cosnet, released, tmp_path):
-    cosnet("convert", released, "--output", tmp_path / "checkpoint")
-    cosnet("export", tmp_path / "checkpoint", "--output", tmp_path / "back.pth")
-    before, after = read_state_dict(released), read_state_dict(tmp_path / "back.pth")
-    assert before.keys() == after.keys()
-    for name, array in before.items():
-        np.testing.assert_array_equal(array, after[name])
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
-def test_compare_agrees_with_pytorch(cosnet, released):
-    assert "agrees with PyTorch" in cosnet("compare", released, "--size", 33, 33, extras=True)
+def test_weights_survive_convert_and_export(cosnet, tmp_path):
+    model = build_model(davis16_released.get_config().model)
+    given = to_torch(random_variables(model), FORMATS["released"])
+    save_file(given, tmp_path / "released.safetensors")
+    cosnet("convert", tmp_path / "released.safetensors", "--output", tmp_path / "checkpoint")
+    cosnet("export", tmp_path / "checkpoint", "--output", tmp_path / "back.pth", extras=True)
+    again = read_state_dict(tmp_path / "back.pth")
+    assert again.keys() == given.keys()
+    for name, array in given.items():
+        np.testing.assert_array_equal(again[name], array)
+    assert "agrees with PyTorch" in cosnet("compare", tmp_path / "back.pth", "--size", 33, 33, extras=True)

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts."""
-    output, config, initial_parts = convert(arguments.weights, arguments.output, arguments.preset)
+    config, initial_parts = convert(arguments.weights, arguments.output, arguments.preset)
     about = f"{config.model.backbone}, configuration {config.name}, fusion {config.inference.fusion}"
-    print(printable(f"{output}: {about}"))
+    print(printable(f"{arguments.output}: {about}"))
     if initial_parts:
         print(f"kept at initial values: {', '.join(initial_parts)} ({sum(initial_parts.values())} arrays)")
     return 0

@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="FILE",
         help=f"the file to write; its suffix says what: {SUFFIX} (weights for this program), .pth (weights for the "
-        "authors' code; released architecture alone) or .onnx (graphs X.encode.onnx and X.segment.onnx)",
+        "authors' code; released architecture alone, needs torch) or .onnx (graphs X.encode.onnx and X.segment.onnx)",
     )  # fmt: skip
-    parser.add_argument("--half", action="store_true", help="write weights at half precision: half the size")
+    parser.add_argument("--half", action="store_true", help=f"write {SUFFIX} at half precision: half the size")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     output, suffix = arguments.output, Path(arguments.output).suffix
     if suffix not in SUFFIXES:
         raise InputError(f"--output is {output}; expected a name that ends in {', '.join(SUFFIXES)}")
-    if arguments.half and suffix == ".onnx":
-        raise InputError("--half is for weights; expected .onnx without it")
+    if arguments.half and suffix != SUFFIX:
+        raise InputError(f"--half is for {SUFFIX}; expected {suffix} without it")
     variables, config = load_checkpoint(arguments.checkpoint)
     written = [output]
     if suffix == ".onnx":
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         written = export_onnx(output, variables, config)
     elif suffix == ".pth":
-        export_pth(output, variables, config, arguments.half)
+        export_pth(output, variables, config)
     else:
         save_weights(output, variables, config, arguments.half)
     for path in written:

@@ -1,31 +1,26 @@
-"""Prepares a raw dataset: checks all its files, then writes the records and puts them in place."""
+"""Prepares a raw dataset: checks all its files, writes the records and puts them in place."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import re
+import itertools
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import absl.logging
-import numpy as np
 import tensorflow_datasets as tfds
 
 from cosnet_jax import parallel
-from cosnet_jax.data.builders.base import MAX_THREADS, FramesBuilder, Scan
+from cosnet_jax.data.builders.base import FramesBuilder, Scan, check_problems
 from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.data.builders.fbms import Fbms
-from cosnet_jax.data.builders.folders import find_near
 from cosnet_jax.data.builders.stills import DutOmron, Duts, Msra10k, Stills
 from cosnet_jax.data.builders.videos import Videos
 from cosnet_jax.data.builders.youtube_objects import YoutubeObjects
+from cosnet_jax.data.config import split_names
 from cosnet_jax.errors import InputError, printable
-from cosnet_jax.files import claimed, expanded, report_read_errors, report_write_errors, writable_folder, write_text
-from cosnet_jax.progress import track
-from cosnet_jax.threads import map_in_threads
+from cosnet_jax.files import claimed, expanded, report_read_errors, report_write_errors, writable_folder
 
 BUILDERS: dict[str, type[FramesBuilder]] = {
     "davis16": Davis16,
@@ -37,10 +32,8 @@ BUILDERS: dict[str, type[FramesBuilder]] = {
     "stills": Stills,
     "videos": Videos,
 }
-SET_FINDERS = {"stills": Stills.find_sets, "videos": Videos.find_sets}  # of datasets of several sets
 DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
-PROBLEMS_SHOWN = 3
-UNDECODABLE = re.compile("[\ud800-\udfff]")  # in a name: bytes that are no UTF-8
+MOST_SUBFOLDERS = 1000  # in which a dataset is looked for
 
 
 def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
@@ -52,7 +45,8 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
 
     Args:
       dataset: one of `BUILDERS`.
-      source: folder of the raw dataset, or "" to use the prepared one.
+      source: folder of the raw dataset, or "" to use the prepared one. Of `stills` and `videos` one or more folders,
+        separated by commas; each is a set or contains sets, which are called by the names of their folders.
       data_dir: where prepared datasets are kept, or "" for `~/.cache/cosnet_jax`.
 
     Returns:
@@ -63,16 +57,12 @@ def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
         all full, or there is neither a source nor a prepared dataset.
     """
     if dataset not in BUILDERS:
-        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join(sorted(BUILDERS))}")
+        raise InputError(f"dataset {dataset!r} is unknown: expected one of {', '.join((*BUILDERS, 'synthetic'))}")
     root = expanded(data_dir or DEFAULT_DATA_DIR).absolute()
     if not source:
         return _find_prepared(dataset, root)
-    with parallel.first_before_others("prepared"):
-        if dataset in SET_FINDERS:  # each set is prepared separately, so that sets can be added
-            with report_read_errors(source):
-                sets = SET_FINDERS[dataset](source)
-            return [_prepare_folder(dataset, name, folder, root) for name, folder in sets.items()]
-        return [_prepare_folder(dataset, None, expanded(source).absolute(), root)]
+    with parallel.first_before_others("prepared"), report_read_errors(source):
+        return [_prepare_set(dataset, folder, scan, root) for folder, scan in _find_sets(dataset, source)]
 
 
 def describe_prepared(folder: Path) -> list[str]:
@@ -88,9 +78,9 @@ def describe_prepared(folder: Path) -> list[str]:
 
 
 def _find_prepared(dataset: str, root: Path) -> list[Path]:
-    version = str(BUILDERS[dataset].VERSION)
-    pattern = f"*/{version}/dataset_info.json" if dataset in SET_FINDERS else f"{version}/dataset_info.json"
-    folders = sorted(path.parent for path in (root / BUILDERS[dataset].name).glob(pattern))
+    builder = BUILDERS[dataset]
+    pattern = f"{'*/' * builder.SEVERAL}{builder.VERSION}/dataset_info.json"
+    folders = sorted(path.parent for path in (root / builder.name).glob(pattern))
     if not folders:
         raise InputError(
             f"{dataset} is not prepared in {root}: set config.data.{dataset}.source to its raw folder, "
@@ -99,97 +89,63 @@ def _find_prepared(dataset: str, root: Path) -> list[Path]:
     return folders
 
 
-def _prepare_folder(dataset: str, config: str | None, source: Path, root: Path) -> Path:
-    name = f"{dataset}/{config}" if config else dataset
-    with report_read_errors(source):
-        if not source.is_dir():
+def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
+    """Finds the folder of the raw dataset, or those of the sets of `stills` and `videos`, and scans it."""
+    builder = BUILDERS[dataset]
+    sets: dict[str, tuple[Path, Scan]] = {}
+    for part in split_names(source) if builder.SEVERAL else [source]:
+        folder = expanded(part).absolute()
+        if not folder.is_dir():
             raise InputError(
-                f"{source} is not a folder: expected the raw {dataset} set; docs/datasets.md says where to get it"
+                f"{folder} is not a folder: expected {builder.LAYOUT}; docs/datasets.md says where to get {dataset}"
             )
-        scan = BUILDERS[dataset].scan(source)
-        if not scan.frames() and (near := find_near(source, BUILDERS[dataset].is_source)):
-            raise InputError(f"{source} is not the folder of {dataset}, {near} looks like it: name that")
-        for frame in scan.frames():
-            if UNDECODABLE.search(frame.sequence + frame.name):  # TFDS cannot store it
-                scan.problems.append(f"{frame.image}: expected a name in UTF-8, rename the file or its folder")
-        _report(name, scan, root)
-        fingerprint = scan.fingerprint(source)
-    builder = _make_builder(dataset, config, root)
-    if _is_current(builder, fingerprint):
-        return Path(builder.data_path)
-    with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
-        builder = _make_builder(dataset, config, root)  # another process may just have prepared it
-        if not _is_current(builder, fingerprint):
-            with report_read_errors(source):
-                foreground = _check(builder, scan, name, root)
-            _remove_outdated(Path(builder.data_path))
-            builder = _make_builder(dataset, config, root)
-            builder.foreground = foreground
-            with report_write_errors(root), _quiet_tfds():  # into a temporary folder, renamed when it is complete
-                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source))
-    return Path(builder.data_path)
+        inside = sorted(folder.glob("[!.]*/")) if builder.SEVERAL else []
+        scans = {path: builder.scan(path) for path in (folder, *inside)}
+        found = {path: scan for path, scan in scans.items() if scan.frames()}
+        if not found:
+            if near := _find_near(folder, builder):
+                raise InputError(f"{folder} is not the folder of {dataset}; {near} looks like it: name that")
+            check_problems(dataset, scans[folder].problems or [f"{folder} holds no frames: expected {builder.LAYOUT}"])
+        for path, scan in found.items():
+            if path.name in sets:
+                raise InputError(f"{path} and {sets[path.name][0]} have the same name: expected different folder names")
+            sets[path.name] = path, scan
+    return list(sets.values())
 
 
-def _is_current(builder: FramesBuilder, fingerprint: str) -> bool:
-    return Path(builder.data_path).exists() and builder.info.metadata.get("fingerprint") == fingerprint
+def _find_near(folder: Path, builder: type[FramesBuilder]) -> Path | None:
+    """Looks for a dataset one or two levels above a folder that is none, or one or two below."""
+    below = (path for pattern in ("[!.]*/", "[!.]*/[!.]*/") for path in folder.glob(pattern))
+    for path in (*folder.parents[:2], *itertools.islice(below, MOST_SUBFOLDERS)):
+        with contextlib.suppress(OSError):  # a folder that may not be read
+            if builder.scan(path).frames():
+                return path
+    return None
 
 
-def _check(builder: FramesBuilder, scan: Scan, name: str, root: Path) -> dict[str, float]:
-    """Reads every file of the source and returns the share of foreground of each split; raises an InputError if a file
-    is damaged, or all masks are empty or full."""
-    tasks = (((split, frame), (frame,)) for split, frames in scan.splits.items() for frame in frames)
-    checked = map_in_threads(builder.check_frame, tasks, MAX_THREADS)
-    shares: dict[str, list[float]] = {split: [] for split in scan.splits}
-    for (split, _), (problems, share) in track(checked, f"checking {name}", total=len(scan.frames())):
-        scan.problems.extend(problems)
-        if share is not None:
-            shares[split].append(share)
-    every = [share for split in shares.values() for share in split]
-    if every and min(every) == max(every) and every[0] in (0, 1):
-        kind = "full" if every[0] else "empty"
-        example = next(frame.mask for frame in scan.frames() if frame.mask)
-        scan.problems.append(f"{name}: all {len(every)} masks are {kind}; expected objects, look at {example}")
-    _report(name, scan, root)
-    for note in scan.notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
-    return {split: float(np.mean(found)) if found else 0.0 for split, found in shares.items()}
+def _prepare_set(dataset: str, source: Path, scan: Scan, root: Path) -> Path:
+    check_problems(dataset, scan.problems)
+    fingerprint = scan.fingerprint(source)
 
+    def make_builder() -> FramesBuilder:
+        builder = BUILDERS[dataset]
+        config = tfds.core.BuilderConfig(name=source.name) if builder.SEVERAL else None
+        return builder(scan.splits, fingerprint, data_dir=root, config=config)
 
-def _remove_outdated(target: Path) -> None:
-    """Removes an earlier version, which disappears for readers in one step, and remains of interrupted preparations."""
-    if target.exists():
-        target.rename(target.with_name(f"{target.name}.incomplete_outdated"))
-    for leftover in target.parent.glob(f"{target.name}.incomplete*"):
-        shutil.rmtree(leftover)
-
-
-def _make_builder(dataset: str, config: str | None, root: Path) -> FramesBuilder:
-    with _quiet_tfds():
-        return BUILDERS[dataset](data_dir=root, config=tfds.core.BuilderConfig(name=config) if config else None)
-
-
-def _report(name: str, scan: Scan, root: Path) -> None:
-    """Raises an InputError if a scan has problems; a long list goes to a file that the error names."""
-    problems, count = scan.problems, len(scan.problems)
-    if not problems:
-        return
-    shown = "; ".join(problems[:PROBLEMS_SHOWN])
-    if count <= PROBLEMS_SHOWN:
-        raise InputError(shown if count == 1 else f"{name} has {count} problems: {shown}")
-    listing = writable_folder(root) / printable(f"{name.replace('/', '_')}_problems.txt")
-    write_text(listing, "".join(f"{printable(problem)}\n" for problem in problems))
-    raise InputError(f"{name} has {count} problems, all of them listed in {listing}; the first: {shown}")
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Hides the progress bars and messages of TFDS; the builders show their own progress."""
-    verbosity = absl.logging.get_verbosity()
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        absl.logging.set_verbosity(verbosity)
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
+        builder = make_builder()
+        path = Path(builder.data_path)
+        if builder.info.metadata.get("fingerprint") == fingerprint:
+            return path
+        with claimed(writable_folder(root), f".{dataset}.lock", "prepares", wait=True):
+            builder = make_builder()  # another process may just have prepared it
+            if builder.info.metadata.get("fingerprint") != fingerprint:
+                for outdated in (path, *path.parent.glob("incomplete.*")):  # of other files, and of killed processes
+                    shutil.rmtree(outdated, ignore_errors=True)
+                builder = make_builder()
+                for note in scan.notes:
+                    print(printable(f"note: {note}"), file=sys.stderr)
+                tfds.disable_progress_bar()  # the builders show their own
+                with report_write_errors(root):  # into a temporary folder, renamed when it is complete
+                    builder.download_and_prepare()
+    return path

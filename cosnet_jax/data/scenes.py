@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import cv2
@@ -18,30 +19,10 @@ LOBES = 6  # harmonics of an outline
 ANGLES = 256  # angles at which outlines are tabulated
 
 
-class Objects(NamedTuple):
-    """The objects of a video, one row each. Their distribution is the same for primary object and distractors."""
-
-    hue: np.ndarray  # (n,) 1 is a full turn of the colour wheel
-    colour: np.ndarray  # (n, 2) saturation and value
-    shade: np.ndarray  # (n,) second colour of the texture, relative to the first
-    texture: np.ndarray  # (n,) texture family, see `_texture`
-    frequency: np.ndarray  # (n,) cycles of the texture over the object
-    angle: np.ndarray  # (n,) orientation of the texture, radians
-    outline: np.ndarray  # (n, 2, LOBES) amplitude and phase of the outline's harmonics
-    stretch: np.ndarray  # (n, 2) scale along the object's own axes
-    radius: np.ndarray  # (n,) fraction of the frame's smaller side
-    centre: np.ndarray  # (n, 2) y, x in [0, 1]; the object moves around it
-    swing: np.ndarray  # (n, 2) amplitude of that motion
-    pace: np.ndarray  # (n, 6) cycles over the video of y, x, rotation, scale, brightness, tint
-    phase: np.ndarray  # (n, 6) phases of these six
-    turn: np.ndarray  # (n,) amplitude of the rotation, radians
-    depth: np.ndarray  # (n,) larger is nearer
-
-
 class Scene(NamedTuple):
     """A video: its objects (row 0 is the primary object), their presence in each frame, and its background."""
 
-    objects: Objects
+    objects: SimpleNamespace  # see `draw_objects`
     shown: tuple[tuple[int, ...], ...]  # rows of the objects in each frame, farthest first
     coarse: np.ndarray  # uint8 (g, g, 3), colours of the background
     fine: np.ndarray  # uint8 (h, w, 3), grain of the background
@@ -86,8 +67,8 @@ def draw_lane(num_frames: int, empty: float, rng: np.random.Generator) -> list[i
     return lane[start : start + num_frames]
 
 
-def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> Objects:
-    """Draws objects, each with a different hue.
+def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> SimpleNamespace:
+    """Draws objects, one a row of each array. Primary object and distractors have the same distribution.
 
     Args:
       regions: (n,) region 0, 1 or 2 of the frame in which each object moves. The positions of the regions are drawn
@@ -97,22 +78,28 @@ def draw_objects(regions: np.ndarray, rng: np.random.Generator) -> Objects:
     n = len(regions)
     direction = 2 * np.pi * (rng.uniform() + rng.permutation(3)[regions] / 3)
     middle = 0.5 + SPREAD * np.stack([np.sin(direction), np.cos(direction)], axis=1)
-    return Objects(
+    return SimpleNamespace(
+        # Hue, all different, 1 is a full turn of the colour wheel; saturation and value; the texture's second colour,
+        # relative to the first; its family, see `_texture`; its cycles over the object; its orientation in radians.
         hue=(rng.permutation(max(n, HUES))[:n] + rng.uniform(-0.15, 0.15, n)) / max(n, HUES),
         colour=rng.uniform(0.75, 1.0, (n, 2)),
         shade=rng.uniform(0.35, 0.6, n),
         texture=rng.permutation(n) % TEXTURES,
         frequency=rng.uniform(1.5, 3.0, n),
         angle=rng.uniform(0, np.pi, n),
+        # Amplitude and phase of the outline's harmonics; scale along the object's own axes; radius as a fraction of
+        # the frame's smaller side.
         outline=rng.uniform(0, 1, (n, 2, LOBES)) * [0.25 / np.arange(1, LOBES + 1), np.ones(LOBES)],
         stretch=rng.uniform(0.75, 1.0, (n, 2)),
         radius=rng.uniform(*RADIUS, n),
+        # Centre (y, x) in [0, 1], and amplitude of the motion around it; cycles over the video and phases of y, x,
+        # rotation, scale, brightness, tint; amplitude of the rotation in radians.
         centre=middle + rng.uniform(-0.08, 0.08, (n, 2)),
         swing=rng.uniform(0.04, 0.14, (n, 2)),
         pace=rng.uniform(0.4, 1.5, (n, 6)),
         phase=rng.uniform(0, 1, (n, 6)),
         turn=rng.uniform(0.2, 1.5, n),
-        depth=rng.permutation(n),
+        depth=rng.permutation(n),  # larger is nearer
     )
 
 
@@ -134,21 +121,20 @@ def _background(scene: Scene, time: float, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     amplitude, phase = scene.camera.T
     y, x, turn, zoom = amplitude * np.sin(2 * np.pi * (time + phase))
-    image = np.empty((height, width, 3), np.uint8)
-    for texture, weight in ((scene.coarse, 0.8), (scene.fine, 0.5)):
+    layers = []
+    for texture in (scene.coarse, scene.fine):
         # Maps frame pixels to texture pixels: the frame covers about two thirds of the texture.
-        scale = (texture.shape[0] - 1) / max(height, width) * (0.68 + 0.07 * zoom)
+        scale = (len(texture) - 1) / max(height, width) * (0.68 + 0.07 * zoom)
         cos, sin = scale * np.cos(0.15 * turn), scale * np.sin(0.15 * turn)
-        middle = (texture.shape[0] - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
+        middle = (len(texture) - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
         matrix = np.array([[cos, -sin, 0], [sin, cos, 0]])
         matrix[:, 2] = middle - matrix[:, :2] @ [(width - 1) / 2, (height - 1) / 2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        layer = cv2.warpAffine(texture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        image = layer if texture is scene.coarse else cv2.addWeighted(image, 0.8, layer, weight, 0)
-    return image
+        layers.append(cv2.warpAffine(texture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+    return cv2.addWeighted(layers[0], 0.8, layers[1], 0.5, 0)
 
 
-def _paint(image: np.ndarray, owner: np.ndarray, objects: Objects, row: int, time: float) -> None:
+def _paint(image: np.ndarray, owner: np.ndarray, objects: SimpleNamespace, row: int, time: float) -> None:
     """Paints one object over the image."""
     height, width = owner.shape
     short = min(height, width)

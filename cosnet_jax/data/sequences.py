@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from cosnet_jax.data import synthetic
-from cosnet_jax.data.prepare import BUILDERS, prepare
+from cosnet_jax.data.config import split_names
+from cosnet_jax.data.prepare import prepare
 from cosnet_jax.data.records import open_folder
 from cosnet_jax.data.sequence import Sequence
 from cosnet_jax.errors import InputError
@@ -21,7 +21,8 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
       config: the `data` section of the configuration, as in all functions here.
 
     Raises:
-      InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
+      InputError: the dataset or the split is unknown, or the dataset cannot be prepared. In the functions below also
+        if two sets have the same name, or `config.hold_out` names an unknown sequence, or all of them.
     """
     return [sequence for sequences in _open_sets(dataset, split, config).values() for sequence in sequences]
 
@@ -31,10 +32,6 @@ def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
 
     Returns:
       The sequences of each set by the name of the dataset, or of the folder for a set of `videos`.
-
-    Raises:
-      InputError: as in `open_sequences`; also if two sets or two sequences have the same name, or `config.hold_out`
-        names an unknown sequence, or all of them.
     """
     training, _ = _split_held_out(config)
     if not any(training.values()):
@@ -43,73 +40,44 @@ def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
 
 
 def open_validation_sequences(config: Any) -> list[Sequence]:
-    """Opens the sequences to validate on: those that `config.hold_out` names, or else those of `config.eval_dataset`.
-
-    Raises:
-      InputError: as in `open_train_sequences`.
-    """
+    """Opens the sequences to validate on: those that `config.hold_out` names, else those of `config.eval_dataset`."""
     if config.hold_out:
         return _split_held_out(config)[1]
     return open_sequences(config.eval_dataset, config.eval_split, config)
 
 
 def open_stills(config: Any) -> list[Sequence]:
-    """Opens the sets of still images that `config.train_stills` names, each as one sequence of the set's name.
-
-    Raises:
-      InputError: a set is unknown, cannot be prepared or has the same name as another.
-    """
-    sets: list[Sequence] = []
-    for dataset in _split_names(config.train_stills):
-        if dataset == "synthetic":
-            sets.append(synthetic.open_stills(config.synthetic))
-        else:
-            for folder in prepare(dataset, _source(dataset, config), config.data_dir):
-                sets.extend(open_folder(str(folder), "train"))
-    _check_different("sets of still images", (still_set.name for still_set in sets))
-    return sets
+    """Opens the sets of still images that `config.train_stills` names, each as one sequence of the set's name."""
+    sets = _open_train_sets("sets of still images", config.train_stills, config, stills=True)
+    return [sequence for sequences in sets.values() for sequence in sequences]
 
 
 def _split_held_out(config: Any) -> tuple[dict[str, list[Sequence]], list[Sequence]]:
     """Opens the train splits; returns their sets without what `config.hold_out` names, and the sequences it names."""
-    opened = [
-        item for dataset in _split_names(config.train_videos) for item in _open_sets(dataset, "train", config).items()
-    ]
-    _check_different("sets of videos", (name for name, _ in opened))
-    every = [sequence for _, sequences in opened for sequence in sequences]
-    known, held_out = [sequence.name for sequence in every], _split_names(config.hold_out)
-    _check_different("sequences", known)
-    for name in held_out:
-        if name not in known:
-            raise InputError(f"config.data.hold_out names {name!r}: expected one of {', '.join(known)}")
-    training = {
-        name: [sequence for sequence in sequences if sequence.name not in held_out] for name, sequences in opened
-    }
+    sets = _open_train_sets("sets of videos", config.train_videos, config)
+    every = [sequence for sequences in sets.values() for sequence in sequences]
+    known, held_out = [sequence.name for sequence in every], split_names(config.hold_out)
+    if unknown := [name for name in held_out if name not in known]:
+        raise InputError(f"config.data.hold_out names {unknown[0]!r}: expected one of {', '.join(known)}")
+    training = {name: [each for each in sequences if each.name not in held_out] for name, sequences in sets.items()}
     return training, [sequence for sequence in every if sequence.name in held_out]
 
 
-def _open_sets(dataset: str, split: str, config: Any) -> dict[str, list[Sequence]]:
+def _open_train_sets(what: str, names: str, config: Any, stills: bool = False) -> dict[str, list[Sequence]]:
+    """Opens the train splits of the datasets in `names`; returns the sequences of each set by the set's name."""
+    sets: dict[str, list[Sequence]] = {}
+    for dataset in split_names(names):
+        for name, sequences in _open_sets(dataset, "train", config, stills).items():
+            if name in sets:
+                raise InputError(f"two {what} are called {name!r}: expected different folder names")
+            sets[name] = sequences
+    return sets
+
+
+def _open_sets(dataset: str, split: str, config: Any, stills: bool = False) -> dict[str, list[Sequence]]:
     """Opens a split of a dataset; returns the sequences of its sets, or of its only one, by the set's name."""
     if dataset == "synthetic":
-        return {dataset: synthetic.open_videos(split, config.synthetic)}
-    folders = prepare(dataset, _source(dataset, config), config.data_dir)
-    return {folder.parent.name: open_folder(str(folder), split) for folder in folders}
-
-
-def _source(dataset: str, config: Any) -> str:
-    if dataset not in BUILDERS:
-        known = ", ".join(sorted((*BUILDERS, "synthetic")))
-        raise InputError(f"dataset {dataset!r} is unknown: expected one of {known}")
-    return config[dataset].source if dataset in config else ""  # one that is registered elsewhere, and prepared
-
-
-def _split_names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _check_different(what: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(f"two {what} are called {name!r}: expected different folder names")
-        seen.add(name)
+        drawn = config.synthetic
+        return {dataset: [synthetic.open_stills(drawn)] if stills else synthetic.open_videos(split, drawn)}
+    source = config[dataset].source if dataset in config else ""  # "": one that was registered, and prepared, elsewhere
+    return {folder.parent.name: open_folder(str(folder), split) for folder in prepare(dataset, source, config.data_dir)}

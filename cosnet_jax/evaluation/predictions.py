@@ -71,8 +71,8 @@ def _sequence_problems(folder: Path, sequence: GroundTruth, protocol: Protocol) 
     if not folder.is_dir():
         return [f"{folder}: predicted masks of sequence {sequence.name!r} are missing"]
     files = mask_files(folder)
-    needed = [sequence.frame_names[i] for i in sequence.annotated]
-    needed = needed[1:-1] if protocol.drop_ends else needed
+    ends = (0, len(sequence.frame_names) - 1) if protocol.drop_ends else ()
+    needed = [sequence.frame_names[i] for i in sequence.annotated if i not in ends]
     problems = [f"{folder / name}.png: predicted mask is missing" for name in needed if name not in files]
     known = set(sequence.frame_names)
     problems += [

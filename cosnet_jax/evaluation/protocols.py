@@ -43,7 +43,7 @@ class Protocol:
     """How a benchmark scores a sequence.
 
     Attributes:
-      every_frame: a frame without annotation is an error; otherwise it is not evaluated.
+      every_frame: a frame without annotation that counts is an error; otherwise it is not evaluated.
       drop_ends: the first and the last frame of a sequence are not evaluated.
       skip_empty: frames whose ground truth is empty are not evaluated.
       by_category: the average of each category and the average over categories are reported too.
@@ -94,8 +94,8 @@ def evaluated_frames(protocol: Protocol, truths: Mapping[int, np.ndarray], num_f
     """
     annotated = sorted(truths)
     check_annotated(protocol, annotated, num_frames)
-    evaluated = annotated[1:-1] if protocol.drop_ends else annotated
-    evaluated = [i for i in evaluated if truths[i].any()] if protocol.skip_empty else evaluated
+    scored = range(1, num_frames - 1) if protocol.drop_ends else range(num_frames)
+    evaluated = [i for i in annotated if i in scored and (truths[i].any() or not protocol.skip_empty)]
     if not evaluated:
         raise InputError("no annotated frame has any foreground, but at least 1 annotated frame with foreground counts")
     return evaluated
@@ -109,13 +109,13 @@ def check_annotated(protocol: Protocol, annotated: Collection[int], num_frames: 
       annotated: indices of the annotated frames.
       num_frames: length of the sequence.
     """
-    needed = 3 if protocol.drop_ends else 1
-    if len(annotated) < min(needed, num_frames) or num_frames < needed:
-        what = f"at least {needed} annotated frame{'s' * (needed > 1)}"
-        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated, but {what} are needed")
-    if protocol.every_frame and len(annotated) < num_frames:
-        missing = next(i for i in range(num_frames) if i not in annotated)
-        raise InputError(f"frame number {missing} has no annotation, but the protocol needs one for every frame")
+    scored = range(1, num_frames - 1) if protocol.drop_ends else range(num_frames)
+    if not set(scored) & set(annotated):
+        kind = "annotated frame other than the first and the last" if protocol.drop_ends else "annotated frame"
+        raise InputError(f"{len(annotated)} of {num_frames} frames are annotated; expected an {kind}")
+    missing = sorted(set(scored) - set(annotated)) if protocol.every_frame else []
+    if missing:
+        raise InputError(f"frame number {missing[0]} has no annotation, but the protocol needs one for it")
 
 
 def average_categories(per_sequence: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -149,7 +149,7 @@ def to_torch(variables: Any, form: Format) -> dict[str, np.ndarray]:
     leaves, state_dict = named_leaves(variables), {}
     for name, ours in counterparts(variables, form.rows).items():
         array = np.asarray(leaves[ours], np.float32)
-        state_dict[name] = np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if ours.endswith("/kernel") else array
+        state_dict[name] = (array.transpose(3, 2, 0, 1) if ours.endswith("/kernel") else array).copy()
         if name.endswith(VARIANCE):
             state_dict[name.removesuffix(VARIANCE) + COUNTER] = np.array(0, np.int64)
     return state_dict

@@ -48,35 +48,24 @@ def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
 
 
 def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
-    """Maps a pair (2, h, w, 3), RGB, 0 to 255, to every stage, in the names, order and layout of `PairModel.stages`."""
+    """Maps a pair (2, h, w, 3), RGB, 0 to 255, to every stage, in the names and layout of `PairModel.stages`."""
     run = jax.jit(functools.partial(apply_in_float32, model))
     (logits, aux), captured = jax.device_get(run(variables, pair[None]))
     captured = captured["intermediates"]
     body = captured["encoder"]["body"]
-    images = {f"layer{number}": body[f"layer{number}_{last}"]["__call__"][0] for number, last in last_blocks(body)}
-    images["feature"] = aux["features"][0]
-    stages = {f"{name}_{branch}": images[name][index][None] for index, branch in enumerate("ab") for name in images}
+    stages = {"affinity": aux["affinity"][:, 0]}
     for index, branch in enumerate("ab"):
-        stages[f"side_{branch}"] = sigmoid(aux["side_logits"][:, index, ..., None])
-    stages["affinity"] = aux["affinity"][:, 0]
-    for index, branch in enumerate("ab"):
-        stages[f"summary_{branch}"] = aux["summary"][:, index]
-        stages[f"gate_{branch}"] = aux["gate"][:, index, ..., None]
-    for index, branch in enumerate("ab"):
-        stages[f"head_{branch}"] = captured[f"head_{branch}"]["__call__"][0]
-        stages[f"y_{branch}"] = sigmoid(logits[:, index, ..., None])
-    return {name: np.moveaxis(value, -1, 1) if value.ndim == 4 else value for name, value in stages.items()}
-
-
-def last_blocks(body: dict[str, Any]) -> list[tuple[int, int]]:
-    """Returns (number of a layer of the ResNet, number of its last block) of each layer."""
-    blocks = [tuple(map(int, name.removeprefix("layer").split("_"))) for name in body if name.startswith("layer")]
-    return sorted({layer: block for layer, block in sorted(blocks)}.items())
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-logits)) in float32."""
-    return np.asarray(jax.nn.sigmoid(logits))
+        of_branch = {"feature": aux["features"][:, index]}
+        for number in range(1, 5):
+            last = sum(name.startswith(f"layer{number}_") for name in body) - 1
+            of_branch[f"layer{number}"] = body[f"layer{number}_{last}"]["__call__"][0][index][None]
+        of_branch["side"] = jax.nn.sigmoid(aux["side_logits"][:, index, ..., None])
+        of_branch["summary"] = aux["summary"][:, index]
+        of_branch["gate"] = aux["gate"][:, index, ..., None]
+        of_branch["head"] = captured[f"head_{branch}"]["__call__"][0]
+        of_branch["y"] = jax.nn.sigmoid(logits[:, index, ..., None])
+        stages |= {f"{name}_{branch}": np.moveaxis(value, -1, 1) for name, value in of_branch.items()}
+    return stages
 
 
 def stage_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[StageDifference]:

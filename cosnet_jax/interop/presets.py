@@ -24,20 +24,16 @@ class Preset(NamedTuple):
       format: name of its table of parameter names, a key of `names.FORMATS`.
       name: name of the configuration that trains this network, stored in the checkpoint.
       model, inference: what differs from the defaults of these sections.
-      size: (height, width) of the network's input.
-      seed: seed of the initial values of parameters that the weights lack.
     """
 
     format: str
     name: str
     model: dict[str, Any]
     inference: dict[str, Any]
-    size: tuple[int, int] = (473, 473)
-    seed: int = 0
 
     def to_config(self) -> ConfigDict:
         """Returns a new configuration with all settings that inference needs."""
-        config = ConfigDict({"name": self.name, "seed": self.seed, "size": self.size})
+        config = ConfigDict({"name": self.name, "seed": 0, "size": (473, 473)})
         config.model, config.inference = ModelConfig.defaults(), InferenceConfig.defaults()
         config.model.update(self.model)
         config.inference.update(self.inference)

@@ -40,15 +40,10 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = nn.Identity()
         if projection:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
-            )
-            # The release freezes only these two.
-            self.downsample[1].weight.requires_grad_(False)
-            self.downsample[1].bias.requires_grad_(False)
-        else:
-            self.downsample = nn.Identity()
+            norm = nn.BatchNorm2d(4 * width).requires_grad_(False)  # the release freezes only these
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * width, 1, stride=stride, bias=False), norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -57,7 +52,7 @@ class Bottleneck(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling; `forward` returns the concatenated branches and the feature."""
+    """Atrous spatial pyramid pooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,12 +67,11 @@ class ASPP(nn.Module):
         self.bn = nn.BatchNorm2d(256)
         self.prelu = nn.PReLU()
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = F.relu(self.bn_x(self.conv(x.mean(dim=(2, 3), keepdim=True))))
         branches = [pooled.expand(-1, -1, *x.shape[2:])]  # resizing a 1x1 map is a broadcast
         branches += [F.relu(getattr(self, f"bn_{k}")(getattr(self, f"conv2d_{k}")(x))) for k in range(4)]
-        pyramid = torch.cat(branches, dim=1)  # (n, 2560, h, w)
-        return pyramid, self.prelu(self.bn(self.bottleneck(pyramid)))
+        return self.prelu(self.bn(self.bottleneck(torch.cat(branches, dim=1))))
 
 
 def _layer(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
@@ -92,21 +86,19 @@ class Encoder(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _layer(64, 64, blocks=depths[0], stride=1, dilation=1)
-        self.layer2 = _layer(256, 128, blocks=depths[1], stride=2, dilation=1)
-        self.layer3 = _layer(512, 256, blocks=depths[2], stride=1, dilation=2)
-        self.layer4 = _layer(1024, 512, blocks=depths[3], stride=1, dilation=4)
+        self.layer1 = _layer(64, 64, depths[0], stride=1, dilation=1)
+        self.layer2 = _layer(256, 128, depths[1], stride=2, dilation=1)
+        self.layer3 = _layer(512, 256, depths[2], stride=1, dilation=2)
+        self.layer4 = _layer(1024, 512, depths[3], stride=1, dilation=4)
         self.layer5 = ASPP()
         self.main_classifier = nn.Conv2d(256, 1, 1)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Computes the stages of the encoder: stem, layer1-4, aspp, feature, side (probabilities at input size)."""
-        stages = {"stem": F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True)}
-        stages["layer1"] = self.layer1(stages["stem"])
-        stages["layer2"] = self.layer2(stages["layer1"])
-        stages["layer3"] = self.layer3(stages["layer2"])
-        stages["layer4"] = self.layer4(stages["layer3"])
-        stages["aspp"], stages["feature"] = self.layer5(stages["layer4"])
+        """Computes the stages of the encoder: layer1-4, feature, side (probabilities at input size)."""
+        x, stages = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True), {}
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            x = stages[name] = getattr(self, name)(x)
+        stages["feature"] = self.layer5(x)
         stages["side"] = to_probabilities(self.main_classifier(stages["feature"]), images.shape[2:])
         return stages
 
@@ -140,11 +132,10 @@ class PairModel(nn.Module):
         return summary * gate, gate
 
     def head_a(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Maps the gated summary and the feature of branch a to logits (n, 1, h, w)."""
+        """Maps the gated summary and the feature of branch a to logits (n, 1, h, w); `head_b` those of branch b."""
         return self.main_classifier1(F.relu(self.bn1(self.conv1(torch.cat([summary, feature], dim=1)))))
 
     def head_b(self, summary: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
-        """Maps the gated summary and the feature of branch b to logits (n, 1, h, w)."""
         return self.main_classifier2(F.relu(self.bn2(self.conv2(torch.cat([summary, feature], dim=1)))))
 
     def stages(self, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -154,22 +145,19 @@ class PairModel(nn.Module):
             a, b: (n, 3, h, w) float32. Each batch is encoded alone (in train mode: with its own statistics).
 
         Returns:
-            For each branch x in a, b: `layer1_x` .. `layer4_x`, `feature_x`, `side_x`; then `affinity` (n, i, j),
-            `summary_a`, `gate_a`, `summary_b`, `gate_b` (the summary is not gated yet), `head_a`, `head_b` (logits at
-            feature size), `y_a`, `y_b` (probabilities at input size).
+            `affinity` (n, i, j), and for each branch x in a, b: `layer1_x` .. `layer4_x`, `feature_x`, `side_x`,
+            `summary_x` (not gated), `gate_x`, `head_x` (logits at feature size), `y_x` (probabilities at input size).
         """
-        stages = {branch: self.encoder(images) for branch, images in (("a", a), ("b", b))}
-        inner = ("stem", "aspp")  # of the encoder's stages, these have no module of their own in our network
-        out = {f"{name}_{x}": value for x in "ab" for name, value in stages[x].items() if name not in inner}
+        stages = {"a": self.encoder(a), "b": self.encoder(b)}
+        out = {f"{name}_{x}": value for x in "ab" for name, value in stages[x].items()}
         v_a, v_b = out["feature_a"], out["feature_b"]
         s = out["affinity"] = self.affinity(v_a, v_b)
         out["summary_a"] = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v_b.flatten(2)).reshape(v_a.shape)
         out["summary_b"] = torch.einsum("nij,nci->ncj", s.softmax(dim=1), v_a.flatten(2)).reshape(v_b.shape)
-        z_a, out["gate_a"] = self.gated(out["summary_a"])
-        z_b, out["gate_b"] = self.gated(out["summary_b"])
-        out["head_a"], out["head_b"] = self.head_a(z_a, v_a), self.head_b(z_b, v_b)
-        out["y_a"] = to_probabilities(out["head_a"], a.shape[2:])
-        out["y_b"] = to_probabilities(out["head_b"], b.shape[2:])
+        for x, v, head in (("a", v_a, self.head_a), ("b", v_b, self.head_b)):
+            z, out[f"gate_{x}"] = self.gated(out[f"summary_{x}"])
+            out[f"head_{x}"] = head(z, v)
+            out[f"y_{x}"] = to_probabilities(out[f"head_{x}"], a.shape[2:])
         return out
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -178,19 +166,12 @@ class PairModel(nn.Module):
 
 
 def load_twin(state_dict: Mapping[str, np.ndarray]) -> PairModel:
-    """Builds the twin, in eval mode, from NumPy arrays in the released names; floats of any width become float32.
-
-    Raises:
-      InputError: names or shapes differ from the released model's.
-    """
+    """Builds the twin, in eval mode, from NumPy arrays in the released names; floats of any width become float32."""
     dtypes = {name: np.int64 if name.endswith("num_batches_tracked") else np.float32 for name in state_dict}
     tensors = {name: torch.from_numpy(np.array(value, dtypes[name])) for name, value in state_dict.items()}
     with torch.device("meta"):  # allocates and initialises nothing
         model = PairModel().eval()
-    try:
-        model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        raise InputError("not the released COSNet state dict: " + " ".join(str(error).split())) from error
+    model.load_state_dict(tensors, assign=True)
     return model
 
 

@@ -39,6 +39,7 @@ def command(checkpoint, source, output, *options):
     ]
 
 
+@pytest.mark.process
 def test_masks_of_a_pipe_are_those_of_the_online_segmenter(checkpoint, tmp_path):
     source = encode(tmp_path / "a.mkv", make_frames(7))
     arguments = command(checkpoint, "-", "-", "--show", "masks")
@@ -49,6 +50,7 @@ def test_masks_of_a_pipe_are_those_of_the_online_segmenter(checkpoint, tmp_path)
     np.testing.assert_array_equal(decoded(io.BytesIO(result.stdout), "gray"), expected)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("show", "channels"), [("overlay", "rgb24"), ("rgba", "rgba")])
 def test_a_file_is_written_whole(checkpoint, tmp_path, show, channels):
     source, output = encode(tmp_path / "a.mkv", make_frames(3)), tmp_path / "out.mkv"
@@ -57,6 +59,7 @@ def test_a_file_is_written_whole(checkpoint, tmp_path, show, channels):
     assert decoded(str(output), channels).shape == (3, 48, 66, 3 if show == "overlay" else 4)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("default_sigint")
 def test_raw_frames_and_ctrl_c_leave_a_whole_file(checkpoint, tmp_path):
     output = tmp_path / "out.mkv"

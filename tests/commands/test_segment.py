@@ -298,6 +298,7 @@ def test_a_damaged_frame_stops_the_work_without_half_files(checkpoint, folder, t
     assert set(files(tmp_path / "out")) <= {RECORD, *MASKS[:4]}
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.slow), ["--crf", "--save-probabilities"]])
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path, options):

@@ -26,6 +26,7 @@ from cosnet_jax.video.writer import VideoWriter
 
 pytest.importorskip("ray")
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 CLIPS = 20
 

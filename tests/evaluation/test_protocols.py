@@ -24,7 +24,8 @@ def annotated(truths):
     [
         ("davis16", [SOME, SOME, EMPTY, SOME], [1, 2]),
         ("videos", [SOME, NONE, EMPTY, SOME], [0, 2, 3]),
-        ("davis16", [SOME, SOME, SOME], [1]),
+        ("davis16", [SOME, SOME, NONE], [1]),
+        ("davis16", [NONE, SOME, SOME, SOME], [1, 2]),
         ("fbms", [SOME, NONE, EMPTY, SOME, NONE], [0, 3]),
         ("youtube_objects", [NONE, SOME, EMPTY, NONE], [1, 2]),
     ],
@@ -37,7 +38,7 @@ def test_evaluated_frames(protocol, truths, expected):
     ("protocol", "truths", "message"),
     [
         ("davis16", [SOME, NONE, SOME, SOME], "frame number 1 has no annotation"),
-        ("davis16", [SOME, SOME], "2 of 2 frames are annotated, but at least 3"),
+        ("davis16", [SOME, SOME], "2 of 2 frames are annotated; expected an annotated frame other"),
         ("fbms", [EMPTY, NONE], "at least 1 annotated frame with foreground"),
         ("youtube_objects", [NONE, NONE], "0 of 2 frames are annotated"),
     ],

@@ -8,6 +8,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.segment import segment
@@ -17,13 +18,14 @@ from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.interop import convert
 from cosnet_jax.interop.presets import PRESETS
-from cosnet_jax.interop.pth import write_pth
+from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.parameters import named_leaves
 from cosnet_jax.models.scaling import IMAGENET_MEAN, IMAGENET_STD
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 F = torch.nn.functional
 
 
@@ -35,30 +37,25 @@ def assert_same(ours, theirs):
 
 
 def test_a_file_as_the_authors_saved_it_gives_a_checkpoint(shallow_weights, tmp_path):
-    """The other formats and prefixes of state dicts are in test_pth.py."""
     tensors = OrderedDict((f"module.{name}", torch.from_numpy(value)) for name, value in shallow_weights.items())
     path, output = tmp_path / "weights.pth", tmp_path / "checkpoint"
     torch.save({"epoch": 60, "model": tensors}, path, _use_new_zipfile_serialization=False)
-    converted = convert.convert(path, output, "released")
-    assert converted.output == output and converted.initial_parts == {}
+    converted, initial_parts = convert.convert(path, output, "released")
+    assert initial_parts == {}
     variables, config = load_checkpoint(output)
-    assert as_stored(config) == as_stored(converted.config) == as_stored(PRESETS["released"].to_config())
+    assert as_stored(config) == as_stored(converted) == as_stored(PRESETS["released"].to_config())
     expected, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
     assert_same(jax.device_get(variables), expected)
 
 
-@pytest.mark.slow
 def test_ours_to_torch_to_ours_is_the_identity(shallow_twin, shallow_weights, tmp_path):
-    write_pth(tmp_path / "weights.pth", shallow_weights)
-    convert.convert(tmp_path / "weights.pth", tmp_path / "first", "released")
-    convert.export_pth(tmp_path / "exported.pth", *load_checkpoint(tmp_path / "first"))
+    variables, config, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
+    convert.export_pth(tmp_path / "exported.pth", variables, config)
     loaded = torch.load(tmp_path / "exported.pth", weights_only=True)
+    assert loaded["epoch"] == 0
     shallow_twin.load_state_dict(loaded["model"])  # strict: all names and shapes
-    torch.save(loaded, tmp_path / "again.pth")
-    convert.convert(tmp_path / "again.pth", tmp_path / "second", "released")
-    first, _ = load_checkpoint(tmp_path / "first")
-    second, _ = load_checkpoint(tmp_path / "second")
-    assert_same(jax.device_get(first), jax.device_get(second))
+    again, _, _ = convert.convert_state_dict(read_state_dict(tmp_path / "exported.pth"), "released", "weights")
+    assert_same(variables, again)
 
 
 def test_only_the_released_architecture_is_exported(tmp_path):
@@ -72,9 +69,9 @@ def test_only_the_released_architecture_is_exported(tmp_path):
 @pytest.mark.slow
 def test_an_encoder_leaves_the_rest_at_its_initial_value(shallow_weights, tmp_path):
     encoder = {name: value for name, value in shallow_weights.items() if name.startswith("encoder.")}
-    write_pth(tmp_path / "deeplab.pth", {"model": encoder})
-    converted = convert.convert(tmp_path / "deeplab.pth", tmp_path / "encoder", "deeplab")
-    assert converted.initial_parts == {"affinity": 1, "gate": 1, "head_a": 7, "head_b": 7}
+    save_file(encoder, tmp_path / "deeplab.safetensors")
+    _, initial_parts = convert.convert(tmp_path / "deeplab.safetensors", tmp_path / "encoder", "deeplab")
+    assert initial_parts == {"affinity": 1, "gate": 1, "head_a": 7, "head_b": 7}
     variables, _ = load_checkpoint(tmp_path / "encoder")
     whole, _, _ = convert.convert_state_dict(shallow_weights, "released", "weights")
     assert_same(jax.device_get(variables["params"]["encoder"]), whole["params"]["encoder"])
@@ -137,47 +134,31 @@ def test_torchvisions_backbone(make_shallow_twin, twin_module, monkeypatch):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    ("kept", "message"),
-    [
-        (lambda name: name != "gate.weight", r"does not fit: 1 missing: gate\.weight$"),
-        (lambda name: name.startswith("encoder."), r"weights\.pth .*; it fits --preset deeplab$"),
-    ],
-)
-def test_what_does_not_fit_is_told_before_writing(shallow_weights, tmp_path, kept, message):
-    path, output = tmp_path / "weights.pth", tmp_path / "checkpoint"
-    write_pth(path, {name: value for name, value in shallow_weights.items() if kept(name)})
-    with pytest.raises(InputError, match=message) as error:
+def test_what_does_not_fit_is_told_before_writing(shallow_weights, tmp_path):
+    path, output = tmp_path / "weights.safetensors", tmp_path / "checkpoint"
+    save_file({name: value for name, value in shallow_weights.items() if name != "gate.weight"}, path)
+    with pytest.raises(InputError, match=r"does not fit: 1 missing: gate\.weight$"):
         convert.convert(path, output, "released")
+    with pytest.raises(InputError, match=r"119 missing: .*; 158 unknown: ") as error:
+        convert.convert(path, output, "deeplab")
     assert len(str(error.value)) < 500 + len(str(path)) and not output.exists()
-
-
-def test_an_output_folder_in_use_is_refused(tmp_path):
-    (tmp_path / "something").touch()
     with pytest.raises(InputError, match="exists; expected a new or empty folder"):
-        convert.convert(tmp_path / "weights.pth", tmp_path, "released")
+        convert.convert(path, tmp_path, "released")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "fusion"), [("released", "prediction"), ("group", "group")])
-def test_the_options_of_a_preset_reach_the_segmenter_and_the_command(shallow_weights, tmp_path, preset, fusion):
-    write_pth(tmp_path / "weights.pth", shallow_weights)
-    convert.convert(tmp_path / "weights.pth", tmp_path / "checkpoint", preset)
+def test_the_options_of_a_preset_reach_the_command(shallow_weights, tmp_path, preset, fusion):
+    save_file(shallow_weights, tmp_path / "weights.safetensors")
+    convert.convert(tmp_path / "weights.safetensors", tmp_path / "checkpoint", preset)
     segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(41, 56))
     assert segmenter.config == InferenceConfig(5, "random", fusion, size=(41, 56), edge_radius=0)
     frames = np.random.default_rng(0).integers(0, 256, (7, 41, 56, 3)).astype(np.uint8)
     (tmp_path / "clip").mkdir()
     for number, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"clip/{number}.png"), frame[..., ::-1])
-    out = segment(
-        [tmp_path / "clip"], tmp_path / "out", tmp_path / "checkpoint", size=(41, 56), save_probabilities=True
-    )
-    levels = [
-        cv2.imread(str(out[0].output / f"probabilities/{number}.png"), cv2.IMREAD_UNCHANGED) for number in range(7)
-    ]
-    options_list = [InferenceConfig(5, "random", name, edge_radius=0) for name in (fusion, "summary")]
-    stored, summary = zip(
-        *(prediction.probabilities for prediction in segmenter.predict(frames, options_list)), strict=True
-    )
-    np.testing.assert_allclose(np.array(levels) / 65535, stored, atol=1e-5)
-    assert np.abs(np.array(stored) - summary).max() > 1e-3  # another fusion would show
+    given = {"size": (41, 56), "save_probabilities": True}
+    (result,) = segment([tmp_path / "clip"], tmp_path / "out", tmp_path / "checkpoint", **given)
+    files = sorted((result.output / "probabilities").iterdir())
+    stored = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in files]) / 65535
+    np.testing.assert_allclose(stored, segmenter(frames), atol=1e-5)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from cosnet_jax import Segmenter
 from cosnet_jax.interop.convert import convert, convert_state_dict
 from cosnet_jax.interop.parity import compare_with_torch, our_stages, to_twin
-from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 
 
 def test_the_worked_case(reference, case):
@@ -27,11 +25,11 @@ def test_the_worked_case(reference, case):
         np.testing.assert_allclose(stages[name], expected[key], rtol=0, atol=2e-5, err_msg=name)
 
 
-def test_the_worked_case_through_files(reference, case, twin_module, tmp_path):
+def test_the_worked_case_through_files(case, twin_module, tmp_path):
     """`.pth` -> convert -> checkpoint -> Segmenter, with the images rounded to uint8."""
-    names = [name for name, _, _ in json.loads((reference / "released_state_dict.json").read_text())]
     weights = case.weights()
-    write_pth(tmp_path / "released.pth", {"epoch": 60, "model": {f"module.{name}": weights[name] for name in names}})
+    tensors = {f"module.{name}": torch.from_numpy(value) for name, value in weights.items()}
+    torch.save({"epoch": 60, "model": tensors}, tmp_path / "released.pth")
     convert(tmp_path / "released.pth", tmp_path / "checkpoint", "released")
     segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(97, 97))
     bgr = np.moveaxis(case.images((97, 97), 3, 3), 1, -1) + np.asarray(RELEASED_BGR_MEAN, np.float32)
@@ -46,7 +44,7 @@ def test_the_worked_case_through_files(reference, case, twin_module, tmp_path):
     assert np.abs(maps[0] - maps[2]).max() > 0.01
 
 
-def test_the_command_on_a_file(case, tmp_path):
+def test_the_comparison_of_a_file(case, tmp_path):
     torch.save({"model": {name: torch.from_numpy(value) for name, value in case.weights().items()}}, tmp_path / "x.pth")
     rows = compare_with_torch(tmp_path / "x.pth", (65, 80))
     assert len(rows) == 21

@@ -10,21 +10,19 @@ import pytest
 from jaxprs import HIGHEST, product_precisions
 
 from cosnet_jax import Segmenter
-from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.parity import (
     apply_in_float32,
-    compare_with_torch,
     our_stages,
     smooth_frames,
     stage_differences,
     to_twin,
 )
-from cosnet_jax.interop.pth import write_pth
 from cosnet_jax.models.build import build_model
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 from twin_fusions import segment  # noqa: E402
 
 
@@ -64,10 +62,12 @@ def segmenter(shallow_network):
     return Segmenter(*shallow_network, InferenceConfig(), size=(41, 56))
 
 
-@pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 5])
+SLOW = [(fusion, count) for fusion in ("prediction", "group_released") for count in (1, 5)]
+
+
 @pytest.mark.parametrize(
-    "fusion",
-    ["summary", "group", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prediction", "group_released"))],
+    ("fusion", "count"),
+    [("summary", 5), ("group", 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
 def test_fusions_agree_with_the_twin(segmenter, shallow_twin, fusion, count):
     frames = np.concatenate([smooth_frames((41, 56), seed) for seed in range(3)])
@@ -96,9 +96,3 @@ def test_the_twin_takes_bgr_without_the_mean():
     assert images.shape == (1, 3, 2, 5) and images.dtype == np.float32
     expected = np.array([30, 20, 10]) - (104.00699, 116.66877, 122.67892)
     np.testing.assert_allclose(images[0, :, 1, 2], expected, rtol=1e-6)
-
-
-def test_other_weights_are_refused_before_anything_runs(full_resnet, tmp_path):
-    write_pth(tmp_path / "x.pth", {"conv1.weight": np.zeros((1, 1, 1, 1), np.float32)})
-    with pytest.raises(InputError, match=r"x\.pth does not fit: 575 missing"):
-        compare_with_torch(tmp_path / "x.pth", (33, 33))

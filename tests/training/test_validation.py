@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax.data.synthetic import SyntheticVideo, open_videos
+from cosnet_jax.data.synthetic import open_videos
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.segmenter import Prediction, Segmenter
 from cosnet_jax.training import validation
@@ -32,22 +32,8 @@ def test_frames_chosen_from_all_over_a_video_are_not_smoothed(monkeypatch):
     assert scores == {"J": 0.0, "J_single_frame": 0.0}
 
 
-@dataclasses.dataclass(frozen=True)
-class Sparse(SyntheticVideo):
-    """A video of which some frames are annotated."""
-
-    known: tuple[int, ...] = ()
-
-    @property
-    def annotated(self):
-        return self.known
-
-    def mask(self, i):
-        return super().mask(i) if i in self.known else None
-
-
 def sparse(video, *known):
-    return Sparse(*(getattr(video, field.name) for field in dataclasses.fields(video)), known)
+    return dataclasses.replace(video, annotated=known)
 
 
 def test_frames_and_sequences_without_a_mask_are_not_scored(monkeypatch):
@@ -59,7 +45,7 @@ def test_frames_and_sequences_without_a_mask_are_not_scored(monkeypatch):
     assert scorable == videos[:1]
 
     def predict(video, options_list, **others):
-        truths = [first.mask(index) for index in video.indices]
+        truths = [first.mask(index) for index in video.places]
         return (Prediction(i, frame, [truths[i], ~truths[i]]) for i, frame in enumerate(video))
 
     segmenter = Segmenter.from_config(config, {})

@@ -6,21 +6,21 @@ import dataclasses
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cosnet_jax.errors import InputError
+from cosnet_jax.errors import InputError, printable
+from cosnet_jax.files import report_read_errors
 from cosnet_jax.progress import track
-from cosnet_jax.threads import map_in_threads, usable_cores
+from cosnet_jax.threads import map_in_threads
 from cosnet_jax.video import images as image_files
 from cosnet_jax.video.masks import read_mask
-
-MAX_THREADS = min(8, usable_cores())
 
 
 class Frame(NamedTuple):
@@ -65,80 +65,31 @@ class Scan:
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A builder that reads a raw dataset from the folder `DownloadConfig.manual_dir`.
+    """Checks the files of a raw dataset and writes them as records. A subclass implements `scan` for its layout.
 
-    A subclass implements `is_source` and `scan` for its folder layout. The metadata contain the fingerprint of the
-    source, the share of foreground of each split, and for each split the sequences in order, see `sequence_index`.
+    The metadata contain the fingerprint of the source, the share of foreground of each split, and for each split the
+    sequences in order, see `sequence_index`.
     """
 
     VERSION = tfds.core.Version("1.1.0")  # of the records
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The description says where the dataset is obtained; unpack it and name its folder."
+    LAYOUT: ClassVar[str] = "the layout in the description of its builder"  # for error messages
+    SEVERAL: ClassVar[bool] = False  # a source can be several sets, each prepared by itself
+    code_path = None  # otherwise TFDS would search beside the code for checksums of downloads
 
-    # Without this, TFDS would search next to the code for checksums of downloads, with a package that it does not
-    # install. These builders download nothing.
-    code_path = None
-
-    def __init__(self, **kwargs: Any):
+    def __init__(self, splits: dict[str, list[Frame]] | None = None, fingerprint: str = "", **kwargs: Any):
         super().__init__(file_format="array_record", **kwargs)
-        self.foreground: dict[str, float] = {}  # of each split, for the metadata
-
-    @classmethod
-    def is_source(cls, folder: Path) -> bool:
-        """Tells whether a folder looks like the raw dataset, to find one that lies a level higher or deeper."""
-        del folder
-        return False
+        self.splits = {split: frames for split, frames in (splits or {}).items() if frames}
+        self.fingerprint = fingerprint
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
-        """Lists the frames of a raw dataset, and problems, without opening images."""
+        """Lists the frames of a raw dataset, and problems, without opening images; no frames if it is another one."""
         raise NotImplementedError
 
     @classmethod
     def read_mask(cls, path: Path) -> np.ndarray:
         """Reads a mask of the raw dataset: bool (H, W). Raises an InputError for a file that is none."""
         return read_mask(path)
-
-    @classmethod
-    def read_target(cls, frame: Frame) -> np.ndarray:
-        """Reads the mask of an annotated frame: uint8 (H, W), 0 and 255, or 0 to 255 where it is soft."""
-        assert frame.mask is not None
-        if not frame.soft:
-            return cls.read_mask(frame.mask).astype(np.uint8) * 255
-        target = image_files.decode_image(frame.mask.read_bytes())
-        if target is None:
-            raise InputError(f"{frame.mask}: not a readable map; expected an 8-bit grey image")
-        return cv2.cvtColor(target, cv2.COLOR_RGB2GRAY)
-
-    @classmethod
-    def check_frame(cls, frame: Frame) -> tuple[list[str], float | None]:
-        """Checks that the files of a frame can be decoded.
-
-        Returns:
-          One line for each problem: a file that is none, is truncated or unreadable, or a mask that differs in size
-          from its image. And the share of foreground, in [0, 1]; None where there is no mask.
-        """
-        problems: list[str] = []
-        for path in filter(None, (frame.image, frame.mask)):
-            if not path.is_file():
-                problems.append(f"{path} is not a file: expected an image")
-            elif image_files.is_truncated(path.read_bytes()):
-                problems.append(f"{path} is truncated ({path.stat().st_size} bytes): copy it again")
-        if problems:
-            return problems, None
-        try:
-            image = _read_image(frame.image)
-            target = None if frame.mask is None else cls.read_target(frame)
-        except InputError as error:
-            return [str(error)], None
-        if target is None:
-            return problems, None
-        (height, width), (mask_height, mask_width) = image.shape[:2], target.shape
-        if (height, width) != (mask_height, mask_width):
-            problems.append(
-                f"{frame.mask} is {mask_width}x{mask_height} (width x height), {frame.image} is {width}x{height}: "
-                "expected equal sizes; each is turned as its own EXIF orientation says"
-            )
-        return problems, float((target > 127).mean())
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -155,42 +106,84 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 }
             ),
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(),
+            metadata=tfds.core.MetadataDict(foreground={}),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        source = Path(dl_manager.manual_dir)
-        scan = self.scan(source)
-        self.info.metadata["fingerprint"] = scan.fingerprint(source)
-        self.info.metadata["foreground"] = self.foreground
-        self.info.metadata["sequences"] = {split: sequence_index(frames) for split, frames in scan.splits.items()}
-        return {split: self._generate_examples(split, frames) for split, frames in scan.splits.items()}
+        del dl_manager
+        self.info.metadata["fingerprint"] = self.fingerprint
+        self.info.metadata["sequences"] = {split: sequence_index(frames) for split, frames in self.splits.items()}
+        return {split: self._generate_examples(split, frames) for split, frames in self.splits.items()}
 
     def _generate_examples(self, split: str, frames: list[Frame]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields the examples of a split; raises an InputError at the end if files of it are damaged."""
+        problems, shares = [], []
         tasks = ((key, (frame,)) for key, frame in enumerate(frames))
-        examples = map_in_threads(self._example, tasks, MAX_THREADS)
-        for key, example in track(examples, f"writing {self.info.full_name}, {split}", total=len(frames)):
+        results = map_in_threads(self._example_or_error, tasks)
+        for key, result in track(results, f"preparing {self.info.full_name}, {split}", total=len(frames)):
+            if isinstance(result, InputError):
+                problems.append(str(result))
+                continue
+            example, share = result
+            shares += [share] * example["annotated"]
             yield key, example | {"index": key}
+        if shares and min(shares) == max(shares) and shares[0] in (0, 1):
+            kind, mask = "full" if shares[0] else "empty", next(frame.mask for frame in frames if frame.mask)
+            problems.append(f"all {len(shares)} masks are {kind}; expected objects, look at {mask}")
+        check_problems(self.info.full_name, problems)
+        self.info.metadata["foreground"][split] = float(np.mean(shares)) if shares else 0.0
 
-    def _example(self, frame: Frame) -> dict[str, Any]:
-        image = frame.image.read_bytes()
-        unknown = frame.mask is None
-        mask = np.zeros(_read_image(frame.image).shape[:2], np.uint8) if unknown else self.read_target(frame)
-        options = [cv2.IMWRITE_PNG_BILEVEL, int(not frame.soft)]
-        return {
-            "image": image,
-            "mask": cv2.imencode(".png", mask, options)[1].tobytes(),
-            "sequence": frame.sequence,
-            "frame": frame.name,
-            "annotated": not unknown,
+    def _example_or_error(self, frame: Frame) -> tuple[dict[str, Any], float] | InputError:
+        try:
+            with report_read_errors(frame.image):
+                return self._example(frame)
+        except UnicodeEncodeError:
+            return InputError(f"{frame.image}: expected a name in UTF-8, rename the file or its folder")
+        except InputError as error:
+            return error
+
+    def _example(self, frame: Frame) -> tuple[dict[str, Any], float]:
+        """Reads a frame. Returns its example and its share of foreground; raises an InputError for a damaged file."""
+        image = _read_image(frame.image)
+        if frame.mask is None:
+            mask = np.zeros(image.shape[:2], np.uint8)
+        elif frame.soft:
+            mask = cv2.cvtColor(_read_image(frame.mask), cv2.COLOR_RGB2GRAY)
+        else:
+            mask = self.read_mask(frame.mask).astype(np.uint8) * 255
+        (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        if (height, width) != (mask_height, mask_width):
+            raise InputError(
+                f"{frame.mask} is {mask_width}x{mask_height} (width x height), {frame.image} is {width}x{height}: "
+                "expected equal sizes; each is turned as its own EXIF orientation says"
+            )
+        example = {
+            "image": frame.image.read_bytes(),
+            "mask": cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, int(not frame.soft)])[1].tobytes(),
+            "sequence": frame.sequence.encode(),
+            "frame": frame.name.encode(),
+            "annotated": frame.mask is not None,
         }
+        return example, float((mask > 127).mean())
 
 
 def _read_image(path: Path) -> np.ndarray:
-    image = image_files.decode_image(path.read_bytes())
+    data = path.read_bytes()
+    if image_files.is_truncated(data):  # OpenCV would fill the missing part of a JPEG with grey
+        raise InputError(f"{path} is truncated ({len(data)} bytes): copy it again")
+    image = image_files.decode_image(data)
     if image is None:
         raise InputError(f"{path}: not a readable image; copy it again, or convert it to JPEG")
     return image
+
+
+def check_problems(name: str, problems: list[str]) -> None:
+    """Raises an InputError with the first problem of a set, after printing the others, if there are any."""
+    for problem in problems[1:]:
+        print(printable(problem), file=sys.stderr)
+    if problems:
+        others = f"; {len(problems) - 1} more are printed above" if problems[1:] else ""
+        raise InputError(f"{name}: {problems[0]}{others}")
 
 
 def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosnet_jax.data.builders.base import FramesBuilder, Scan
-from cosnet_jax.data.builders.videos import scan_video
+from cosnet_jax.data.builders.folders import list_video
 from cosnet_jax.evaluation.protocols import CATEGORIES
 from cosnet_jax.files import natural_key
 
@@ -13,31 +13,19 @@ from cosnet_jax.files import natural_key
 class YoutubeObjects(FramesBuilder):
     """YouTube-Objects (Prest et al., CVPR 2012) with the masks of Jain and Grauman (ECCV 2014).
 
-    Obtained from https://vision.cs.utexas.edu/projects/videoseg/ ("Youtube-Objects segmentation"); the source is the
-    folder of the ten categories, with `CATEGORY/data/VIDEO/shots/SHOT/images/*.png` and `.../labels/*.jpg`. Sequences
-    are called `CATEGORY_VIDEO_SHOT`. For research.
+    Sequences are called `CATEGORY_VIDEO_SHOT`. For research.
     """
 
-    @classmethod
-    def is_source(cls, folder: Path) -> bool:
-        return any((folder / category / "data").is_dir() for category in CATEGORIES)
+    LAYOUT = "CATEGORY/data/VIDEO/shots/SHOT/images/*.png and .../labels/*.jpg"
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
         scan = Scan()
-        frames = []
-        missing = [category for category in CATEGORIES if not (source / category / "data").is_dir()]
-        if len(missing) == len(CATEGORIES):
-            scan.problems.append(f"{source} holds none of the categories: expected {CATEGORIES[0]}/data and so on")
-        elif missing:
+        scan.splits["test"] = []
+        if missing := [category for category in CATEGORIES if not (source / category / "data").is_dir()]:
             scan.notes.append(f"{source} lacks the categories {', '.join(missing)}")
         for category in CATEGORIES:
-            for shot in sorted((source / category / "data").glob("*/shots/*"), key=natural_key):
-                if (shot / "images").is_dir() or (shot / "labels").is_dir():
-                    name = f"{category}_{shot.parent.parent.name}_{shot.name}"
-                    frames += scan_video(name, shot / "images", shot / "labels", scan)
-        if frames:
-            scan.splits["test"] = frames
-        elif not scan.problems:
-            scan.problems.append(f"{source} holds no frames: expected CATEGORY/data/VIDEO/shots/SHOT/images/*.png")
+            for shot in sorted((source / category / "data").glob("*/shots/*/"), key=natural_key):
+                name = f"{category}_{shot.parent.parent.name}_{shot.name}"
+                scan.splits["test"] += list_video(name, shot / "images", shot / "labels", scan)
         return scan
