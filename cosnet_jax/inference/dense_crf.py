@@ -56,8 +56,9 @@ def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
 
     The standard deviations are `sxy` pixels and `srgb` grey levels.
     """
+    height, width, _ = image.shape
     colours = np.moveaxis(image, -1, 0).reshape(3, -1) / np.float32(srgb)
-    return build_lattice(np.concatenate([_positions(*image.shape[:2], sxy), colours]))
+    return build_lattice(np.concatenate([_positions(height, width, sxy), colours]))
 
 
 def _positions(height: int, width: int, sxy: float) -> np.ndarray:
