@@ -153,12 +153,6 @@ def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
     assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 
 
-def test_a_configuration_of_the_repository_is_read_from_anywhere(cosnet):
-    config = ROOT / "configs" / "synthetic.py"
-    message = cosnet("ablate", f"--config={config}", "--checkpoint=none", "--workdir=out", extras=True, status=1)
-    assert "checkpoint: none does not exist" in message
-
-
 def test_segment_runs_with_the_shipped_model(cosnet, clip, tmp_path):
     cosnet("segment", clip, "--output", tmp_path, "--size", 65, 65, "--num-references", 2)
     masks = sorted((tmp_path / "masks").rglob("*.png"))
@@ -175,17 +169,6 @@ def test_a_shipped_configuration_trains_and_is_evaluated(cosnet, clip, tmp_path)
     cosnet("export", tmp_path / "work", "--output", tmp_path / "mine.safetensors")
     cosnet("segment", clip, "--output", tmp_path / "out", "--checkpoint", tmp_path / "mine.safetensors")
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 4
-
-
-@pytest.mark.parametrize("command", ["train", "prepare"])
-def test_help_needs_no_extra(cosnet, command):
-    assert cosnet(command, "--help").startswith(f"usage: cosnet {command}")
-
-
-@pytest.mark.slow
-def test_explain_runs_with_the_shipped_model(cosnet, clip, tmp_path):
-    cosnet("explain", clip, "--frame", 1, "--output", tmp_path / "explain.png", "--size", 65, 65)
-    assert cv2.imread(str(tmp_path / "explain.png")).size
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from loopback import free_address, job_environments
 
 from cosnet_jax import distributed, parallel
 from cosnet_jax.distributed import DistributedConfig
-from cosnet_jax.errors import InputError
 from cosnet_jax.parallel import Devices
 
 PROGRAM = """
@@ -43,18 +42,6 @@ def test_a_batch_is_split_evenly_over_as_many_devices_as_divide_it(batch_size, e
         np.testing.assert_allclose(results["sum"], 3 * x.sum(axis=1))
         assert results["part"].tolist() == [each] * batch_size
         assert results["sum"].devices() == {jax.devices()[0]}
-
-
-def test_a_result_can_be_shared_in_the_next_call():
-    devices = Devices(4)
-    double = devices.compile(lambda shared, x: x * shared)
-    total = devices.compile(lambda shared, x: x + shared.sum())
-    doubled = double(jnp.array(2.0), np.arange(4.0))
-    np.testing.assert_allclose(total(doubled, doubled), np.arange(4.0) * 2 + 12)
-
-
-def test_one_example_for_each_cpu_keeps_them_busy():
-    assert Devices.default_batch_size(per_accelerator=8) == 4
 
 
 def test_a_program_that_another_process_has_written_by_half_is_compiled_anew():
@@ -113,11 +100,6 @@ def test_a_process_whose_partner_never_starts_ends_after_its_timeout():
     since = time.monotonic()
     assert subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}).returncode != 0
     assert time.monotonic() - since < 40
-
-
-def test_an_exception_of_a_process_alone_is_left_as_it_is():
-    with pytest.raises(InputError, match="broken"), parallel.several_processes():
-        raise InputError("a file is broken")
 
 
 def test_a_process_alone_warns_of_a_coordinator_it_does_not_join(monkeypatch, capsys):

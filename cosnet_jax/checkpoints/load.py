@@ -18,7 +18,7 @@ from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded
 from cosnet_jax.models.build import ModelConfig, build_model
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
+from cosnet_jax.models.parameters import differing_names, named_leaves, parameter_name, part_of
 
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / f"davis16_lite{SUFFIX}"}
@@ -74,13 +74,11 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
       InputError: if there is no readable checkpoint, or it is of another model.
     """
     variables, trained = load_checkpoint(path)
-    settings = [ConfigDict(vars(ModelConfig.read(each.model))) for each in (trained, config)]
-    changes = changed_settings(*settings)
-    changes = {key: change for key, change in changes.items() if key not in WITHOUT_EFFECT}
-    if changes:
+    changes = changed_settings(*(ConfigDict(vars(ModelConfig.read(each.model))) for each in (trained, config)))
+    if changes := {key: change for key, change in changes.items() if key not in WITHOUT_EFFECT}:
         raise InputError(
-            f"checkpoint: {path} is of another model than the configuration's: "
-            f"{describe_changes(changes, len(changes))}; expected the configuration that it was trained with"
+            f"checkpoint: {path} is of another model than the configuration's: {describe_changes(changes)}; expected "
+            "the configuration that it was trained with"
         )
     return variables
 
@@ -89,7 +87,7 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
     """Puts initial weights into freshly initialised variables.
 
     Those parts are taken whose arrays all have the same names and shapes; a part is the backbone, the ASPP, the side
-    output, the affinity, the gate or a head. Parts of a checkpoint that do not fit are named on the terminal.
+    output, the affinity, the gate or a head. The others are named on the terminal.
 
     Args:
       variables: from `init_variables`.
@@ -102,23 +100,18 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
     Raises:
       InputError: if the file cannot be read, or is of another backbone.
     """
-    only_backbone = expanded(path).suffix == ".npz"
-    found = _read_backbone(path) if only_backbone else named_leaves(load_checkpoint(path)[0])
+    found = _read_backbone(path) if expanded(path).suffix == ".npz" else named_leaves(load_checkpoint(path)[0])
     wanted = named_leaves(variables)
-
-    def shape(tree: dict[str, Any], name: str) -> tuple[int, ...] | None:
-        return tree[name].shape if name in tree else None
-
-    others = {name for name in found.keys() | wanted.keys() if shape(found, name) != shape(wanted, name)}
-    if problems := sorted(name for name in others if part_of(name) == BACKBONE):
+    differing = differing_names(found, wanted)
+    if problems := [name for name in differing if part_of(name) == BACKBONE]:
         raise InputError(f"init: {path} is of another backbone: {len(problems)} parameters differ, e.g. {problems[0]}")
-    differing = {part_of(name) for name in others}
-    if (left := sorted(differing & {part_of(name) for name in wanted})) and not only_backbone:
+    parts = {part_of(name) for name in differing}
+    if left := sorted(parts & {part_of(name) for name in wanted}):
         print(printable(f"init: of {path} these do not fit and keep their initial value: {', '.join(left)}"))
 
     def choose(key: tuple, leaf: Any) -> Any:
         name = parameter_name(key)
-        return leaf if part_of(name) in differing else jnp.asarray(found[name], leaf.dtype)
+        return leaf if part_of(name) in parts else jnp.asarray(found[name], leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(choose, variables)
 

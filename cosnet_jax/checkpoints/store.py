@@ -23,7 +23,7 @@ from cosnet_jax import parallel
 from cosnet_jax.config import parse_config
 from cosnet_jax.errors import InputError, interruption_in, printable
 from cosnet_jax.files import expanded, write_text
-from cosnet_jax.models.parameters import named_leaves
+from cosnet_jax.models.parameters import differing_names, named_leaves
 
 LATEST, BEST = "checkpoints", "best"
 SUMS = "SHA256SUMS"
@@ -130,7 +130,9 @@ class CheckpointFolder:
             try:
                 with naming_errors(Damaged):
                     check_sums(folder)
-                    check_shapes(f"checkpoint: {folder}", stored_shapes(folder), like)
+                    if names := differing_names(named_leaves(stored_shapes(folder)), named_leaves(like)):
+                        shown = f"{len(names)} arrays differ, e.g. {names[0]}"
+                        raise InputError(f"checkpoint: {folder} is of another architecture ({shown})")
                     restored = self._manager.restore(step, args=items)
                 return step, parallel.to_local(restored["state"]), restored["progress"]
             except Damaged as damage:
@@ -144,7 +146,6 @@ class CheckpointFolder:
           InputError: the last checkpoint cannot be written.
         """
         with naming_errors(self._unwritable):
-            self._manager.wait_until_finished()
             self._manager.close()
 
 
@@ -244,17 +245,3 @@ def stored_shapes(folder: Path) -> Any:
     """The tree of shapes and types that a checkpoint's state has."""
     tree = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
-
-
-def check_shapes(what: str, found: Any, wanted: Any) -> None:
-    """Raises an InputError if two trees have other names or shapes; it begins with `what` and shows some of them."""
-    ours, theirs = ({name: leaf.shape for name, leaf in named_leaves(tree).items()} for tree in (wanted, found))
-    both = sorted(ours.keys() & theirs.keys())
-    problems = [
-        *(f"missing {name}" for name in sorted(ours.keys() - theirs.keys())),
-        *(f"unknown {name}" for name in sorted(theirs.keys() - ours.keys())),
-        *(f"{name} is {theirs[name]}, expected {ours[name]}" for name in both if theirs[name] != ours[name]),
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-        raise InputError(f"{what} is of another architecture ({len(problems)} differences: {shown})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import time
@@ -37,7 +38,8 @@ def folder(tmp_path):
     for step in (1, 2, 3):
         writer.save(step, state_of(step), tiny_synthetic(), {"position": step})
     writer.close()
-    return tmp_path
+    yield tmp_path
+    gc.collect()  # so that what orbax leaves after a failure is found here, where it is expected
 
 
 def newest(folder):
@@ -132,7 +134,7 @@ def test_a_signal_while_a_checkpoint_is_read_or_written_is_no_damage(folder, int
 
 def test_a_checkpoint_of_another_architecture_is_no_damage(folder):
     reader = CheckpointFolder(folder, keep=3)
-    with pytest.raises(InputError, match=r"another architecture \(1 differences: missing params/c\)"):
+    with pytest.raises(InputError, match=r"another architecture \(1 arrays differ, e\.g\. params/c\)"):
         reader.restore_newest({**LIKE, "params": {**LIKE["params"], "c": jnp.zeros(1)}})
     reader.close()
     assert (folder / "3").is_dir()

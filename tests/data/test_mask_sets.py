@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from raw_datasets import HEIGHT, WIDTH, draw_image, draw_mask, make_config, make_stills, make_videos, save
 
-from cosnet_jax.data.pipeline import still_batches, video_batches
+from cosnet_jax.data.pipeline import make_batches
 from cosnet_jax.data.prepare import prepare
 from cosnet_jax.data.sequences import open_sequences, open_stills
 from cosnet_jax.errors import InputError
@@ -114,8 +114,8 @@ def test_soft_maps_reach_the_training_and_are_cut_for_scores(tmp_path):
     soft, source = make_soft(tmp_path), {"source": str(tmp_path / "own")}
     videos = {"source": f"{tmp_path}/pets,{tmp_path}/hard"}
     config = make_config(tmp_path / "prepared", stills=source, train_videos="videos", videos=videos)
-    for make, axes in ((still_batches, (8,)), (video_batches, (4, 2))):
-        stream = make(config, (HEIGHT, WIDTH), axes[0], seed=0)  # two epochs
+    for kind, axes in (("still", (8,)), ("video", (4, 2))):
+        stream = make_batches(kind, config, (HEIGHT, WIDTH), axes[0], seed=0)  # two epochs
         masks = next(stream)["mask"]
         stream.close()
         assert masks.shape == (*axes, HEIGHT, WIDTH) and masks.dtype == np.float16
@@ -125,7 +125,7 @@ def test_soft_maps_reach_the_training_and_are_cut_for_scores(tmp_path):
     assert np.array_equal(cat.frame_and_target(0)[1], soft) and np.array_equal(cat.mask(0), soft > 127)
     assert not dog.soft and dog.mask(0).dtype == bool
     config.stills.source += "/hard"  # sets without soft maps give masks of 0 and 1
-    stream = still_batches(config, (HEIGHT, WIDTH), 2, seed=0)
+    stream = make_batches("still", config, (HEIGHT, WIDTH), 2, seed=0)
     masks = next(stream)["mask"]
     stream.close()
     assert masks.dtype == np.uint8 and set(np.unique(masks)) == {0, 1}
