@@ -51,7 +51,7 @@ def test_masks_overlay_and_contact_sheet(tmp_path, folder, frames):
             np.testing.assert_array_equal(np.asarray(mask), np.where(map_ > 0.8, 255, 0))
         assert abs(shown.astype(int) - overlay(image, map_ > 0.8)).mean() < 16  # H.264's loss
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
-        assert sheet.size == (10 + 3 * 170, 10 + 22 + 2 * (120 + 22 + 10))  # three columns of tiles 160 x 120
+        assert sheet.size == (10 + 4 * 394, 10 + 22 + 2 * (288 + 22 + 10))  # four columns of tiles 384 x 288
 
 
 def test_probabilities_keep_16_bits_and_the_side_of_one_half(tmp_path, folder):
