@@ -47,6 +47,7 @@ SETS = {
     "black cut-out.png": rgba(np.zeros_like(WHITE), 255 * TRUTH),
     "soft.png": Image.fromarray(SMOOTH.astype(np.uint8)),
     "JPEG.JPG": Image.fromarray(255 * TRUTH.astype(np.uint8)),
+    "colours.gif": Image.fromarray(WHITE.astype(np.uint8)),  # index 0 of its palette is white
     "lossy.webp": Image.fromarray(WHITE.astype(np.uint8)),
     "suffix.PNG": Image.fromarray(255 * TRUTH.astype(np.uint8)),
 }
