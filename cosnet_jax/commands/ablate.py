@@ -21,11 +21,11 @@ from cosnet_jax.evaluation.results_file import write_results
 from cosnet_jax.evaluation.score import average_scores, check_scoring
 from cosnet_jax.files import writable_folder, write_text
 from cosnet_jax.inference.options import InferenceConfig
-from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
+from cosnet_jax.threads import read_ahead
 from cosnet_jax.training.config import check_config
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)

@@ -23,8 +23,8 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.options import InferenceConfig
-from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
+from cosnet_jax.threads import read_ahead
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
 from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, lay_over

@@ -22,9 +22,9 @@ from cosnet_jax.files import claimed, report_read_errors, writable_folder, write
 from cosnet_jax.inference import crf
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.provenance import describe_inference, digest_of_json
-from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Prediction, Segmenter
 from cosnet_jax.progress import track
+from cosnet_jax.threads import read_ahead
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo, open_video
 

@@ -12,7 +12,7 @@ from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.commands.explain import explain, explanation
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.attention_maps import attention_maps
-from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.resize import resize_frame
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video.video import ArrayVideo
 
@@ -28,7 +28,7 @@ def test_attention_and_gates_make_up_the_summary_of_the_pixels_cell(checkpoint, 
     assert attention.shape == {1: (2, 4, 5), 2: (2, 2, 3)}[pooling]
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1, atol=1e-5)
     apply = jax.jit(segmenter.model.apply, static_argnames="method")
-    features = apply(variables, resize_antialiased(jax.numpy.array(clip), (32, 40)), method="encode")
+    features = apply(variables, jax.numpy.stack([resize_frame(frame, (32, 40)) for frame in clip]), method="encode")
     keys, values = (apply(variables, features[1:], method=part) for part in ("keys", "values"))
     summary = apply(variables, features[:1], keys[None], values[None], method="attend")[0][0]
     parts = [

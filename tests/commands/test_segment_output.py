@@ -57,7 +57,7 @@ def test_overlay_and_contact_sheet_are_written_and_can_be_left_out(tmp_path, vid
         expected = overlay(image, probability > 0.5)
         assert abs(shown.astype(int) - expected).mean() < 12 < abs(image.astype(int) - expected).mean()  # H.264's loss
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
-        assert sheet.size == (10 + 3 * 170, 10 + 22 + 2 * (120 + 22 + 10))  # three columns of tiles 160 x 120
+        assert sheet.size == (10 + 4 * 394, 10 + 22 + 2 * (288 + 22 + 10))  # four columns of tiles 384 x 288
     write(tmp_path / "bare", video, probabilities, Outputs(overlay=False))
     assert sorted(os.listdir(tmp_path / "bare")) == ["contact_sheet.png", "masks"]
 
