@@ -15,8 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.commands.app_upload import Limits, check_in_child
-from cosnet_jax.commands.segment_cutout import make_cutouts
-from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
+from cosnet_jax.commands.segment_output import MASKS, OVERLAY, ResultWriter, make_outputs
 from cosnet_jax.commands.segment_video import frames_and_maps
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder
@@ -25,7 +24,6 @@ from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video.reader import open_video
 
 MASKS_ZIP = "masks.zip"
-MOST_REFERENCES = 10
 
 
 class Model(NamedTuple):
@@ -41,11 +39,9 @@ class Choices:
 
     keep: tuple[int, int, int] | None  # see `frames_and_maps`
     sharpen: bool  # whether a CRF sharpens the edges
-    background: str  # of the cut-out, see `Background.parse`; "" for transparency
+    background: str  # of the cut-out, see `read_background`; "" for transparency
     feather: float  # pixels by which the edge of the cut-out is softened
-    temporal_smoothing: float  # this and the following as in `InferenceConfig`
-    num_references: int
-    sampling: str
+    temporal_smoothing: float  # see `InferenceConfig`
 
 
 class Clip:
@@ -85,22 +81,21 @@ class Clip:
           How many frames are done.
 
         Raises:
-          InputError: N is above `MOST_REFERENCES`, there is nothing to keep, a frame cannot be read, a file cannot be
-            written, or it was stopped.
+          InputError: there is nothing to keep, a frame cannot be read, a file cannot be written, or it was stopped.
         """
-        if choices.num_references > MOST_REFERENCES:
-            raise InputError(f"N is {choices.num_references}; this page takes at most {MOST_REFERENCES}")
         self.stopped = False
-        settings = {name: getattr(choices, name) for name in ("num_references", "sampling", "temporal_smoothing")}
         params = dataclasses.replace(InferenceConfig.read(model.config.inference).crf, enabled=choices.sharpen)
-        segmenter = Segmenter.from_config(model.config, model.variables, crf=params, **settings)
+        segmenter = Segmenter.from_config(
+            model.config, model.variables, crf=params, temporal_smoothing=choices.temporal_smoothing
+        )
         background = choices.background or None
-        (cutout,) = make_cutouts(None if background else "webm", background, choices.feather)
+        cutout = None if background else "webm"
+        outputs = make_outputs(cutout=cutout, background=background, feather=choices.feather)
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
         try:
             with (
                 contextlib.closing(frames_and_maps(segmenter, self.video, choices.keep)) as results,
-                ResultWriter(folder, self.video, Outputs(cutouts=(cutout,))) as writer,
+                ResultWriter(folder, self.video, outputs) as writer,
             ):
                 for number, (frame, probability) in enumerate(results, 1):
                     if self.stopped:
@@ -115,7 +110,7 @@ class Clip:
             raise
         for file in self.results.values():
             shutil.rmtree(file.parent, ignore_errors=True)
-        names = {"Cut-out": cutout.name, "Overlay": OVERLAY, "Masks": MASKS_ZIP}
+        names = {"Cut-out": outputs[-1].name, "Overlay": OVERLAY, "Masks": MASKS_ZIP}
         self.results = {shown: folder / name for shown, name in names.items()}
 
     def picture(self, frame: int) -> np.ndarray:

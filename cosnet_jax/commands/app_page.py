@@ -11,17 +11,15 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from cosnet_jax.commands.app_clip import MOST_REFERENCES, Choices, Clip, Model
+from cosnet_jax.commands.app_clip import Choices, Clip, Model
 from cosnet_jax.commands.app_upload import Limits
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.video.writer import VideoWriter
 
 MAX_UPLOAD = 512 * 2**20  # bytes
 LONGEST_QUEUE = 20  # visitors that wait
 KEPT = 3600  # seconds that a clip is kept after it was uploaded or segmented
 VIEWS = ("Cut-out", "Overlay")
-SAMPLING_LABELS = {"uniform": "spread over the video", "random": "random", "consecutive": "the nearest"}
 BACKGROUNDS = {"transparent": "", "blurred": "blur", "white": "white", "black": "black", "green": "#00b140"}
 HEADING = """# Cut out the main object
 Drop a video. COSNet compares each frame with a few others: what recurs through the video is the object."""
@@ -36,7 +34,7 @@ CSS = """
 """
 GONE = f"There is no video; one is removed after {KEPT // 60} minutes. Upload it again."
 # On a phone the results are below the controls; they get their height when the video is loaded.
-SCROLL = """() => setTimeout(() => document.querySelector('#view').scrollIntoView({behavior: 'smooth'}), 800)"""
+SCROLL = """() => setTimeout(() => document.querySelector('#view')?.scrollIntoView({behavior: 'smooth'}), 800)"""
 
 
 def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
@@ -70,13 +68,6 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
                 feather = gr.Slider(0, 20, 0, step=0.5, label="Soften the edge by (pixels)", buttons=[])
                 smoothing = inference.temporal_smoothing
                 smoothing = gr.Slider(0, 5, smoothing, step=0.5, label="Smooth over time by (frames)", buttons=[])
-                with gr.Accordion("How frames are compared", open=False):
-                    number = gr.Slider(
-                        0, MOST_REFERENCES, min(inference.num_references, MOST_REFERENCES), step=1, precision=0,
-                        label="Frames to compare each with (N)", buttons=[],
-                    )  # fmt: skip
-                    samplings = [(SAMPLING_LABELS[name], name) for name in SAMPLINGS]
-                    sampling = gr.Radio(samplings, value=inference.sampling, label="Which frames")
             with gr.Column(scale=2, min_width=300, visible=False) as results:
                 view = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show", elem_id="view")
                 player = gr.Video(
@@ -136,7 +127,9 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
                     **{button: clip.results[name] for name, button in downloads.items()},
                 }
             except InputError as error:
-                yield idle | {status: refusal(error)}
+                told = refusal(error)
+                gr.Warning(told["value"])  # on a phone, the status is far from what was clicked
+                yield idle | {status: told}
 
         def place(frame: int, click: gr.SelectData) -> tuple[int, ...]:
             return *map(int, click.index), frame
@@ -145,7 +138,7 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
         received = [state, upload, about, start, status, results]
         upload.upload(receive, [upload, state], received, show_progress_on=about, api_visibility="private")
         example.click(take_example, state, received, show_progress_on=about, api_visibility="private")
-        chosen = [kept, sharpen, background, feather, smoothing, number, sampling]
+        chosen = [kept, sharpen, background, feather, smoothing]
         outputs = [state, start, stop, status, results, player, frame, picture, *downloads.values()]
         for event in (
             start.click(lambda: None, None, kept, queue=False, **private),

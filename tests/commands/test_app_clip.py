@@ -21,7 +21,7 @@ from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.visualization.cutouts import alpha_of
 
-CHOICES = Choices(None, False, "", 0.0, 0.0, 2, "consecutive")
+CHOICES = Choices(None, False, "", 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,7 @@ def assert_masks(clip, maps):
 def test_results_are_those_of_the_segmenter(clip, model, checkpoint):
     assert clip.describe() == "source.mkv: 6 frames, 64 x 48, 0.2 s"
     assert list(clip.segment(model, CHOICES)) == [1, 2, 3, 4, 5, 6]
-    segmenter = Segmenter.from_pretrained(checkpoint, num_references=2, sampling="consecutive", temporal_smoothing=0)
-    maps = segmenter(np.stack(list(clip.video)))
+    maps = Segmenter.from_pretrained(checkpoint, temporal_smoothing=0)(np.stack(list(clip.video)))
     assert_masks(clip, maps)
     alphas = decoded_with_alpha(clip.results["Cut-out"])[0][..., 3]
     assert abs(alphas - 255 * np.stack([alpha_of(probability) for probability in maps])).mean() < 8
@@ -77,8 +76,6 @@ def test_what_ends_early_leaves_the_earlier_results(clip, model):
     clip.stopped = True
     with pytest.raises(InputError, match="stopped"):
         list(done)
-    with pytest.raises(InputError, match="N is 11; this page takes at most 10"):
-        next(clip.segment(model, dataclasses.replace(CHOICES, num_references=11)))
     assert clip.results == before and all(path.exists() for path in before.values())
     assert list(clip.segment(model, CHOICES))[-1] == 6
 
