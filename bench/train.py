@@ -36,7 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cosnet_jax import parallel
 from cosnet_jax.config import read_config
-from cosnet_jax.data.pipeline import video_batches
+from cosnet_jax.data.pipeline import make_batches
 from cosnet_jax.interop.names import FORMATS, from_torch
 from cosnet_jax.interop.parity import to_twin
 from cosnet_jax.interop.twin import PairModel, to_numpy
@@ -178,7 +178,7 @@ def measure(config: ConfigDict, device: str, rounds: int, with_compiled: bool, m
       "rows" by name; "flop" of a step; "peak" of matrix products in FLOP a second; the largest relative "difference" of
       a loss.
     """
-    batches = video_batches(config.data, config.size, config.batch_size, config.seed)
+    batches = make_batches("video", config.data, config.size, config.batch_size, config.seed)
     batch = next(batches)
     peak, flop = matrix_peak(config.model.dtype, device, matrix_side), model_flop(config, batch)
     ours, placed = Ours(config, to_numpy(initial_twin(config).state_dict())), parallel.shard(batch)

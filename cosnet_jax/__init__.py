@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from cosnet_jax.training.losses import pair_loss
     from cosnet_jax.training.optimizer import make_optimizer
     from cosnet_jax.video.reader import open_video
+    from cosnet_jax.video.sample_clip import sample_clip
 
 __version__ = metadata.version("cosnet_jax")
 __all__ = [
     "COSNet", "InputError", "Segmenter", "boundary_f", "init_variables", "jaccard", "keep_object", "load",
-    "make_optimizer", "open_video", "pair_loss", "save",
+    "make_optimizer", "open_video", "pair_loss", "sample_clip", "save",
 ]  # fmt: skip
 _MODULES = {
     "COSNet": "models.cosnet",
@@ -36,6 +37,7 @@ _MODULES = {
     "make_optimizer": "training.optimizer",
     "open_video": "video.reader",
     "pair_loss": "training.losses",
+    "sample_clip": "video.sample_clip",
     "save": "checkpoints.load",
 }
 

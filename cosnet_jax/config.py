@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import flax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -40,7 +41,7 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     try:
         rest = values(argv)
         holder.value.to_dict()  # a file that failed to load says so only when it is used
-    except InputError:
+    except (InputError, ModuleNotFoundError):
         raise
     except (Exception, RecursionError) as error:  # the file is Python, and so are values
         told = " ".join(str(error.args[-1] if error.args else error).replace("\\n", " ").split())
@@ -65,13 +66,9 @@ def _make_configs_importable(beside: Path) -> None:
         sys.modules["configs"] = module
 
 
-def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
+def flatten(config: ConfigDict) -> dict[str, object]:
     """Returns the settings by dotted key, e.g. {"optimizer.name": "sgd"}."""
-    flat: dict[str, object] = {}
-    for key, value in config.items():
-        nested = isinstance(value, ConfigDict)
-        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-    return flat
+    return flax.traverse_util.flatten_dict(config.to_dict(), sep=".")
 
 
 def as_stored(config: ConfigDict) -> dict:
@@ -104,10 +101,9 @@ def changed_settings(before: ConfigDict, after: ConfigDict) -> dict[str, tuple[o
     return {key: (old.get(key), new.get(key)) for key in sorted(old | new) if old.get(key) != new.get(key)}
 
 
-def describe_changes(changes: dict[str, tuple[object, object]], most: int = 3) -> str:
-    """Returns the first few of `changed_settings` as one line of text."""
-    parts = [f"{key} was {old!r} and is {new!r}" for key, (old, new) in changes.items()]
-    return "; ".join(parts[:most]) + ("; ..." if len(parts) > most else "")
+def describe_changes(changes: dict[str, tuple[object, object]]) -> str:
+    """Returns what `changed_settings` found as one line of text."""
+    return "; ".join(f"{key} was {old!r} and is {new!r}" for key, (old, new) in changes.items())
 
 
 def inference_size(config: ConfigDict) -> tuple[int, int]:

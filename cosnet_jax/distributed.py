@@ -26,9 +26,9 @@ class DistributedConfig(Section, name="distributed"):
     heartbeat: int = setting(30, low=5)  # seconds without a sign of life after which a process counts as dead
     # Unset, they come from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or from the cluster that JAX
     # detects (SLURM, Open MPI, Kubernetes, Cloud TPU).
-    coordinator_address: str | None = setting(None, of=str)  # HOST:PORT of process 0
-    num_processes: int | None = setting(None, of=int, low=1)
-    process_id: int | None = setting(None, of=int, low=0)
+    coordinator_address: str | None = setting(None)  # HOST:PORT of process 0
+    num_processes: int | None = setting(None, low=1)
+    process_id: int | None = setting(None, low=0)
 
 
 def start(settings: Any) -> None:
@@ -59,23 +59,3 @@ def start(settings: Any) -> None:
             "detects, or distributed.{coordinator_address,num_processes,process_id}, or JAX_COORDINATOR_ADDRESS, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from None
-    if _takes_all_gpus():
-        for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices"):
-            jax.config.update(name, "all")
-
-
-def _takes_all_gpus() -> bool:
-    """Whether this process takes all GPUs that it sees, because it is alone on its host, or sees one.
-
-    JAX would take one by the process's number on the host, which SLURM and Open MPI give.
-    """
-    names = os.environ
-    if "JAX_LOCAL_DEVICE_IDS" in names:
-        return False
-    if "SLURM_STEP_NUM_NODES" in names:
-        alone = names["SLURM_STEP_NUM_NODES"] == names.get("SLURM_NTASKS")
-    elif "OMPI_COMM_WORLD_LOCAL_SIZE" in names:
-        alone = names["OMPI_COMM_WORLD_LOCAL_SIZE"] == "1"
-    else:
-        return False
-    return alone or len(names.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1

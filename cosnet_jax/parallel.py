@@ -110,15 +110,9 @@ def agree(decision: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
 
 
-def gather_arrays(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays (n_p, ...) of all processes p, in their order; n_p may differ."""
-    if jax.process_count() == 1:
-        return array
-    counts = multihost_utils.process_allgather(np.array(len(array)))
-    padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
-    padded[: len(array)] = array
-    gathered = multihost_utils.process_allgather(padded)
-    return np.concatenate([part[:count] for part, count in zip(gathered, counts, strict=True)])
+def sum_over_processes(array: np.ndarray) -> np.ndarray:
+    """Sums an array, of one shape in all processes, over them."""
+    return multihost_utils.process_allgather(array).sum(axis=0) if jax.process_count() > 1 else array
 
 
 class Preempted(KeyboardInterrupt):
@@ -214,18 +208,19 @@ def working_memory(step: Any, state: Any, batch: dict[str, np.ndarray]) -> int:
 
 def replicate(tree: Any) -> Any:
     """Places a tree of arrays, the same in every process, on all devices, as `parallelise` returns its states."""
-    return jax.device_put(tree, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec()))
+    return jax.device_put(tree, _placement(jax.local_devices()))
 
 
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Places this process's batch on its devices, an equal part each: (n, ...) becomes (devices, n / devices, ...)."""
     devices = jax.local_device_count()
     parts = {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}
-    return jax.device_put(parts, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS)))
+    return jax.device_put(parts, _placement(jax.local_devices(), AXIS))
 
 
-def _local_mesh() -> jax.sharding.Mesh:
-    return jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+def _placement(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.Sharding:
+    """Arrays on some devices: whole on each without `axes`, or with AXIS the first axis split over them."""
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(devices, (AXIS,)), jax.sharding.PartitionSpec(*axes))
 
 
 def to_global(tree: Any, convert: Callable = multihost_utils.host_local_array_to_global_array) -> Any:
@@ -240,14 +235,9 @@ def to_local(tree: Any) -> Any:
     return to_global(tree, multihost_utils.global_array_to_host_local_array)
 
 
-def gather(tree: Any) -> Any:
-    """Brings a tree of replicated arrays to the host as NumPy; waits for the device."""
-    return jax.device_get(tree)
-
-
 def local_copy(tree: Any) -> Any:
     """Copies a tree of replicated arrays to this process's first device, e.g. for a validation."""
-    return jax.device_put(gather(tree), first_local_device())
+    return jax.device_put(jax.device_get(tree), first_local_device())
 
 
 def first_local_device() -> jax.sharding.Sharding:
@@ -261,10 +251,7 @@ class Devices:
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
         self._devices = jax.local_devices()[: math.gcd(batch_size, jax.local_device_count())]
-        mesh = jax.sharding.Mesh(self._devices, (AXIS,))
-        self._shared, self._split = (
-            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), (AXIS,))
-        )
+        self._shared, self._split = _placement(self._devices), _placement(self._devices, AXIS)
 
     @staticmethod
     def default_batch_size(per_accelerator: int) -> int:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -29,32 +31,18 @@ ACCEPTED: dict[type, tuple[Any, str]] = {
 }
 
 
-def setting(
-    default: Any,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    choices: Sequence[Any] = (),
-    of: type | None = None,
-    length: int | None = None,
-) -> Any:
+def setting(default: Any, *, low: float = -math.inf, high: float = math.inf, choices: Sequence[Any] = ()) -> Any:
     """Declares a setting of a `Section`.
 
     Args:
       default: its value where nothing is given; None: unset.
       low, high: the range of a number, or of each entry of a tuple.
       choices: all values that it may have; () for any.
-      of: the type of a setting that is None by default, or of a tuple's entries; None takes the default's.
-      length: the number of entries that a tuple must have; None for any.
 
     Returns:
       The field.
     """
-    metadata = {"low": low, "high": high, "choices": tuple(choices), "of": of, "length": length}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-ANY = setting(None).metadata
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices})
 
 
 class Section:
@@ -67,9 +55,9 @@ class Section:
         cls.section = name
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _checked(f"{self.section}.{field.name}".lstrip("."), getattr(self, field.name), field)
-            object.__setattr__(self, field.name, value)
+        for name, (annotation, field) in _fields(type(self)).items():
+            value = _checked(_key(self, name), getattr(self, name), annotation, field.metadata)
+            object.__setattr__(self, name, value)
 
     @classmethod
     def read(cls, values: Mapping[str, Any] | Section) -> Self:
@@ -85,52 +73,60 @@ class Section:
             return values
         if not isinstance(values, Mapping | ConfigDict):
             raise InputError(f"{cls.section} is {values!r}; expected settings by name")
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields = _fields(cls)
         if unknown := sorted(set(values) - set(fields)):
-            raise InputError(f"there is no setting {f'{cls.section}.{unknown[0]}'.lstrip('.')!r}")
+            raise InputError(f"there is no setting {_key(cls, unknown[0])!r}")
         made = {}
         for name, value in values.items():
-            default: Any = fields[name].default
-            made[name] = type(default).read(value) if isinstance(default, Section) else value
+            kind = fields[name][0]
+            made[name] = kind.read(value) if _is_section(kind) else value
         return cls(**made)
 
     @classmethod
     def defaults(cls) -> ConfigDict:
         """The section as a part of a configuration, with placeholders for what is unset."""
         made = {}
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            default: Any = field.default
-            if isinstance(default, Section):
-                default = type(default).defaults()
-            elif default is None:
-                default = config_dict.placeholder(tuple if field.metadata["length"] else field.metadata["of"])
-            made[field.name] = default
+        for name, (annotation, field) in _fields(cls).items():
+            made[name] = annotation.defaults() if _is_section(annotation) else field.default
+            if field.default is None:
+                kind = typing.get_args(annotation)[0]
+                made[name] = config_dict.placeholder(typing.get_origin(kind) or kind)
         return ConfigDict(made)
 
 
-def _checked(key: str, value: Any, field: dataclasses.Field) -> Any:
+def _fields(section: Any) -> dict[str, tuple[Any, dataclasses.Field]]:
+    """Name of each setting of a section -> its type and its field."""
+    annotations = typing.get_type_hints(section)
+    return {field.name: (annotations[field.name], field) for field in dataclasses.fields(section)}
+
+
+def _key(section: Any, name: str) -> str:
+    return f"{section.section}.{name}".lstrip(".")
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _checked(key: str, value: Any, annotation: Any, rules: Mapping[str, Any]) -> Any:
     """Returns the value of a setting, lists as tuples; raises an InputError if its type or range is wrong."""
-    default: Any = field.default
-    rules = field.metadata or ANY
-    if isinstance(default, Section):
+    if isinstance(annotation, types.UnionType):
+        return None if value is None else _checked(key, value, typing.get_args(annotation)[0], rules)
+    if _is_section(annotation):
         return value
-    if value is None and default is None:
-        return None
-    several = isinstance(default, tuple) or (default is None and rules["length"] is not None)
-    if several:
-        if not isinstance(value, list | tuple) or rules["length"] not in (None, len(value)):
-            count = "a list" if rules["length"] is None else f"{rules['length']} entries"
-            raise InputError(f"{key} is {value!r}; expected {count}")
-        value = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
-    kind = rules["of"] or (type(default[0]) if several and default else type(default))
-    for entry in value if several else (value,):
-        if rules["choices"] and entry not in rules["choices"]:
-            raise InputError(f"{key} is {value!r}; expected {' or '.join(map(str, rules['choices']))}")
-        accepted, named = ACCEPTED.get(kind, (object, ""))
-        if not isinstance(entry, accepted) or (isinstance(entry, bool) and kind in (int, float)):
-            raise InputError(f"{key} is {value!r}; expected {'entries that are each ' if several else ''}{named}")
-        if kind in (int, float) and not rules["low"] <= entry <= rules["high"]:
-            bound = f"from {rules['low']} to {rules['high']}"
-            bound = f"at least {rules['low']}" if math.isinf(rules["high"]) else bound
-            raise InputError(f"{key} is {value!r}; expected {named} {bound}")
+    if typing.get_origin(annotation) is tuple:
+        kinds = typing.get_args(annotation)
+        if isinstance(value, list | tuple):
+            kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        if not isinstance(value, list | tuple) or len(kinds) != len(value):
+            raise InputError(f"{key} is {value!r}; expected {'a list' if ... in kinds else f'{len(kinds)} entries'}")
+        return tuple(_checked(key, entry, kind, rules) for entry, kind in zip(value, kinds, strict=True))
+    if (choices := rules.get("choices")) and value not in choices:
+        raise InputError(f"{key} is {value!r}; expected {' or '.join(map(str, choices))}")
+    accepted, named = ACCEPTED[annotation]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation is not bool):
+        raise InputError(f"{key} is {value!r}; expected {named}")
+    if annotation in (int, float) and rules and not rules["low"] <= value <= rules["high"]:
+        bound = f"at least {rules['low']}" if math.isinf(rules["high"]) else f"from {rules['low']} to {rules['high']}"
+        raise InputError(f"{key} is {value!r}; expected {named} {bound}")
     return value

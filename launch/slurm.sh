@@ -16,4 +16,6 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
+# All GPUs of a node for its one process; JAX itself would give it the first.
+export JAX_LOCAL_DEVICE_IDS=$(seq --separator=, 0 $((${SLURM_GPUS_ON_NODE:-1} - 1)))
 srun --kill-on-bad-exit=1 python -u train.py "$@" --config.distributed.enabled=true

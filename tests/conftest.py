@@ -28,6 +28,21 @@ from cosnet_jax.models import resnet
 gc.set_threshold(50_000, 50, 50)
 
 
+# A fixture -> the marker of the tests that use it.
+MARKERS = {"browser": "browser", "twin_module": "torch", "wheel": "wheel"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks tests by the resources that they need, and skips those of PyTorch where it is not installed."""
+    for item in items:
+        for fixture, marker in MARKERS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(marker)
+        if item.get_closest_marker("torch") and not importlib.util.find_spec("torch"):
+            item.add_marker(pytest.mark.skip(reason="PyTorch is not installed"))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A tiny network that was not trained."""

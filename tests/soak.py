@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
 import random
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,59 +32,38 @@ COMMAND = (
 )  # fmt: skip
 
 
-def read_damaged(kind: str, seeds: range, folder: str, queue: multiprocessing.Queue) -> None:
-    """Reads damaged inputs in a process of its own, and tells the number of each before it reads it."""
+def read_damaged(kind: str, first: int, last: int, folder: str) -> None:
+    """Reads damaged inputs in a process of its own, which tells the number of each before it reads it."""
     from damaged import INPUTS, damage, read_or_refuse
 
     make, read = INPUTS[kind]
     sound = make(Path(folder))
     data = sound.read_bytes()
-    for seed in seeds:
-        queue.put((seed, ""))
-        try:
-            read_or_refuse(read, sound, damage(data, random.Random(seed)))
-        except Exception as error:
-            queue.put((seed, f"{type(error).__name__}: {error}"[:300]))
-    queue.put((seeds.stop, ""))
-
-
-def memory_of(process: int) -> int:
-    """Resident memory of a process in MiB; 0 where the system does not tell."""
-    status = Path(f"/proc/{process}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) >> 10 for line in lines if line.startswith("VmRSS")), 0)
+    for seed in range(first, last):
+        print(seed, flush=True)
+        signal.alarm(SECONDS)  # ends the process
+        read_or_refuse(read, sound, damage(data, random.Random(seed)))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        if peak > MEMORY_MIB:
+            raise MemoryError(f"took {peak} MiB")
 
 
 def soak_inputs(count: int, seed: int) -> Iterator[str]:
     """Yields what went wrong with damaged inputs of every kind."""
     from damaged import INPUTS
 
-    context = multiprocessing.get_context("spawn")
     for kind in INPUTS:
-        start, stop = seed * 10**9, seed * 10**9 + count // len(INPUTS)
-        while start < stop:
-            queue = context.Queue()
+        first = seed * 10**9
+        last = first + count // len(INPUTS)
+        while first < last:
             with tempfile.TemporaryDirectory() as folder:
-                process = context.Process(target=read_damaged, args=(kind, range(start, stop), folder, queue))
-                process.start()
-                at, since, problem = start, time.monotonic(), ""
-                while not problem and (process.is_alive() or not queue.empty()):
-                    while not queue.empty():
-                        number, message = queue.get()
-                        if message:
-                            yield f"{kind} {number}: {message}"
-                        if number != at:
-                            at, since = number, time.monotonic()
-                    if time.monotonic() - since > SECONDS:
-                        problem = f"not done after {SECONDS} s"
-                    elif memory_of(process.pid) > MEMORY_MIB:
-                        problem = f"takes more than {MEMORY_MIB} MiB"
-                    time.sleep(0.05)
-                process.kill()
-                process.join()
-            if at < stop:
-                yield f"{kind} {at}: {problem or f'the process ended with status {process.exitcode}'}"
-            start = at + 1 if at < stop else stop
+                command = [sys.executable, __file__, "--read", kind, str(first), str(last), folder]
+                done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+            if done.returncode == 0:
+                break
+            at, errors = int(done.stdout.split()[-1]), done.stderr.strip().splitlines()[-1:]
+            yield f"{kind} {at}: ended with status {done.returncode} {errors}"
+            first = at + 1
         print(f"{kind}: {count // len(INPUTS)} damaged inputs", file=sys.stderr)
 
 
@@ -139,7 +119,8 @@ def soak_clips(count: int) -> Iterator[str]:
 
     def held() -> tuple[int, int]:
         gc.collect()
-        return memory_of(os.getpid()), len(os.listdir("/proc/self/fd"))
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() >> 20, len(os.listdir("/proc/self/fd"))
 
     model = tiny_network()
     segmenter, rng = Segmenter(model, random_variables(model), size=(33, 41)), np.random.default_rng(0)
@@ -159,14 +140,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="of trainings")
     parser.add_argument("--clips", type=int, default=300, help="that are segmented while memory is measured")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--read", nargs=4, help=argparse.SUPPRESS)  # what `soak_inputs` runs
     arguments = parser.parse_args()
-    problems = []
-    for problem in soak_inputs(arguments.inputs, arguments.seed):
-        problems.append(problem)
-    if arguments.kills:
-        problems += soak_kills(arguments.kills, arguments.seed)
-    if arguments.clips:
-        problems += soak_clips(arguments.clips)
+    if arguments.read:
+        kind, first, last, folder = arguments.read
+        read_damaged(kind, int(first), int(last), folder)
+        return 0
+    problems = [
+        *soak_inputs(arguments.inputs, arguments.seed),
+        *(soak_kills(arguments.kills, arguments.seed) if arguments.kills else ()),
+        *(soak_clips(arguments.clips) if arguments.clips else ()),
+    ]
     print("\n".join(problems) or "nothing was lost")
     return 1 if problems else 0
 

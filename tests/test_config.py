@@ -65,8 +65,8 @@ class Drawn(Section, name="drawn"):
     number: int = setting(1, low=0, high=9)
     share: float = 0.5
     flag: bool = False
-    names: tuple[str, ...] = setting((), of=str)
-    size: tuple[int, int] | None = setting(None, of=int, length=2)
+    names: tuple[str, ...] = setting(())
+    size: tuple[int, int] | None = setting(None)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from loopback import free_address, free_port
 from cosnet_jax.checkpoints.store import LATEST, find_checkpoint
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
 SETTINGS = (

@@ -16,7 +16,6 @@ from loopback import free_address, job_environments
 
 from cosnet_jax import distributed, parallel
 from cosnet_jax.distributed import DistributedConfig
-from cosnet_jax.errors import InputError
 from cosnet_jax.parallel import Devices
 
 PROGRAM = """
@@ -43,18 +42,6 @@ def test_a_batch_is_split_evenly_over_as_many_devices_as_divide_it(batch_size, e
         np.testing.assert_allclose(results["sum"], 3 * x.sum(axis=1))
         assert results["part"].tolist() == [each] * batch_size
         assert results["sum"].devices() == {jax.devices()[0]}
-
-
-def test_a_result_can_be_shared_in_the_next_call():
-    devices = Devices(4)
-    double = devices.compile(lambda shared, x: x * shared)
-    total = devices.compile(lambda shared, x: x + shared.sum())
-    doubled = double(jnp.array(2.0), np.arange(4.0))
-    np.testing.assert_allclose(total(doubled, doubled), np.arange(4.0) * 2 + 12)
-
-
-def test_one_example_for_each_cpu_keeps_them_busy():
-    assert Devices.default_batch_size(per_accelerator=8) == 4
 
 
 def test_a_program_that_another_process_has_written_by_half_is_compiled_anew():
@@ -85,6 +72,7 @@ def run_two(work):
             process.kill()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_others(number):
     results = run_two(
@@ -95,6 +83,7 @@ def test_a_process_that_fails_ends_the_others(number):
     assert results[1 - number][0] != 0
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_sigterm_ends_a_process_with_nothing_to_save_and_the_others():
     work = "parallel.end_at_sigterm()\nif not parallel.is_first(): os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
@@ -103,6 +92,7 @@ def test_sigterm_ends_a_process_with_nothing_to_save_and_the_others():
     assert status == -signal.SIGABRT
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_process_whose_partner_never_starts_ends_after_its_timeout():
     program = PROGRAM.replace('"timeout": 60', '"timeout": 5')
@@ -112,29 +102,10 @@ def test_a_process_whose_partner_never_starts_ends_after_its_timeout():
     assert time.monotonic() - since < 40
 
 
-def test_an_exception_of_a_process_alone_is_left_as_it_is():
-    with pytest.raises(InputError, match="broken"), parallel.several_processes():
-        raise InputError("a file is broken")
-
-
 def test_a_process_alone_warns_of_a_coordinator_it_does_not_join(monkeypatch, capsys):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
     distributed.start(DistributedConfig())
     assert "--config.distributed.enabled=true" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("visible", "nodes", "all_of_them"), [("0,1,2,3", "2", True), ("0,1,2,3", "1", False), ("3", "1", True)]
-)
-def test_gpus_of_a_process_under_slurm(monkeypatch, visible, nodes, all_of_them):
-    given = []
-    monkeypatch.setattr("jax.distributed.initialize", lambda *arguments, **_: given.append(arguments))
-    monkeypatch.setattr("jax.config.update", lambda name, value: given.append((name, value)))
-    for name, value in {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": nodes, "CUDA_VISIBLE_DEVICES": visible}.items():
-        monkeypatch.setenv(name, value)
-    distributed.start({"enabled": True})
-    assert given[0] == (None, None, None)
-    assert (("jax_cuda_visible_devices", "all") in given) == all_of_them
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):

@@ -9,14 +9,11 @@ import random
 import string
 from pathlib import Path
 
-import numpy as np
 import pytest
 from damaged import INPUTS, damage, read_or_refuse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from PIL import Image
-from raw_datasets import make_davis
+from raw_datasets import make_davis, make_definition, make_grey_sequence
 
 from configs import synthetic
 from cosnet_jax.config import flatten, read_config
@@ -26,8 +23,6 @@ from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError, printable, report_input_errors
 from cosnet_jax.files import natural_key
 from cosnet_jax.training.config import check_config
-from cosnet_jax.video.images import decode_image
-from tests.data.builders.test_fbms import definition, make_grey_sequence
 
 # The same examples in every run. A machine under load may take any time for one.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=100)
@@ -88,7 +83,7 @@ TRUTHS = st.sampled_from(["bear01_01.pgm", "../../../../mask.pgm", "/etc/passwd"
 @given(st.lists(st.tuples(st.integers(), TRUTHS | PATHS, st.just("bear01_01.ppm") | PATHS), max_size=3))
 @example([(0, "../../../../mask.pgm", "bear01_01.ppm")])
 def test_no_definition_of_fbms_leads_out_of_the_dataset(fbms, annotated):
-    (fbms / "Testset" / "bear01" / "GroundTruth" / "bear01Def.dat").write_text(definition([0, 85], annotated))
+    (fbms / "Testset" / "bear01" / "GroundTruth" / "bear01Def.dat").write_text(make_definition([0, 85], annotated))
     assert inside(Fbms.scan(fbms), fbms)
 
 
@@ -122,16 +117,3 @@ def test_the_natural_order_is_one_order(names):
     assert sorted(reversed(names), key=natural_key) == ordered
     numbers = [int(name) for name in ordered if name.isdigit()]
     assert numbers == sorted(numbers)
-
-
-COLOURS = st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(lambda size: arrays(np.uint8, (*size, 3)))
-
-
-@given(COLOURS, st.sampled_from(["PNG", "BMP", "PPM", "WebP"]), st.sampled_from(["RGB", "L", "1", "P"]))
-def test_an_image_is_what_pillow_reads(array, form, mode):
-    image, encoded = Image.fromarray(array).convert(mode), io.BytesIO()
-    if form == "WebP" or (form == "PPM" and mode == "P"):
-        image = image.convert("RGB")
-    image.save(encoded, form, **({"lossless": True} if form == "WebP" else {}))
-    expected = np.asarray(Image.open(io.BytesIO(encoded.getvalue())).convert("RGB"))
-    np.testing.assert_array_equal(decode_image(encoded.getvalue()), expected)

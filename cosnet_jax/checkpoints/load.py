@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import differences, read_checkpoint
+from cosnet_jax.checkpoints.store import read_checkpoint
 from cosnet_jax.checkpoints.weights import SUFFIX, read_weights, save_weights
 from cosnet_jax.config import changed_settings, describe_changes
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded
 from cosnet_jax.models.build import ModelConfig, build_model
 from cosnet_jax.models.cosnet import COSNet
-from cosnet_jax.models.parameters import named_leaves, parameter_name, part_of
+from cosnet_jax.models.parameters import differing_names, named_leaves, parameter_name, part_of
 
 SHIPPED_MODEL = "davis16_lite"  # the trained model in the package
 SHIPPED_FILES = {SHIPPED_MODEL: Path(__file__).parents[1] / "assets" / f"davis16_lite{SUFFIX}"}
+BACKBONE = "encoder/body"  # in the names of parameters
 WITHOUT_EFFECT = ("affinity_budget", "remat")  # settings of the network: any value gives the same result
 
 
@@ -73,19 +74,20 @@ def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:
       InputError: if there is no readable checkpoint, or it is of another model.
     """
     variables, trained = load_checkpoint(path)
-    settings = [ConfigDict(vars(ModelConfig.read(each.model))) for each in (trained, config)]
-    changes = changed_settings(*settings)
-    changes = {key: change for key, change in changes.items() if key not in WITHOUT_EFFECT}
-    if changes:
+    changes = changed_settings(*(ConfigDict(vars(ModelConfig.read(each.model))) for each in (trained, config)))
+    if changes := {key: change for key, change in changes.items() if key not in WITHOUT_EFFECT}:
         raise InputError(
-            f"checkpoint: {path} is of another model than the configuration's: "
-            f"{describe_changes(changes, len(changes))}; expected the configuration that it was trained with"
+            f"checkpoint: {path} is of another model than the configuration's: {describe_changes(changes)}; expected "
+            "the configuration that it was trained with"
         )
     return variables
 
 
 def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]:
-    """Puts ImageNet weights of the backbone, or what fits of a checkpoint, into freshly initialised variables.
+    """Puts initial weights into freshly initialised variables.
+
+    Those parts are taken whose arrays all have the same names and shapes; a part is the backbone, the ASPP, the side
+    output, the affinity, the gate or a head. The others are named on the terminal.
 
     Args:
       variables: from `init_variables`.
@@ -96,60 +98,29 @@ def load_initial_weights(variables: dict[str, Any], path: str) -> dict[str, Any]
       New variables; all else keeps its initial value.
 
     Raises:
-      InputError: if the file cannot be read, or lacks a backbone parameter, or has another one or another shape.
+      InputError: if the file cannot be read, or is of another backbone.
     """
-    file = expanded(path)
-    if file.suffix != ".npz":
-        return load_parts(variables, path)
+    found = _read_backbone(path) if expanded(path).suffix == ".npz" else named_leaves(load_checkpoint(path)[0])
+    wanted = named_leaves(variables)
+    differing = differing_names(found, wanted)
+    if problems := [name for name in differing if part_of(name) == BACKBONE]:
+        raise InputError(f"init: {path} is of another backbone: {len(problems)} parameters differ, e.g. {problems[0]}")
+    parts = {part_of(name) for name in differing}
+    if left := sorted(parts & {part_of(name) for name in wanted}):
+        print(printable(f"init: of {path} these do not fit and keep their initial value: {', '.join(left)}"))
+
+    def choose(key: tuple, leaf: Any) -> Any:
+        name = parameter_name(key)
+        return leaf if part_of(name) in parts else jnp.asarray(found[name], leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(choose, variables)
+
+
+def _read_backbone(path: str) -> dict[str, np.ndarray]:
+    """Reads an .npz of `load_initial_weights`; returns its arrays under their names in a network's variables."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if not name.startswith(("head/", "logits/"))}
+        with np.load(expanded(path), allow_pickle=False) as stored:
+            names = [name for name in stored.files if not name.startswith(("head/", "logits/"))]
+            return {f"params/{BACKBONE}/{name}": stored[name] for name in names}
     except Exception as error:  # zipfile, zlib and NumPy's parser can raise anything on a damaged file
         raise InputError(f"init: {path} is not a readable .npz file ({str(error)[:200]})") from None
-    body = variables["params"]["encoder"]["body"]
-    found, wanted = ({name: array.shape for name, array in tree.items()} for tree in (arrays, named_leaves(body)))
-    if problems := differences(found, wanted):
-        shown = "; ".join(problems[:5]) + ("; ..." if len(problems) > 5 else "")
-        raise InputError(f"init: {path} does not fit the backbone in {len(problems)} places: {shown}")
-    loaded = jax.tree_util.tree_map_with_path(
-        lambda key, leaf: jnp.asarray(arrays[parameter_name(key)], leaf.dtype), body
-    )
-    params = {**variables["params"], "encoder": {**variables["params"]["encoder"], "body": loaded}}
-    return {**variables, "params": params}
-
-
-def load_parts(variables: dict[str, Any], path: str) -> dict[str, Any]:
-    """Puts the parts of a checkpoint that fit into freshly initialised variables.
-
-    A part is the backbone, the ASPP, the side output, the affinity, the gate or a head; it fits if all its arrays have
-    the same names and shapes. Those that do not are named on the terminal and keep their initial value.
-
-    Args:
-      variables: from `init_variables`.
-      path: as in `load_checkpoint`.
-
-    Returns:
-      New variables.
-
-    Raises:
-      InputError: if there is no checkpoint, or not even its backbone fits.
-    """
-    stored, _ = load_checkpoint(path)
-
-    def parts(tree):
-        found = {}
-        for name, leaf in named_leaves(tree).items():
-            found.setdefault(part_of(name), {})[name] = leaf
-        return found
-
-    def shapes(part):
-        return {name: leaf.shape for name, leaf in part.items()}
-
-    ours, theirs = parts(variables), parts(stored)
-    fitting = [name for name in ours if shapes(ours[name]) == shapes(theirs.get(name, {}))]
-    if "encoder/body" not in fitting:
-        raise InputError(f"init: {path} has another backbone; expected a checkpoint of the same one")
-    if others := sorted(ours.keys() - set(fitting)):
-        print(printable(f"init: of {path} these do not fit and keep their initial value: {', '.join(others)}"))
-    loaded = {name: leaf for part in fitting for name, leaf in theirs[part].items()}
-    return jax.tree_util.tree_map_with_path(lambda key, leaf: loaded.get(parameter_name(key), leaf), variables)

@@ -23,7 +23,7 @@ class SyntheticConfig(Section, name="data.synthetic"):
     num_val_videos: int = setting(10, low=1)
     num_frames: int = setting(20, low=1)
     num_stills: int = setting(2000, low=1)
-    size: tuple[int, int] = setting((96, 96), low=16, length=2)
+    size: tuple[int, int] = setting((96, 96), low=16)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AugmentConfig(Section, name="data.augment"):
     """The strength of the augmentation."""
 
     crop: float = setting(0.9, low=0.01, high=1)  # smallest share of each side that a random crop keeps
-    scale: tuple[float, float] = setting((0.7, 1.3), low=0.01, high=100, length=2)  # smallest and largest zoom
+    scale: tuple[float, float] = setting((0.7, 1.3), low=0.01, high=100)  # smallest and largest zoom
     flip: float = setting(0.5, low=0, high=1)  # probability of a horizontal flip
     colour: float = setting(0.0, low=0, high=0.99)  # largest relative change of brightness, contrast and saturation
 

@@ -99,9 +99,8 @@ def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
             raise InputError(
                 f"{folder} is not a folder: expected {builder.LAYOUT}; docs/datasets.md says where to get {dataset}"
             )
-        scans = {
-            path: builder.scan(path) for path in (folder, *(sorted(folder.glob("[!.]*/")) if builder.SEVERAL else ()))
-        }
+        inside = sorted(folder.glob("[!.]*/")) if builder.SEVERAL else []
+        scans = {path: builder.scan(path) for path in (folder, *inside)}
         found = {path: scan for path, scan in scans.items() if scan.frames()}
         if not found:
             if near := _find_near(folder, builder):
@@ -130,8 +129,7 @@ def _prepare_set(dataset: str, source: Path, scan: Scan, root: Path) -> Path:
 
     def make_builder() -> FramesBuilder:
         builder = BUILDERS[dataset]
-        config = tfds.core.BuilderConfig(name=source.name) if builder.SEVERAL else None
-        return builder(scan.splits, fingerprint, data_dir=root, config=config)
+        return builder(scan.splits, fingerprint, data_dir=root, config=source.name if builder.SEVERAL else None)
 
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
         builder = make_builder()

@@ -16,16 +16,10 @@ from cosnet_jax.video import images as image_files
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A split of a prepared dataset, a `Source` of sequences.
+    """A split of a prepared dataset, a `Source` of sequences."""
 
-    Attributes:
-      folder: folder of the prepared dataset.
-      fingerprint: fingerprint of the raw dataset from which the records were made.
-      split: the split's name.
-    """
-
-    folder: str
-    fingerprint: str
+    folder: str  # of the prepared dataset
+    fingerprint: str  # of the raw dataset from which the records were made
     split: str
 
     def read(self, place: int, image: bool, target: bool) -> tuple[Any, Any]:

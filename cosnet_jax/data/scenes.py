@@ -121,18 +121,17 @@ def _background(scene: Scene, time: float, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     amplitude, phase = scene.camera.T
     y, x, turn, zoom = amplitude * np.sin(2 * np.pi * (time + phase))
-    image = np.empty((height, width, 3), np.uint8)
-    for texture, weight in ((scene.coarse, 0.8), (scene.fine, 0.5)):
+    layers = []
+    for texture in (scene.coarse, scene.fine):
         # Maps frame pixels to texture pixels: the frame covers about two thirds of the texture.
-        scale = (texture.shape[0] - 1) / max(height, width) * (0.68 + 0.07 * zoom)
+        scale = (len(texture) - 1) / max(height, width) * (0.68 + 0.07 * zoom)
         cos, sin = scale * np.cos(0.15 * turn), scale * np.sin(0.15 * turn)
-        middle = (texture.shape[0] - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
+        middle = (len(texture) - 1) / 2 * np.array([1 + 0.15 * x, 1 + 0.15 * y])
         matrix = np.array([[cos, -sin, 0], [sin, cos, 0]])
         matrix[:, 2] = middle - matrix[:, :2] @ [(width - 1) / 2, (height - 1) / 2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        layer = cv2.warpAffine(texture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        image = layer if texture is scene.coarse else cv2.addWeighted(image, 0.8, layer, weight, 0)
-    return image
+        layers.append(cv2.warpAffine(texture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+    return cv2.addWeighted(layers[0], 0.8, layers[1], 0.5, 0)
 
 
 def _paint(image: np.ndarray, owner: np.ndarray, objects: SimpleNamespace, row: int, time: float) -> None:

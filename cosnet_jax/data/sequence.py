@@ -11,34 +11,22 @@ from cosnet_jax.video.video import FrameByFrame, check_index, evenly_spaced_indi
 
 
 class Source(Protocol):
-    """What frames are read from. It holds only names, so it is cheap to send to another process."""
+    """What the frames of a sequence are read from. It holds only names, so it is cheap to send to another process."""
 
     def read(self, place: int, image: bool, target: bool) -> tuple[Any, Any]:
-        """Reads the image at a place, uint8 RGB (H, W, 3), and its mask, bool or uint8 (H, W) with 255 for foreground.
-
-        What is not asked for can be None.
-        """
+        """Reads a frame, uint8 RGB (H, W, 3), and its mask, bool or uint8 up to 255; None where not asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sequence(FrameByFrame):
-    """A video with masks, or the images of one set of still images (whose sizes can differ) with masks.
+    """A video with masks, or the images of one set of still images (whose sizes can differ) with masks."""
 
-    Attributes:
-      name: unique among the sequences of a split.
-      frame_names: frame names without suffix, in order.
-      annotated: indices of the frames that have a mask, ascending.
-      soft: whether `target` returns soft masks.
-      source: what reads the frames.
-      places: the place of each frame in the source.
-    """
-
-    name: str
-    frame_names: tuple[str, ...]
-    annotated: tuple[int, ...]
-    soft: bool
+    name: str  # unique among the sequences of a split
+    frame_names: tuple[str, ...]  # without suffix, in order
+    annotated: tuple[int, ...]  # indices of the frames that have a mask, ascending
+    soft: bool  # whether targets are soft masks
     source: Source
-    places: tuple[int, ...]
+    places: tuple[int, ...]  # of the frames in the source
 
     @property
     def size(self) -> tuple[int, int]:

@@ -21,7 +21,8 @@ def open_sequences(dataset: str, split: str, config: Any) -> list[Sequence]:
       config: the `data` section of the configuration, as in all functions here.
 
     Raises:
-      InputError: the dataset or the split is unknown, or the dataset cannot be prepared.
+      InputError: the dataset or the split is unknown, or the dataset cannot be prepared. In the functions below also
+        if two sets have the same name, or `config.hold_out` names an unknown sequence, or all of them.
     """
     return [sequence for sequences in _open_sets(dataset, split, config).values() for sequence in sequences]
 
@@ -31,10 +32,6 @@ def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
 
     Returns:
       The sequences of each set by the name of the dataset, or of the folder for a set of `videos`.
-
-    Raises:
-      InputError: as in `open_sequences`; also if two sets or two sequences have the same name, or `config.hold_out`
-        names an unknown sequence, or all of them.
     """
     training, _ = _split_held_out(config)
     if not any(training.values()):
@@ -43,22 +40,14 @@ def open_train_sequences(config: Any) -> dict[str, list[Sequence]]:
 
 
 def open_validation_sequences(config: Any) -> list[Sequence]:
-    """Opens the sequences to validate on: those that `config.hold_out` names, or else those of `config.eval_dataset`.
-
-    Raises:
-      InputError: as in `open_train_sequences`.
-    """
+    """Opens the sequences to validate on: those that `config.hold_out` names, else those of `config.eval_dataset`."""
     if config.hold_out:
         return _split_held_out(config)[1]
     return open_sequences(config.eval_dataset, config.eval_split, config)
 
 
 def open_stills(config: Any) -> list[Sequence]:
-    """Opens the sets of still images that `config.train_stills` names, each as one sequence of the set's name.
-
-    Raises:
-      InputError: a set is unknown, cannot be prepared or has the same name as another.
-    """
+    """Opens the sets of still images that `config.train_stills` names, each as one sequence of the set's name."""
     sets = _open_train_sets("sets of still images", config.train_stills, config, stills=True)
     return [sequence for sequences in sets.values() for sequence in sequences]
 
@@ -68,9 +57,6 @@ def _split_held_out(config: Any) -> tuple[dict[str, list[Sequence]], list[Sequen
     sets = _open_train_sets("sets of videos", config.train_videos, config)
     every = [sequence for sequences in sets.values() for sequence in sequences]
     known, held_out = [sequence.name for sequence in every], split_names(config.hold_out)
-    if len(set(known)) < len(known):
-        name = next(name for name in known if known.count(name) > 1)
-        raise InputError(f"two sequences are called {name!r}: expected different folder names")
     if unknown := [name for name in held_out if name not in known]:
         raise InputError(f"config.data.hold_out names {unknown[0]!r}: expected one of {', '.join(known)}")
     training = {name: [each for each in sequences if each.name not in held_out] for name, sequences in sets.items()}

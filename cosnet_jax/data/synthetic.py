@@ -20,19 +20,12 @@ STILLS = len(SPLITS)  # the random stream of the still images
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """One procedural video, or a set of still images of one object each; a `Source` of sequences.
+    """One procedural video, or a set of still images of one object each; a `Source` of sequences."""
 
-    Attributes:
-      stream: number of the random stream.
-      video: the video's number within the stream; None: each frame is a still image.
-      length: number of frames.
-      size: (height, width) of the frames.
-    """
-
-    stream: int
-    video: int | None
-    length: int
-    size: tuple[int, int]
+    stream: int  # number of the random stream
+    video: int | None  # number within the stream; None: each frame is a still image
+    length: int  # in frames
+    size: tuple[int, int]  # (height, width) of the frames
 
     def read(self, place: int, image: bool, target: bool) -> tuple[Any, Any]:
         """Renders a frame and its mask, see `Source`."""

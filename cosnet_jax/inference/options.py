@@ -26,7 +26,7 @@ class InferenceConfig(Section, name="inference"):
     # Standard deviation in frames of an average over neighbouring maps where the colour stays the same; 0: none.
     temporal_smoothing: float = setting(0.0, low=0, high=10)
     size: tuple[int, int] | None = setting(  # (height, width) of the input, swapped for tall videos; None: `size`
-        None, of=int, length=2, low=17, high=4096
+        None, low=17, high=4096
     )
     edge_radius: int = setting(4, low=0, high=64)  # of `enlarge_guided`, in pixels of the network's map; 0: bilinear
     crf: CRFConfig = CRFConfig()

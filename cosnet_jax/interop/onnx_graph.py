@@ -64,6 +64,9 @@ class Graph:
           centred: subtract the mean over the output channels.
         """
         module = self.arrays(path)
+        if "filter" in module:
+            filters = module["filter"]  # (k, k, 1, c_in)
+            x, dilation = self._convolve(x, filters, np.zeros(filters.shape[-1]), stride, dilation, same), 1
         kernel = module["kernel"]  # (k, k, c_in or 1, c_out)
         bias = module.get("bias", np.zeros(kernel.shape[-1]))
         if bn:
@@ -72,6 +75,9 @@ class Graph:
             kernel, bias = kernel * scale, (bias - running["mean"]) * scale + norm["bias"]
         if centred:
             kernel, bias = kernel - kernel.mean(-1, keepdims=True), bias - bias.mean()
+        return self._convolve(x, kernel, bias, stride, dilation, same)
+
+    def _convolve(self, x: str, kernel: np.ndarray, bias: np.ndarray, stride: int, dilation: int, same: bool) -> str:
         padding = {"pads": [(len(kernel) - 1) * dilation // 2] * 4}
         return self.op(
             "Conv", x, self.constant(kernel.transpose(3, 2, 0, 1)), self.constant(bias), strides=[stride] * 2,

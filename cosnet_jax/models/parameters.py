@@ -18,6 +18,12 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def differing_names(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Returns the sorted names of the arrays that only one of two `named_leaves` has, or in another shape."""
+    shapes = [{(name, leaf.shape) for name, leaf in leaves.items()} for leaves in (one, other)]
+    return sorted({name for name, _ in shapes[0] ^ shapes[1]})
+
+
 def part_of(name: str) -> str:
     """Returns the part of the network that an array of `named_leaves` belongs to, e.g. "affinity" or "encoder/body"."""
     found = re.match(r"\w+/(encoder/\w+|\w+)", name)

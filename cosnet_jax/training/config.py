@@ -23,7 +23,7 @@ class Config(Section, name=""):
 
     name: str = "base"
     seed: int = setting(0, low=0, high=2**32 - 1)  # of initial parameters, order of the data and augmentation
-    size: tuple[int, int] = setting((473, 473), low=17, high=4096, length=2)  # (height, width) of the network's input
+    size: tuple[int, int] = setting((473, 473), low=17, high=4096)  # (height, width) of the network's input
     batch_size: int = setting(8, low=1)  # images of a still step, pairs of a video step; over all devices
     total_steps: int = setting(60_000, low=1)  # chosen
     step_pattern: str = "still,video"  # kinds of steps, repeated: the paper alternates the two
@@ -43,7 +43,7 @@ class Config(Section, name=""):
     checkpoint_every: int = setting(1000, low=1)  # steps; there is a checkpoint before each validation too
     keep_checkpoints: int = setting(2, low=1)  # the newest; the best by validation is kept besides
     stopped_status: int = setting(0, low=0, high=255)  # exit status after SIGTERM; Kubernetes needs another one than 0
-    profile_steps: tuple[int, int] | None = setting(None, of=int, low=1, length=2)  # (first, last) of a trace
+    profile_steps: tuple[int, int] | None = setting(None, low=1)  # (first, last) of a trace
     compilation_cache: str = ""  # folder where compiled programs are kept for later runs
 
     distributed: DistributedConfig = DistributedConfig()

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from cosnet_jax import distributed, parallel
 from cosnet_jax.checkpoints.load import load_initial_weights
 from cosnet_jax.checkpoints.store import BEST, LATEST, CheckpointFolder
-from cosnet_jax.data.pipeline import still_batches, video_batches
+from cosnet_jax.data.pipeline import make_batches
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
@@ -77,9 +77,8 @@ def take_steps(
     parallel.say(f"{config.name}: {parallel.describe()}")
 
     # Data.
-    makers = {"still": still_batches, "video": video_batches}
     batches = {
-        kind: makers[kind](config.data, config.size, config.batch_size, config.seed, *parallel.process())
+        kind: make_batches(kind, config.data, config.size, config.batch_size, config.seed, parallel.process())
         for kind in sorted(set(step_kinds))
     }
     for iterator in batches.values():

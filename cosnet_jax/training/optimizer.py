@@ -29,7 +29,7 @@ class OptimizerConfig(Section, name="optimizer"):
     weight_decay: float = setting(5e-4, low=0)  # chosen
     # Patterns of names of parameters that do not decay: P of Eq. 4, biases, scales of batch normalisation, the PReLU's
     # slope. Chosen; in the release every parameter decays.
-    no_decay: tuple[str, ...] = setting(("^affinity/projection$", "/(bias|scale|slope)$"), of=str)
+    no_decay: tuple[str, ...] = setting(("^affinity/projection$", "/(bias|scale|slope)$"))
     power: float = setting(0.9, low=0)  # exponent of the polynomial decay to 0; chosen
     warmup_steps: int = setting(0, low=0)
     drop_from: float = setting(1.0, low=0, high=1)  # share of the steps after which the rate is times drop_factor
@@ -38,7 +38,7 @@ class OptimizerConfig(Section, name="optimizer"):
     repeat_updates: bool = False  # update encoder parameters 1-4 times a step, as the release does; sgd only
     # (pattern of parameter names, factor of the learning rate in still steps, in video steps). The first match counts,
     # 0 and 0 freezes, "" stands for all other parameters. The paper's still steps train the encoder alone.
-    groups: tuple[tuple[str, float, float], ...] = setting((("^encoder/", 1.0, 1.0), ("", 0.0, 1.0)), of=tuple)
+    groups: tuple[tuple[str, float, float], ...] = setting((("^encoder/", 1.0, 1.0), ("", 0.0, 1.0)))
 
     def __post_init__(self):
         super().__post_init__()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+
 from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import MetricLog
@@ -82,7 +84,7 @@ class StepLog:
         self.finish()
 
     def _finish(self, step: int, kind: str, metrics: Any, images: int) -> None:
-        values = parallel.gather(metrics)
+        values = jax.device_get(metrics)
         self._finished.append((kind, values))
         self._images += images
         if not self._skips:

@@ -109,5 +109,6 @@ def validate(
             if (truth := frames.mask(index)) is not None
         ]
         per_sequence.append(np.mean(scores, axis=0))
-    with_references, alone = parallel.gather_arrays(np.reshape(per_sequence, (-1, 2))).mean(axis=0)
+    sums = np.sum(np.reshape(per_sequence, (-1, 2)), axis=0)
+    with_references, alone = parallel.sum_over_processes(sums) / len(sequences)
     return {"J": float(with_references), "J_single_frame": float(alone)}

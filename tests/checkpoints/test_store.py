@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-import resource
 import time
 
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ import pytest
 from tiny_network import tiny_synthetic
 
 from cosnet_jax import parallel
-from cosnet_jax.checkpoints.store import CheckpointFolder, find_checkpoint
+from cosnet_jax.checkpoints.store import CheckpointFolder
 from cosnet_jax.errors import InputError
 
 # A read or a write that fails leaves tasks and threads of orbax, which fail in their turn; that is not ours to mend.
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
@@ -37,7 +38,8 @@ def folder(tmp_path):
     for step in (1, 2, 3):
         writer.save(step, state_of(step), tiny_synthetic(), {"position": step})
     writer.close()
-    return tmp_path
+    yield tmp_path
+    gc.collect()  # so that what orbax leaves after a failure is found here, where it is expected
 
 
 def newest(folder):
@@ -53,41 +55,33 @@ def arrays_of(folder):
     return max((folder / "state").glob("**/d/*"), key=lambda path: path.stat().st_size)
 
 
-def test_the_newest_whole_checkpoint_is_restored(folder):
-    step, state, progress = newest(folder)
-    assert (step, progress) == (3, {"position": 3})
-    np.testing.assert_array_equal(state["params"]["a"], state_of(3)["params"]["a"])
-
-
-def test_what_is_of_steps_that_are_taken_again_is_set_aside(folder, capsys):
+def test_what_is_of_steps_that_are_taken_again_is_set_aside(folder):
+    (folder / "3.outdated").mkdir()
     writer = CheckpointFolder(folder, keep=3)
     writer.set_aside_from(3)
     writer.save(2, state_of(7), tiny_synthetic(), {"position": "again"})  # the newest: it stays
-    writer.close()
-    assert newest(folder)[2] == {"position": 2}
-    (folder / "2.outdated").mkdir()
-    writer = CheckpointFolder(folder, keep=3)
+    writer.save(1, state_of(7), tiny_synthetic(), {})
     writer.save(0, state_of(7), tiny_synthetic(), {"position": "first"})
     writer.close()
     assert newest(folder)[2] == {"position": "first"}
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == ["0", "1.outdated", "2.outdated", "2.outdated2", "3.outdated"]
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"checkpoint: {folder}/3 is of steps taken again; it is now 3.outdated"
-    assert len(said) == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1.outdated", "2.outdated", "3.outdated"]
 
 
-def test_checksums_are_those_of_sha256sum(folder):
-    for step in ("1", "2", "3"):
-        lines = (folder / step / "SHA256SUMS").read_text().splitlines()
-        for line in lines:
-            digest, name = line.split("  ")
-            assert hashlib.sha256((folder / step / name).read_bytes()).hexdigest() == digest
-        files = [path for path in (folder / step).rglob("*") if path.is_file()]
-        assert len(lines) == len(files) - 1 > 3
+def test_a_checkpoint_has_the_checksums_of_sha256sum_from_the_beginning(folder):
+    writer = CheckpointFolder(folder, keep=3)
+    writer.save(4, state_of(4), tiny_synthetic(), {})
+    while not (folder / "4").exists():
+        time.sleep(0.001)
+    lines = (folder / "4" / "SHA256SUMS").read_text().splitlines()
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / "4" / name).read_bytes()).hexdigest() == digest
+    files = [path for path in (folder / "4").glob("*/**/*") if path.is_file()]
+    assert len(lines) == len(files) > 3
+    writer.close()
 
 
-def flip(folder):
+def change_bit(folder):
     path = arrays_of(folder / "3")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -104,15 +98,14 @@ def delete(folder):
     arrays_of(folder / "3").unlink()
 
 
-@pytest.mark.parametrize("damage", [flip, change_progress, delete])
+@pytest.mark.parametrize("damage", [change_bit, change_progress, delete])
 def test_a_damaged_checkpoint_is_named_and_set_aside(folder, capsys, damage):
     damage(folder)
-    step, state, _ = newest(folder)
-    assert step == 2
+    step, state, progress = newest(folder)
+    assert (step, progress) == (2, {"position": 2})
     np.testing.assert_array_equal(state["params"]["a"], state_of(2)["params"]["a"])
     assert f"{folder / '3'} is damaged" in capsys.readouterr().out
     assert (folder / "3.damaged").is_dir()
-    assert find_checkpoint(folder).name == "2"
     writer = CheckpointFolder(folder, keep=3)  # the step is written again
     writer.save(3, state_of(3), tiny_synthetic(), {})
     writer.close()
@@ -139,21 +132,16 @@ def test_a_signal_while_a_checkpoint_is_read_or_written_is_no_damage(folder, int
     assert newest(folder)[0] == 3
 
 
-def test_without_a_whole_checkpoint_there_is_none(folder):
-    for step in (1, 2, 3):
-        arrays_of(folder / str(step)).write_bytes(b"")
-    assert newest(folder) is None
-
-
 def test_a_checkpoint_of_another_architecture_is_no_damage(folder):
     reader = CheckpointFolder(folder, keep=3)
-    with pytest.raises(InputError, match=r"another architecture \(1 differences: missing params/c\)"):
+    with pytest.raises(InputError, match=r"another architecture \(1 arrays differ, e\.g\. params/c\)"):
         reader.restore_newest({**LIKE, "params": {**LIKE["params"], "c": jnp.zeros(1)}})
     reader.close()
     assert (folder / "3").is_dir()
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(folder):
+    resource = pytest.importorskip("resource")
     writer, limits = CheckpointFolder(folder, keep=3), resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(InputError, match="a checkpoint cannot be written"):
         try:

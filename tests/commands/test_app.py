@@ -22,6 +22,7 @@ from loopback import free_port
 from cosnet_jax import cli
 from cosnet_jax.video.writer import VideoWriter
 
+pytestmark = pytest.mark.process
 SECONDS = 90  # that a loaded machine may take for a step
 
 

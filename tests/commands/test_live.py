@@ -25,20 +25,11 @@ def decoded(file, pixels):
 
 
 def command(checkpoint, source, output, *options):
-    return [
-        sys.executable,
-        "-m",
-        "cosnet_jax",
-        "live",
-        source,
-        "--output",
-        output,
-        "--checkpoint",
-        checkpoint,
-        *options,
-    ]
+    program = [sys.executable, "-m", "cosnet_jax", "live"]
+    return [*program, source, "--output", output, "--checkpoint", checkpoint, *options]
 
 
+@pytest.mark.process
 def test_masks_of_a_pipe_are_those_of_the_online_segmenter(checkpoint, tmp_path):
     source = encode(tmp_path / "a.mkv", make_frames(7))
     arguments = command(checkpoint, "-", "-", "--show", "masks")
@@ -49,6 +40,7 @@ def test_masks_of_a_pipe_are_those_of_the_online_segmenter(checkpoint, tmp_path)
     np.testing.assert_array_equal(decoded(io.BytesIO(result.stdout), "gray"), expected)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("show", "channels"), [("overlay", "rgb24"), ("rgba", "rgba")])
 def test_a_file_is_written_whole(checkpoint, tmp_path, show, channels):
     source, output = encode(tmp_path / "a.mkv", make_frames(3)), tmp_path / "out.mkv"
@@ -57,6 +49,7 @@ def test_a_file_is_written_whole(checkpoint, tmp_path, show, channels):
     assert decoded(str(output), channels).shape == (3, 48, 66, 3 if show == "overlay" else 4)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("default_sigint")
 def test_raw_frames_and_ctrl_c_leave_a_whole_file(checkpoint, tmp_path):
     output = tmp_path / "out.mkv"
@@ -66,9 +59,11 @@ def test_raw_frames_and_ctrl_c_leave_a_whole_file(checkpoint, tmp_path):
             process.stdin.write(frame.tobytes())
         process.stdin.flush()
         shown = b""
-        while b"4 frames" not in shown:
+        while b"4 frames" not in shown and process.poll() is None:
             shown += process.stderr.read1(200)
-        process.send_signal(signal.SIGINT)
+        while process.poll() is None:  # one that comes just before a blocking read is seen after the read only
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
         shown += process.stderr.read()
     assert process.returncode == 0, shown
     assert len(decoded(str(output), "rgb24")) == 4
@@ -87,7 +82,7 @@ def test_a_growing_file_is_read_on(tmp_path, monkeypatch):
 
     thread = threading.Thread(target=grow)
     thread.start()
-    frames = list(live.decoded_frames(str(growing)))
+    frames = [frame for frame, _ in live.frames_of(str(growing))]
     thread.join()
     np.testing.assert_array_equal(frames, make_frames(5))
 

@@ -10,14 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from ml_collections import ConfigDict
-from raw_datasets import make_davis
 from tiny_network import random_variables, tiny_network
 from video_files import encode, make_frames
 
 from configs import synthetic
 from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.checkpoints.weights import SUFFIX, save_weights
-from cosnet_jax.data.builders.davis16 import Davis16
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.pth import read_state_dict
 from cosnet_jax.video.masks import read_mask
@@ -53,16 +51,6 @@ def _weights(folder: Path) -> Path:
     return folder / f"weights{SUFFIX}"
 
 
-def _listing(folder: Path) -> Path:
-    return make_davis(folder / "DAVIS", {"bear": 1}, {"camel": 1}) / "ImageSets" / "480p" / "val.txt"
-
-
-def _read_listing(path: Path) -> None:
-    folder = make_davis(path.parent / "DAVIS", {"bear": 1}, {"camel": 1})
-    (folder / "ImageSets" / "480p" / "val.txt").write_bytes(path.read_bytes())
-    Davis16.scan(folder)
-
-
 # Kind of input -> what makes a sound one in a folder, and what reads it.
 INPUTS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "image": (_image, lambda path: list(open_video(path))),
@@ -70,7 +58,6 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "mask": (_mask, read_mask),
     "pth": (_pth, read_state_dict),
     "weights": (_weights, load_checkpoint),
-    "listing": (_listing, _read_listing),
 }
 if importlib.util.find_spec("torch") is None:
     del INPUTS["pth"]
@@ -81,24 +68,16 @@ def damage(sound: bytes, rng: random.Random) -> bytes:
     data = sound
     for _ in range(rng.randint(1, 3)):
         start = rng.randrange(min(len(data), rng.choice((64, len(data)))) or 1)
-        kind, before, after = (
-            rng.choice(("flip", "number", "cut", "drop", "repeat", "insert")),
-            data[:start],
-            data[start:],
-        )
-        if kind == "flip":
-            after = bytes(byte ^ 1 << rng.randrange(8) for byte in after[:1]) + after[1:]
-        elif kind == "number":
-            after = rng.choice(NUMBERS).to_bytes(4, rng.choice(("big", "little"))) + after[4:]
-        elif kind == "cut":
-            after = b""
-        elif kind == "drop":
-            after = after[rng.randint(1, 64) :]
-        elif kind == "repeat":
-            after = after[:64] * rng.randint(2, 20) + after
-        else:
-            after = rng.randbytes(rng.randint(1, 40)) + after
-        data = before + after
+        before, after = data[:start], data[start:]
+        changed = {
+            "flip": lambda after: bytes(byte ^ 1 << rng.randrange(8) for byte in after[:1]) + after[1:],
+            "number": lambda after: rng.choice(NUMBERS).to_bytes(4, rng.choice(("big", "little"))) + after[4:],
+            "cut": lambda after: b"",
+            "drop": lambda after: after[rng.randint(1, 64) :],
+            "repeat": lambda after: after[:64] * rng.randint(2, 20) + after,
+            "insert": lambda after: rng.randbytes(rng.randint(1, 40)) + after,
+        }
+        data = before + changed[rng.choice(list(changed))](after)
     return data
 
 

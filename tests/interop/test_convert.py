@@ -23,6 +23,7 @@ from cosnet_jax.models.parameters import named_leaves
 from cosnet_jax.models.scaling import IMAGENET_MEAN, IMAGENET_STD
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 F = torch.nn.functional
 
 

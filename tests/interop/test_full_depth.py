@@ -12,6 +12,7 @@ from cosnet_jax.models.build import build_model
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 
 
 def test_the_worked_case(reference, case):

@@ -66,7 +66,7 @@ def test_the_papers_training_starts_from_torchvisions_resnet(monkeypatch, tmp_pa
 
 
 def test_what_cannot_be_a_start_is_refused(checkpoint, tmp_path):
-    with pytest.raises(InputError, match=r"has another backbone"):
+    with pytest.raises(InputError, match="another backbone"):
         load_initial_weights(zeros(backbone="resnet50"), checkpoint)
     with pytest.raises(InputError, match="holds no checkpoint"):
         load_initial_weights({}, str(tmp_path))

@@ -21,6 +21,7 @@ from cosnet_jax.interop.parity import (
 from cosnet_jax.models.build import build_model
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
+pytestmark = pytest.mark.torch
 from twin_fusions import segment  # noqa: E402
 
 

@@ -15,6 +15,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.interop.pth import read_pth, read_state_dict
 
 torch = pytest.importorskip("torch", reason="PyTorch writes the files")
+pytestmark = pytest.mark.torch
 nn = torch.nn
 
 DTYPES = ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")

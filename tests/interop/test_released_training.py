@@ -22,6 +22,7 @@ from twin_training import ReleasedTraining, learning_rate
 
 from cosnet_jax.interop.twin import to_numpy
 
+pytestmark = pytest.mark.torch
 STEP_KINDS = ("still", "video", "video", "still")
 
 

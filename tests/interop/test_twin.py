@@ -13,6 +13,8 @@ from twin_fusions import segment
 
 from cosnet_jax.interop.twin import load_twin
 
+pytestmark = pytest.mark.torch
+
 
 def images(size, count, seed=0):
     """Returns smooth noise of about -120..120, (count, 3, h, w)."""

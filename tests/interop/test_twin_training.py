@@ -8,6 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 from twin_training import learning_rate, repeats, supervised_loss  # noqa: E402
 
+pytestmark = pytest.mark.torch
+
 
 def test_loss_by_hand():
     prediction = torch.tensor([0.5, 0.25, 0.5, 0.75]).reshape(1, 1, 2, 2)

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
+from torch_arrays import from_torch, normal, to_torch, torch
 
 from cosnet_jax.models.batch_norm import BatchNorm
 
 EPSILON = 1e-5
 
 
-@needs_torch
+@pytest.mark.torch
 def test_batch_norm_is_pytorchs_over_three_steps_and_in_evaluation():
     theirs = torch.nn.BatchNorm2d(3)
     layer = BatchNorm()

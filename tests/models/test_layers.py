@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from torch_arrays import from_torch, needs_torch, normal, to_torch, torch
+from torch_arrays import from_torch, normal, to_torch, torch
 
 from cosnet_jax.models.cpu_conv import conv, wide_conv
 from cosnet_jax.models.layers import (
@@ -55,6 +55,20 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
 
     for given, expected in zip(gradients(ours, x, kernel), gradients(grouped, x, kernel), strict=True):
         np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+def test_separable_conv_is_a_grouped_and_a_1x1_convolution():
+    parts, dilation = (normal(0, 2, 9, 8, 3), normal(1, 4, 9, 8, 5)), 2
+    layer = Conv(7, 3, dilation=dilation, separable=True)
+    params = layer.init(jax.random.key(0), *parts)["params"]
+    assert {name: value.shape for name, value in params.items()} == {"filter": (3, 3, 1, 8), "kernel": (1, 1, 8, 7)}
+    x, form = np.concatenate([np.repeat(parts[0], 2, axis=0), parts[1]], -1), ("NHWC", "HWIO", "NHWC")
+    filtered = lax.conv_general_dilated(
+        x, params["filter"], (1, 1), [(2, 2)] * 2, rhs_dilation=(dilation, dilation), dimension_numbers=form,
+        feature_group_count=8,
+    )  # fmt: skip
+    expected = lax.conv_general_dilated(filtered, params["kernel"], (1, 1), "VALID", dimension_numbers=form)
+    np.testing.assert_allclose(layer.apply({"params": params}, *parts), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -139,7 +153,7 @@ def test_several_inputs_of_a_conv_are_joined_and_a_smaller_batch_is_repeated():
     assert shapes == jax.tree.map(jnp.shape, variables)
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 6)])
 def test_conv_is_pytorchs(size, kernel_size, stride, dilation):
@@ -157,7 +171,7 @@ def test_same_padding_puts_the_odd_pixel_after():
     assert explicit_padding((8, 9), 3, 1, 2, "SAME") == ((2, 2), (2, 2))
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("size", [(9, 8), (4, 5), (237, 118), (1, 2)])
 def test_max_pool_is_pytorchs(size, ceil_mode):
@@ -166,7 +180,7 @@ def test_max_pool_is_pytorchs(size, ceil_mode):
     np.testing.assert_array_equal(max_pool(jnp.array(x), ceil_mode), from_torch(expected))
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("size", [(13, 17), (4, 3), (5, 7)])
 def test_resize_bilinear_is_pytorchs(size):
     x = normal(0, 2, 5, 7, 2)
@@ -174,7 +188,7 @@ def test_resize_bilinear_is_pytorchs(size):
     np.testing.assert_allclose(resize_bilinear(jnp.array(x), size), from_torch(expected), atol=1e-5)
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("of", [(5, 7), (1, 4)])
 def test_upsample_is_pytorchs_with_aligned_corners(of, stride):

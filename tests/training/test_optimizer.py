@@ -20,7 +20,6 @@ try:
     import torch
 except ImportError:
     torch = None
-needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
 GROUPS = (("^encoder/body/", 0.0, 0.0), ("^encoder/", 1.0, 0.01), ("", 0.0, 10.0))
 
@@ -44,7 +43,7 @@ def parameters():
     }  # fmt: skip
 
 
-@needs_torch
+@pytest.mark.torch
 def test_sgd_with_groups_and_alternating_steps_is_pytorchs():
     params = parameters()
     optimizer = make_optimizer(config(), params, total_steps=10)

@@ -19,7 +19,6 @@ try:
     import torch
 except ImportError:
     torch = None
-needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch, which is not installed")
 
 
 def example(seed=0):
@@ -34,13 +33,13 @@ def torch_loss(logits, masks):
     return float(weight * entropy(prediction, mask) + 0.8 * distance(prediction, mask))
 
 
-@needs_torch
+@pytest.mark.torch
 def test_the_loss_is_the_authors():
     logits, masks = example()
     np.testing.assert_allclose(released_loss(logits, masks, 0.8), torch_loss(logits, masks), rtol=1e-5)
 
 
-@needs_torch
+@pytest.mark.torch
 def test_devices_share_the_loss_of_the_whole_batch():
     logits, masks = example()
     masks[:2] = 0  # half of the devices see no foreground

@@ -22,6 +22,7 @@ from cosnet_jax.checkpoints.load import load_checkpoint
 from cosnet_jax.checkpoints.store import LATEST, find_checkpoint
 from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import resource
 import sys
 from unittest import mock
 
@@ -14,6 +13,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import METRICS_FILE, MetricLog, read_metrics
 from cosnet_jax.training.step_log import StepLog
 
+resource = pytest.importorskip("resource")
 WHOLE = {"loss": 0.5, "side": 0.25, "finite": 1.0}
 NAN = {"loss": float("nan"), "side": 0.25, "finite": 0.0}
 GRADIENTS = {"loss": 4.0, "side": 0.25, "finite": 0.0}

@@ -30,6 +30,7 @@ from cosnet_jax.training.metric_log import METRICS_FILE, read_metrics
 from cosnet_jax.training.optimizer import make_optimizer
 from cosnet_jax.training.state import init_state
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ from tiny_network import tiny_synthetic
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.workdir import CONFIG_FILE, LOCK_FILE, claimed_workdir
 
+fcntl = pytest.importorskip("fcntl")
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(flush=True); time.sleep(99)"
 
 
@@ -42,6 +42,7 @@ def test_a_training_that_stopped_at_a_step_that_is_not_finite_may_go_on_by_skipp
             pass
 
 
+@pytest.mark.process
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / LOCK_FILE], stdout=subprocess.PIPE)
     with holder:

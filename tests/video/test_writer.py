@@ -88,6 +88,7 @@ def test_an_interruption_leaves_nothing_new(tmp_path, interruption):
     assert path.read_bytes() == b"an older result"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("limit", [10, 20_000, "all but 100"])
 def test_a_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path, limit):
     """A limit on the file size replaces the full disk; in the last case it is reached at the very end."""

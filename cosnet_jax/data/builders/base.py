@@ -18,12 +18,9 @@ import tensorflow_datasets as tfds
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import report_read_errors
 from cosnet_jax.progress import track
-from cosnet_jax.threads import map_in_threads, usable_cores
+from cosnet_jax.threads import map_in_threads
 from cosnet_jax.video import images as image_files
 from cosnet_jax.video.masks import read_mask
-
-MAX_THREADS = min(8, usable_cores())
-PROBLEMS_SHOWN = 3
 
 
 class Frame(NamedTuple):
@@ -72,24 +69,22 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     The metadata contain the fingerprint of the source, the share of foreground of each split, and for each split the
     sequences in order, see `sequence_index`.
-
-    Attributes:
-      LAYOUT: the layout of a source, for error messages.
-      SEVERAL: a source can be several sets, in folders of their own. Each is prepared separately.
     """
 
     VERSION = tfds.core.Version("1.1.0")  # of the records
-    LAYOUT: ClassVar[str] = "the layout in the description of its builder"
-    SEVERAL: ClassVar[bool] = False
-
-    # Without this, TFDS would search next to the code for checksums of downloads, with a package that it does not
-    # install. These builders download nothing.
-    code_path = None
+    LAYOUT: ClassVar[str] = "the layout in the description of its builder"  # for error messages
+    SEVERAL: ClassVar[bool] = False  # a source can be several sets, each prepared by itself
+    code_path = None  # otherwise TFDS would search beside the code for checksums of downloads
 
     def __init__(self, splits: dict[str, list[Frame]] | None = None, fingerprint: str = "", **kwargs: Any):
         super().__init__(file_format="array_record", **kwargs)
         self.splits = {split: frames for split, frames in (splits or {}).items() if frames}
         self.fingerprint = fingerprint
+
+    @classmethod
+    def get_builder_config(cls, name: str, version: str | None = None) -> tfds.core.BuilderConfig:
+        """Makes the configuration of a set of that name; TFDS calls this."""
+        return tfds.core.BuilderConfig(name=name, version=version)
 
     @classmethod
     def scan(cls, source: Path) -> Scan:
@@ -129,7 +124,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         """Yields the examples of a split; raises an InputError at the end if files of it are damaged."""
         problems, shares = [], []
         tasks = ((key, (frame,)) for key, frame in enumerate(frames))
-        results = map_in_threads(self._example_or_error, tasks, MAX_THREADS)
+        results = map_in_threads(self._example_or_error, tasks)
         for key, result in track(results, f"preparing {self.info.full_name}, {split}", total=len(frames)):
             if isinstance(result, InputError):
                 problems.append(str(result))
@@ -188,14 +183,12 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def check_problems(name: str, problems: list[str]) -> None:
-    """Raises an InputError if a set has problems. Where they are many, all are printed."""
-    shown = "; ".join(problems[:PROBLEMS_SHOWN])
-    if len(problems) > PROBLEMS_SHOWN:
-        for problem in problems:
-            print(printable(problem), file=sys.stderr)
-        raise InputError(f"{name} has {len(problems)} problems, all of them printed above; the first: {shown}")
+    """Raises an InputError with the first problem of a set, after printing the others, if there are any."""
+    for problem in problems[1:]:
+        print(printable(problem), file=sys.stderr)
     if problems:
-        raise InputError(f"{name}: {shown}")
+        others = f"; {len(problems) - 1} more are printed above" if problems[1:] else ""
+        raise InputError(f"{name}: {problems[0]}{others}")
 
 
 def sequence_index(frames: list[Frame]) -> list[dict[str, Any]]:

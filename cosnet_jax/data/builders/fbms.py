@@ -42,8 +42,7 @@ class Fbms(FramesBuilder):
         The background is region 0 of the definition file. Without that file it is white in .ppm and in other files
         that hold no 0; a PNG that holds neither is read as any mask.
         """
-        definition = _find_definition(path.parent)
-        background = _read_definition(definition)[0] if definition else None
+        _, background, _ = _read_definition(path.parent)
         labels, is_png = _read_labels(path), path.suffix.lower() == ".png"
         if background is None and not (is_png and 0 in labels):
             background = 0 if 0 in labels and path.suffix.lower() != ".ppm" else WHITE
@@ -58,10 +57,9 @@ def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:
     images = list_files(sequence, (".jpg", ".jpeg"), scan)
     folder = sequence / "GroundTruth"
     truths = list_files(folder, (".pgm", ".ppm", ".png"), scan)
-    if definition := _find_definition(folder):
-        scan.listings.append(definition)
-        pairs = _read_definition(definition)[1]
-    else:
+    definitions, _, pairs = _read_definition(folder)
+    scan.listings += definitions
+    if not definitions:
         pairs = [
             (stem, stem.removesuffix("_gt")) for stem, path in truths.items()
             if "PROB" not in stem and (stem.endswith("_gt") or path.suffix.lower() != ".ppm")
@@ -86,18 +84,16 @@ def _last_number(stem: str) -> str:
     return numbers[-1].lstrip("0").zfill(1) if numbers else ""
 
 
-def _find_definition(truth: Path) -> Path | None:
-    return next(iter(list_files(truth, (".dat",), Scan()).values()), None)
-
-
-def _read_definition(path: Path) -> tuple[int | None, list[tuple[str, str]]]:
-    """Reads a definition file: lines "Title:", each followed by a line with the value.
+def _read_definition(folder: Path) -> tuple[list[Path], int | None, list[tuple[str, str]]]:
+    """Reads the definition file of a folder, if there is one: lines "Title:", each followed by a line with the value.
 
     Returns:
-      The label of region 0, which is the background; and the stems of each ground truth and its image.
+      The file; the label of region 0, which is the background; and the stems of each ground truth and its image.
     """
     background, truth, pairs = None, "", []
-    for title, value in itertools.pairwise(line.strip() for line in path.read_text(errors="replace").splitlines()):
+    files = list(list_files(folder, (".dat",), Scan()).values())[:1]
+    lines = [line.strip() for file in files for line in file.read_text(errors="replace").splitlines()]
+    for title, value in itertools.pairwise(lines):
         title = title.rstrip(":").lower()
         if title == "scale of region 0" and re.fullmatch("[0-9]{1,9}", value):
             background = int(value)
@@ -105,7 +101,7 @@ def _read_definition(path: Path) -> tuple[int | None, list[tuple[str, str]]]:
             truth = Path(value).stem
         elif title == "input file name":
             pairs.append((truth, Path(value).stem))
-    return background, pairs
+    return files, background, pairs
 
 
 def _read_labels(path: Path) -> np.ndarray:

@@ -57,9 +57,4 @@ class Stills(ImageMaskPairs):
     """
 
     SEVERAL = True
-    LAYOUTS = (
-        ("images", "masks"),
-        ("images", MAPS),
-        ("images", "saliencymaps"),
-        ("JPEGImages", "SegmentationClass"),
-    )
+    LAYOUTS = (("images", "masks"), ("images", MAPS), ("images", "saliencymaps"), ("JPEGImages", "SegmentationClass"))
