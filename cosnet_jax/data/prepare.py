@@ -129,8 +129,7 @@ def _prepare_set(dataset: str, source: Path, scan: Scan, root: Path) -> Path:
 
     def make_builder() -> FramesBuilder:
         builder = BUILDERS[dataset]
-        config = tfds.core.BuilderConfig(name=source.name) if builder.SEVERAL else None
-        return builder(scan.splits, fingerprint, data_dir=root, config=config)
+        return builder(scan.splits, fingerprint, data_dir=root, config=source.name if builder.SEVERAL else None)
 
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
         builder = make_builder()

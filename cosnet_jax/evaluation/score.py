@@ -160,7 +160,8 @@ def score_sequence(sequence: GroundTruth, masks_dir: Path, protocol: Protocol, m
 
     Returns:
       "frames" (names of the evaluated frames), "empty" (number of those without foreground), "J" and "F" (a list of
-      one value per evaluated frame) and "T" (None where no pair of neighbouring frames has two contours).
+      one value per evaluated frame) and "T" (None where no pair of neighbouring frames has two contours, or the first
+      frame has no ground truth).
 
     Raises:
       InputError: a predicted mask has another size than the ground truth, or cannot be read.
@@ -180,7 +181,7 @@ def score_sequence(sequence: GroundTruth, masks_dir: Path, protocol: Protocol, m
     for metric in [metric for metric in FRAME_MEASURES if metric in metrics]:
         scores[metric] = [FRAME_MEASURES[metric](predictions[i], truths[i]) for i in evaluated]
     if "T" in metrics:
-        value = temporal_instability(truths[0], [predictions[i] for i in evaluated])
+        value = temporal_instability(truths[0], [predictions[i] for i in evaluated]) if 0 in truths else math.nan
         scores["T"] = None if math.isnan(value) else value
     return scores
 

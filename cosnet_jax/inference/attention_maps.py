@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.inference.network import get_network
-from cosnet_jax.inference.resize import match_orientation
+from cosnet_jax.inference.resize import match_orientation, resize_frame
 from cosnet_jax.inference.segmenter import Segmenter
 
 
@@ -26,20 +26,19 @@ def attention_maps(segmenter: Segmenter, clip: np.ndarray, pixel: tuple[int, int
     model, precision = segmenter.model, segmenter.matmul_precision
     size = match_orientation(segmenter.config.size, clip.shape[1:3])
     network = get_network(model, size, None, precision)  # compiled once for all segmenters
-    variables, images = network.replicate(segmenter.variables), [network.resize_input(frame) for frame in clip]
-    batches = [images[start : start + network.batch_size] for start in range(0, len(images), network.batch_size)]
-    encoded = [frame for batch in batches for frame in network.encode(variables, batch)]
-    features, keys = (jnp.stack(parts) for parts in zip(*encoded, strict=True))
+    variables = network.replicate(segmenter.variables)
+    encoded = [next(network.encode(variables, [resize_frame(frame, size)])) for frame in clip]
+    features, (keys, values) = encoded[0].features[None], map(jnp.stack, list(zip(*encoded[1:], strict=True))[1:])
 
     def apply(method, *arguments):
         return model.apply(segmenter.variables, *arguments, method=method)
 
     with jax.default_matmul_precision(precision):
-        _, gates = apply("attend", features[:1], keys[None, 1:], apply("values", features[1:])[None])
+        _, gates = apply("attend", features, keys[None], values[None])
         height, width = features.shape[1:3]
         row, column = pixel[0] * height // clip.shape[1], pixel[1] * width // clip.shape[2]
-        query = apply("queries", features[:1])[0, row * width + column]
-        affinity = jnp.einsum("njd,d->nj", keys[1:], query, preferred_element_type=jnp.float32)
+        query = apply("queries", features)[0, row * width + column]
+        affinity = jnp.einsum("njd,d->nj", keys, query, preferred_element_type=jnp.float32)
         shape = [-(-length // model.reference_pooling) for length in (height, width)]
         attention = jax.nn.softmax(affinity, axis=1).reshape(-1, *shape)
     return np.asarray(attention, np.float32), np.asarray(gates[0], np.float32)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +10,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.section import Section, setting
+from cosnet_jax.threads import map_in_threads
 
 Key = TypeVar("Key")
 BACKENDS = ("jax", "pydensecrf")
@@ -75,25 +73,15 @@ def refine_stream(
     """Refines a stream of frames in threads, in order, while the caller makes the next ones.
 
     Args:
-      items: a key, an image and a probability map per frame, the last two as `refine` takes them. Items are taken up
-        to `2 * workers` frames ahead.
+      items: a key, an image and a probability map per frame, the last two as `refine` takes them.
       params: the parameters.
       workers: number of threads; None for one per core. (pydensecrf holds the GIL: it refines one frame at a time.)
 
     Yields:
-      The key and the refined map, float32 (H, W), of each frame. The threads end with the iterator.
+      The key and the refined map, float32 (H, W), of each frame; see `map_in_threads`.
     """
-    count = workers or os.cpu_count() or 1
-    threads, pending = ThreadPoolExecutor(count), deque[tuple[Key, Future]]()
-    try:
-        for key, image, probability in items:
-            pending.append((key, threads.submit(refine, image, probability, params)))
-            while pending and (len(pending) > 2 * count or pending[0][1].done()):
-                key, refined = pending.popleft()
-                yield key, refined.result()
-        yield from ((key, refined.result()) for key, refined in pending)
-    finally:
-        threads.shutdown(cancel_futures=True)
+    tasks = ((key, (image, probability, params)) for key, image, probability in items)
+    return map_in_threads(refine, tasks, workers)
 
 
 def check_installed(params: CRFConfig) -> None:

@@ -48,9 +48,7 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFConfig) -> jax
 @functools.lru_cache(maxsize=4)
 def smoothness_kernel(height: int, width: int, sxy: float) -> Kernel:
     """Returns the kernel between pixels of a frame that are close, `sxy` pixels in standard deviation; it is kept."""
-    features = np.empty((2, height, width), np.float32)
-    _fill_positions(features, sxy)
-    return normalised(jax.device_put(build_lattice(features.reshape(2, -1))))
+    return normalised(jax.device_put(build_lattice(_positions(height, width, sxy))))
 
 
 def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
@@ -58,10 +56,14 @@ def appearance_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
 
     The standard deviations are `sxy` pixels and `srgb` grey levels.
     """
-    features = np.empty((5, *image.shape[:2]), np.float32)
-    _fill_positions(features, sxy)
-    np.divide(np.moveaxis(image, -1, 0), np.float32(srgb), out=features[2:])
-    return build_lattice(features.reshape(5, -1))
+    height, width, _ = image.shape
+    colours = np.moveaxis(image, -1, 0).reshape(3, -1) / np.float32(srgb)
+    return build_lattice(np.concatenate([_positions(height, width, sxy), colours]))
+
+
+def _positions(height: int, width: int, sxy: float) -> np.ndarray:
+    """Returns the rows and columns of the pixels, float32 (2, N), in units of `sxy`."""
+    return (np.mgrid[:height, :width].astype(np.float32) / np.float32(sxy)).reshape(2, -1)
 
 
 @jax.jit
@@ -88,7 +90,7 @@ def log_odds(probability: jax.Array, stretch: bool) -> jax.Array:
 def mean_field(
     unary: jax.Array, kernels: Sequence[Kernel], weights: Sequence[float | jax.Array], iterations: int
 ) -> jax.Array:
-    """Runs mean-field steps. A pure function of fixed shapes, differentiable in `unary` and `weights`.
+    """Runs mean-field steps.
 
     Args:
       unary: float32 (N,), log-odds of the foreground.
@@ -116,10 +118,3 @@ def _refine(probability, smoothness, lattice, gaussian_compat, bilateral_compat,
     unary = log_odds(probability, stretch).reshape(-1)
     kernels, weights = (smoothness, normalised(lattice)), (gaussian_compat, bilateral_compat)
     return mean_field(unary, kernels, weights, iterations).reshape(probability.shape)
-
-
-def _fill_positions(features: np.ndarray, sxy: float) -> None:
-    """Fills in the pixels' positions, rows first, as the first two of the features (d, H, W)."""
-    _, height, width = features.shape
-    features[0] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
-    features[1] = np.arange(width, dtype=np.float32) / np.float32(sxy)

@@ -11,78 +11,68 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import Encoded, Network
-from cosnet_jax.inference.read_ahead import read_ahead
-from cosnet_jax.inference.references import ReferencePlan
+from cosnet_jax.inference.references import first_and_last_uses
+from cosnet_jax.inference.resize import resize_frame
+from cosnet_jax.threads import read_ahead
 from cosnet_jax.video.video import Video
 
 
-class FrameCache:
-    """The frames that the next queries need. Reading and encoding run ahead in two threads.
+def encoded_batches(
+    video: Video, queries: Sequence[int], tables: Sequence[np.ndarray], network: Network, variables: Any
+) -> Generator[tuple[slice, list[np.ndarray], dict[int, Encoded]]]:
+    """Reads and encodes a video in two threads that work ahead, and collects what the batches of queries need.
 
     References that come long after their first query are read at the start; all other frames are read in order.
 
     Args:
       video: the video.
-      plan: which frames are needed, and when.
+      queries, tables: as in `first_and_last_uses`.
       network: encodes the frames.
       variables: from `Network.replicate`.
 
-    Attributes:
-      frames: query frames (H, W, 3) by number, until they are segmented.
-      encoded: encoded frames by number, until their last use.
+    Yields:
+      For each batch its part of the queries, their frames (H, W, 3), and encoded frames by number, among them the
+      queries and their references; the latter until the next batch.
 
     Raises:
       InputError: for a frame that is not (H, W, 3) uint8, or not of the first frame's size.
     """
+    first, last = first_and_last_uses(len(video), queries, tables)
+    needed = np.flatnonzero(last >= 0).tolist()
+    distance = max(table.shape[1] for table in tables)  # consecutive references come at most so many frames later
+    early = [index for index in needed if index - first[index] > distance]
+    frames: dict[int, np.ndarray] = {}
+    images = _resize(network.size, early, video.read(early) if early else ())
+    encoded = {index: value for index, _, value in _encode(network, variables, images)}
+    in_order = iter(video) if len(needed) == len(video) else _read_each(video, needed)
+    ahead = read_ahead(_resize(network.size, needed, in_order, encoded=set(early)))
+    with contextlib.closing(read_ahead(_encode(network, variables, ahead))) as source:
+        for start in range(0, len(queries), network.batch_size):
+            part = slice(start, start + network.batch_size)
+            batch = list(queries[part])
+            references = np.concatenate([table[part] for table in tables], axis=None)
+            while not (frames.keys() >= set(batch) and encoded.keys() >= {*batch, *references.tolist()}):
+                index, frames[index], value = next(source)
+                if value is not None:
+                    encoded[index] = value
+            yield part, [frames[index] for index in batch], encoded
+            encoded = {index: value for index, value in encoded.items() if last[index] > batch[-1]}
+            frames = {index: frame for index, frame in frames.items() if index > batch[-1]}
+        next(source, None)  # a file with more frames than it should have raises its error
 
-    def __init__(self, video: Video, plan: ReferencePlan, network: Network, variables: Any):
-        self.frames: dict[int, np.ndarray] = {}
-        self.encoded: dict[int, Encoded] = {}
-        self._last_use, self._size = plan.last_use, None
-        early, needed = plan.early, plan.in_order
-        if early:
-            images = self._resize(network, early, video.read(early))
-            self.encoded = {index: value for index, _, value in _encode(network, variables, images)}
-        frames = iter(video) if len(needed) == len(video) else _read_each(video, needed)
-        in_order = read_ahead(self._resize(network, needed, frames, encoded=set(early)))
-        self._source = read_ahead(_encode(network, variables, in_order))
 
-    def fetch(self, queries: Sequence[int], reference_indices: Sequence[np.ndarray]) -> None:
-        """Waits until the queries and their references are in the cache."""
-        needed = {*queries, *np.concatenate(reference_indices, axis=None).astype(int).tolist()}
-        while not (needed <= self.encoded.keys() and self.frames.keys() >= set(queries)):
-            index, self.frames[index], value = next(self._source)
-            if value is not None:
-                self.encoded[index] = value
-
-    def forget(self, last_query: int) -> None:
-        """Drops what no query after `last_query` needs."""
-        self.encoded = {index: value for index, value in self.encoded.items() if self._last_use[index] > last_query}
-        self.frames = {index: frame for index, frame in self.frames.items() if index > last_query}
-
-    def finish(self) -> None:
-        """Reads to the end, so that a file with more frames than it should have raises its error."""
-        next(self._source, None)
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._source.close()
-
-    def _resize(
-        self,
-        network: Network,
-        indices: Iterable[int],
-        frames: Iterable[np.ndarray],
-        encoded: Iterable[int] = (),
-    ) -> Generator[tuple]:
-        """Yields (index, frame, image for the encoder); the image is None for a frame that is encoded already."""
-        for index, frame in zip(indices, frames, strict=True):
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-                raise InputError(f"frame {index} is {frame.shape} {frame.dtype}; expected (H, W, 3) uint8")
-            self._size = self._size or frame.shape[:2]
-            if frame.shape[:2] != self._size:
-                raise InputError(f"frame {index} is {frame.shape[:2]}; expected {self._size} as the frames before it")
-            yield index, frame, None if index in encoded else network.resize_input(frame)
+def _resize(
+    size: tuple[int, int], indices: Iterable[int], frames: Iterable[np.ndarray], encoded: Iterable[int] = ()
+) -> Generator[tuple]:
+    """Yields (index, frame, image for the encoder); the image is None for a frame that is encoded already."""
+    expected = None
+    for index, frame in zip(indices, frames, strict=True):
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+            raise InputError(f"frame {index} is {frame.shape} {frame.dtype}; expected (H, W, 3) uint8")
+        expected = expected or frame.shape[:2]
+        if frame.shape[:2] != expected:
+            raise InputError(f"frame {index} is {frame.shape[:2]}; expected {expected} as the frames before it")
+        yield index, frame, None if index in encoded else resize_frame(frame, size)
 
 
 def _read_each(video: Video, indices: Iterable[int]) -> Iterator[np.ndarray]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cosnet_jax.inference.resize import resize_output
-
 EPSILON = 3e-4  # variance of colours, in [0, 1]^2, below which a window counts as flat
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (0, 3), (1, 3), (2, 3))  # of red, green, blue and the map
+ROWS = 32  # that are solved at a time: the system is slow to hand out large arrays
 
 
 def enlarge(probability: np.ndarray, frame: np.ndarray, radius: int) -> np.ndarray:
     """Resizes a map (h, w) to its frame (H, W, 3), by the guided filter where the radius is not 0, else bilinearly."""
-    return enlarge_guided(probability, frame, radius) if radius else resize_output(probability, frame.shape[:2])
+    if radius:
+        return enlarge_guided(probability, frame, radius)
+    return cv2.resize(probability, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def enlarge_guided(probability: np.ndarray, frame: np.ndarray, radius: int) -> np.ndarray:
@@ -31,32 +33,44 @@ def enlarge_guided(probability: np.ndarray, frame: np.ndarray, radius: int) -> n
       (H, W) float32, in [0, 1].
     """
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.blur(values, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
+    def average(values: np.ndarray, means: np.ndarray) -> None:
+        for plane, mean in zip(values, means, strict=True):
+            cv2.blur(plane, (2 * radius + 1, 2 * radius + 1), mean, borderType=cv2.BORDER_REFLECT)
 
-    size = probability.shape[::-1]
-    colours = cv2.split(cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
-    red, green, blue = (mean(channel) for channel in colours)
-    means, mean_map = (red, green, blue), mean(probability)
-    # Sigma + epsilon is a symmetric 3 x 3 matrix in each window: its upper triangle, and that of its inverse.
-    rr, rg, rb, gg, gb, bb = (
-        mean(colours[i] * colours[j]) - means[i] * means[j] + EPSILON * (i == j)
-        for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    )
-    inverse = {
-        (0, 0): gg * bb - gb * gb, (0, 1): gb * rb - rg * bb, (0, 2): rg * gb - gg * rb,
-        (1, 1): rr * bb - rb * rb, (1, 2): rb * rg - rr * gb, (2, 2): rr * gg - rg * rg,
-    }  # fmt: skip
-    determinant = rr * inverse[0, 0] + rg * inverse[0, 1] + rb * inverse[0, 2]
-    shared = [(mean(colours[i] * probability) - means[i] * mean_map) / determinant for i in range(3)]
-    slopes = [sum(inverse[min(i, j), max(i, j)] * shared[j] for j in range(3)) for i in range(3)]
-    offset = mean_map - slopes[0] * red - slopes[1] * green - slopes[2] * blue
+    values = np.empty((4 + len(PAIRS), *probability.shape), np.float32)
+    small = cv2.resize(frame, probability.shape[::-1], interpolation=cv2.INTER_AREA)
+    for channel in range(3):
+        np.divide(small[..., channel], np.float32(255), out=values[channel])
+    values[3] = probability
+    for plane, (i, j) in enumerate(PAIRS, 4):
+        np.multiply(values[i], values[j], out=values[plane])
+    means = np.empty_like(values)
+    average(values, means)
+    coefficients = values[:4]
+    for start in range(0, len(probability), ROWS):
+        coefficients[:, start : start + ROWS] = _solve(*means[:, start : start + ROWS])
+    average(coefficients, means[:4])
 
     size = frame.shape[1::-1]
-    result = cv2.resize(mean(offset), size, interpolation=cv2.INTER_LINEAR)
-    term, channel = np.empty_like(result), np.empty(frame.shape[:2], np.uint8)  # large arrays are slow to come by
-    for number, slope in enumerate(slopes):
-        cv2.resize(mean(slope), size, term, interpolation=cv2.INTER_LINEAR)
-        cv2.extractChannel(frame, number, channel)
-        cv2.add(result, cv2.multiply(term, channel, term, 1 / 255, cv2.CV_32F), result)
+    result = cv2.resize(means[3], size, interpolation=cv2.INTER_LINEAR)
+    term, colour = np.empty_like(result), np.empty(frame.shape[:2], np.uint8)
+    for channel in range(3):
+        cv2.resize(means[channel], size, term, interpolation=cv2.INTER_LINEAR)
+        cv2.extractChannel(frame, channel, colour)
+        cv2.add(result, cv2.multiply(term, colour, term, 1 / 255, cv2.CV_32F), result)
     return cv2.medianBlur(np.clip(result, 0, 1, out=result), 3, term)
+
+
+def _solve(r, g, b, p, rr, rg, rb, gg, gb, bb, rp, gp, bp):
+    """Returns a (3 arrays) and b of each window, from the means in it of the colours, of the map and of `PAIRS`."""
+    # Sigma + epsilon is a symmetric 3 x 3 matrix: its upper triangle, then that of its inverse times the determinant.
+    rr, gg, bb = rr - r * r + EPSILON, gg - g * g + EPSILON, bb - b * b + EPSILON
+    rg, rb, gb = rg - r * g, rb - r * b, gb - g * b
+    irr, irg, irb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    igg, igb, ibb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    determinant = rr * irr + rg * irg + rb * irb
+    rp, gp, bp = (rp - r * p) / determinant, (gp - g * p) / determinant, (bp - b * p) / determinant
+    red = irr * rp + irg * gp + irb * bp
+    green = irg * rp + igg * gp + igb * bp
+    blue = irb * rp + igb * gp + ibb * bp
+    return red, green, blue, p - red * r - green * g - blue * b

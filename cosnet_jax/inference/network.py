@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import FUSIONS
-from cosnet_jax.inference.resize import resize_antialiased
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.parallel import Devices
@@ -22,10 +19,11 @@ FRAMES_PER_ACCELERATOR = 8  # in a batch; a CPU is fastest with one
 
 
 class Encoded(NamedTuple):
-    """What inference keeps of a frame: features (h, w, c), and keys (j, d), which are empty without co-attention."""
+    """What inference keeps of a frame: features (h, w, c), and as a reference its keys (j, d) and values (j, c)."""
 
     features: jax.Array
     keys: jax.Array
+    values: jax.Array
 
 
 class Network:
@@ -40,17 +38,17 @@ class Network:
     def __init__(self, model: COSNet, size: tuple[int, int], batch_size: int | None, matmul_precision: str):
         self._devices = Devices(batch_size or Devices.default_batch_size(FRAMES_PER_ACCELERATOR))
         self.batch_size, self.size, self.replicate = self._devices.batch_size, size, self._devices.replicate
-        has_coattention = model.coattention != "none"
 
         def compiled(function):
-            return self._devices.compile(name_misfits(with_matmul_precision(function, matmul_precision)))
+            return self._devices.compile(with_matmul_precision(function, matmul_precision))
 
         @compiled
         def encode(variables, images):
-            """(n, *size, 3) -> features (n, h, w, c) and keys (n, j, d)."""
+            """(n, *size, 3) -> features, keys and values, the last two empty without co-attention."""
             features = model.apply(variables, images, method="encode")
-            keys = model.apply(variables, features, method="keys") if has_coattention else features[:, :0]
-            return Encoded(features, keys)
+            if model.coattention == "none":
+                return Encoded(features, features[:, :0], features[:, :0])
+            return Encoded(features, *(model.apply(variables, features, method=name) for name in ("keys", "values")))
 
         @compiled
         def predict_alone(variables, features):
@@ -59,9 +57,8 @@ class Network:
 
         def predict(shared, queries, fusion):
             """Queries (n, h, w, c), positions (n, N) of their references among M encoded ones -> (n, *size)."""
-            (variables, encoded), (features, positions) = shared, queries
-            values = model.apply(variables, encoded.features, method="values")
-            keys, values = encoded.keys[positions], values[positions]  # (n, N, j, d), (n, N, j, c)
+            (variables, keys, values), (features, positions) = shared, queries
+            keys, values = keys[positions], values[positions]  # (n, N, j, d), (n, N, j, c)
             if fusion == "prediction":  # each pair of a query and a reference is a query of its own
                 repeated = jnp.repeat(features, positions.shape[1], axis=0)
                 keys, values = (x.reshape(-1, 1, *x.shape[2:]) for x in (keys, values))
@@ -73,15 +70,14 @@ class Network:
 
         self._encode, self._predict_alone = encode, predict_alone
         self._predict = {name: compiled(functools.partial(predict, fusion=name)) for name in FUSIONS}
-        self._stack = jax.jit(lambda trees: jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees))
-        self.resize_input = jax.jit(lambda frame: resize_antialiased(frame[None], size)[0])
+        self._stack = jax.jit(lambda *arrays: jnp.stack(arrays))
 
-    def encode(self, variables: Any, images: Sequence[jax.Array]) -> Iterator[Encoded]:
-        """Encodes images (*size, 3) uint8 from `resize_input`, at most `batch_size` of them.
+    def encode(self, variables: Any, images: Sequence[np.ndarray]) -> Iterator[Encoded]:
+        """Encodes images (*size, 3) uint8, at most `batch_size` of them.
 
         `variables` are from `replicate`, which places them on every device that takes part.
         """
-        encoded = self._encode(variables, self._stack_and_fill(images, self.batch_size))
+        encoded = self._encode(variables, np.stack(_fill(images, self.batch_size)))
         return (Encoded(*parts) for parts, _ in zip(zip(*encoded, strict=True), images, strict=False))
 
     def predict(
@@ -107,31 +103,18 @@ class Network:
         Returns:
           (batch_size, *size) float32 probabilities, of which the first ones are the queries'.
         """
-        features = self._stack_and_fill([encoded[query].features for query in queries], self.batch_size)
+        features = self._stack(*_fill([encoded[query].features for query in queries], self.batch_size))
         if not reference_indices.shape[1]:
             return self._predict_alone(variables, features)
         different, positions = np.unique(reference_indices, return_inverse=True)
-        references = self._stack_and_fill([encoded[frame] for frame in different.tolist()], max_references)
+        references = _fill([encoded[frame] for frame in different.tolist()], max_references)
+        keys, values = (self._stack(*(getattr(each, name) for each in references)) for name in ("keys", "values"))
         positions = np.resize(positions, (self.batch_size, reference_indices.shape[1]))
-        return self._predict[fusion]((variables, references), (features, positions))
-
-    def _stack_and_fill(self, trees: Sequence[Any], count: int) -> Any:
-        return self._stack([*trees, *[trees[-1]] * (count - len(trees))])
+        return self._predict[fusion]((variables, keys, values), (features, positions))
 
 
-def name_misfits(function: Callable) -> Callable:
-    """Makes a function that applies the network name weights that the network does not have, as an InputError."""
-
-    @functools.wraps(function)
-    def run(*arguments, **settings):
-        try:
-            return function(*arguments, **settings)
-        except InputError:
-            raise
-        except (flax.errors.FlaxError, TypeError, ValueError) as error:  # the last two: JAX, of shapes
-            raise InputError(f"the weights do not fit the network of their configuration ({error})") from None
-
-    return run
+def _fill(items: Sequence[Any], count: int) -> list[Any]:
+    return [*items, *[items[-1]] * (count - len(items))]
 
 
 @functools.lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.guided_filter import enlarge
 from cosnet_jax.inference.network import Encoded, get_network
-from cosnet_jax.inference.resize import match_orientation
+from cosnet_jax.inference.resize import match_orientation, resize_frame
 from cosnet_jax.inference.smoothing import REACH, Average
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class OnlineSegmenter:
         if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
             raise InputError(f"frame {self._number} is {frame.shape} {frame.dtype}; expected {(*self._size, 3)} uint8")
         number, self._number = self._number, self._number + 1
-        (encoded,) = self._network.encode(self._variables, [self._network.resize_input(frame)])
+        (encoded,) = self._network.encode(self._variables, [resize_frame(frame, self._network.size)])
         references = list(self._references) or [number]
         # Repeated in turn up to N, so that one program is compiled.
         rows = np.resize(references, (1, self._count)) if self._count else np.zeros((1, 0), int)

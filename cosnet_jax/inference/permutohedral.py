@@ -24,7 +24,6 @@ from numba import njit
 
 from cosnet_jax.errors import InputError
 
-_BLOCK = 256  # points that are embedded at a time; their arrays stay in the cache
 _CAPACITY_STEPS = 4  # capacities are multiples of a quarter of the points: few shapes to compile for
 
 
@@ -109,10 +108,13 @@ def _coordinates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @njit(nogil=True, cache=True)
-def _place(key, table):
-    """Where to look for a key first: Fibonacci hashing."""
+def _find(key, table):
+    """Returns where a key stands in the table, or the empty place for it: Fibonacci hashing, open addressing."""
     shift = np.uint64(64 - round(np.log2(len(table))))
-    return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+    place = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+    while table[place, 0] != key and table[place, 0] != 0:
+        place = (place + 1) & (len(table) - 1)
+    return place
 
 
 @njit(nogil=True, cache=True)
@@ -122,7 +124,7 @@ def _embed(features, scale, steps, origin, table, keys, vertices, weights):
     Args:
       features: float32 (d, N).
       scale, steps, origin: see `_coordinates`.
-      table: int64 (power of two, 2) of zeros, gets the key and the number of each vertex (open addressing).
+      table: int64 (power of two, 2) of zeros, gets the key and the number of each vertex.
       keys: int64, gets the key of each vertex from number 1 on.
       vertices, weights: see `Lattice`; are filled.
 
@@ -130,102 +132,45 @@ def _embed(features, scale, steps, origin, table, keys, vertices, weights):
       The number of vertices, vertex 0 included, or 0 if they are more than there are `keys`.
     """
     d, count = features.shape
-    residual = np.empty((d + 1, _BLOCK), np.float32)
-    axis_step = np.empty((d + 1, _BLOCK), np.int64)
-    corner = np.empty((d + 1, _BLOCK), np.int64)
-    place = np.empty((d + 1, _BLOCK), np.int64)
-    first = np.empty((d + 1, _BLOCK), np.int64)
+    residual, axis_step = np.empty(d + 1, np.float32), np.empty(d + 1, np.int64)
     found = 1
-    for start in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - start)
-        _round(features[:, start : start + size], scale, steps, origin, residual, axis_step, corner[0])
-        _sort(residual, axis_step, size)
+    for p in range(count):
+        # Coordinate j is the sum of the scaled features from j on, minus j times scaled feature j - 1. All are rounded,
+        # and the residuals sorted in ascending order, each with its axis.
+        key, total = origin, np.float32(0)
+        for j in range(d, -1, -1):
+            scaled = features[j - 1, p] * scale[j - 1] if j > 0 else np.float32(0)
+            coordinate = total - np.float32(j) * scaled
+            total += scaled
+            rounded = np.rint(coordinate)
+            key += np.int64(rounded) * steps[j]
+            rest, place = coordinate - rounded, d - j
+            while place > 0 and residual[place - 1] > rest:
+                residual[place], axis_step[place] = residual[place - 1], axis_step[place - 1]
+                place -= 1
+            residual[place], axis_step[place] = rest, steps[j]
         # The simplex's vertices: all coordinates rounded, then lowered by one in the order of their residuals.
-        for p in range(size):
-            weights[0, start + p] = np.float32(1) + (residual[0, p] - residual[d, p])
-        for m in range(1, d + 1):
-            for p in range(size):
-                weights[m, start + p] = residual[m, p] - residual[m - 1, p]
-                corner[m, p] = corner[m - 1, p] - axis_step[m - 1, p]
-        for m in range(d + 1):  # loads that do not wait for one another
-            for p in range(size):
-                place[m, p] = _place(corner[m, p], table)
-            for p in range(size):
-                first[m, p] = table[place[m, p], 0]
-        for p in range(size):
-            for m in range(d + 1):
-                key, at, entry = corner[m, p], place[m, p], first[m, p]
-                if entry != key:
-                    entry = table[at, 0]  # an earlier point of the block may have filled it
-                    while entry != key and entry != 0:
-                        at = (at + 1) & (len(table) - 1)
-                        entry = table[at, 0]
-                    if entry == 0:
-                        if found == len(keys):
-                            return 0
-                        table[at, 0], table[at, 1], keys[found] = key, found, key
-                        found += 1
-                vertices[m, start + p] = table[at, 1]
+        for m in range(d + 1):
+            if m == 0:
+                weights[m, p] = np.float32(1) + (residual[0] - residual[d])
+            else:
+                weights[m, p] = residual[m] - residual[m - 1]
+                key -= axis_step[m - 1]
+            place = _find(key, table)
+            if table[place, 0] == 0:
+                if found == len(keys):
+                    return 0
+                table[place, 0], table[place, 1], keys[found] = key, found, key
+                found += 1
+            vertices[m, p] = table[place, 1]
     return found
-
-
-@njit(nogil=True, cache=True)
-def _round(features, scale, steps, origin, residual, axis_step, key):
-    """Rounds points' lattice coordinates; fills in the residuals, from the last coordinate on, and the vertices' keys.
-
-    Coordinate j is the sum of the scaled features from j on, minus j times scaled feature j - 1.
-    """
-    d, size = features.shape
-    total = np.zeros(size, np.float32)
-    key[:size] = origin
-    for j in range(d, -1, -1):
-        row, step = residual[d - j], steps[j]
-        if j > 0:
-            feature, factor = features[j - 1], scale[j - 1]
-            for p in range(size):
-                scaled = feature[p] * factor
-                row[p] = total[p] - np.float32(j) * scaled
-                total[p] += scaled
-        else:
-            row[:size] = total
-        for p in range(size):
-            rounded = np.rint(row[p])
-            row[p] -= rounded
-            key[p] += np.int64(rounded) * step
-        axis_step[d - j, :size] = step
-
-
-@njit(nogil=True, cache=True)
-def _sort(values, companions, size):
-    """Sorts each column of `values` in ascending order, and `companions` with it; stable, without branches."""
-    for end in range(len(values) - 1, 0, -1):
-        for i in range(end):
-            upper, lower, upper_companion, lower_companion = values[i], values[i + 1], companions[i], companions[i + 1]
-            for p in range(size):
-                a, b, c, e = upper[p], lower[p], upper_companion[p], lower_companion[p]
-                swap = a > b
-                upper[p], lower[p] = (b if swap else a), (a if swap else b)
-                upper_companion[p], lower_companion[p] = (e if swap else c), (c if swap else e)
 
 
 @njit(nogil=True, cache=True)
 def _link(keys, steps, table, previous, following):
     """Fills in the neighbours of the vertices; see `_embed` and `Lattice`."""
-    place, first = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
-    for start in range(1, len(keys), _BLOCK):
-        size = min(_BLOCK, len(keys) - start)
+    for vertex in range(1, len(keys)):
         for axis in range(len(steps)):
-            step = steps[axis]
-            for p in range(size):
-                place[p] = _place(keys[start + p] + step, table)
-            for p in range(size):
-                first[p] = table[place[p], 0]
-            for p in range(size):
-                key, at, entry = keys[start + p] + step, place[p], first[p]
-                while entry != key and entry != 0:
-                    at = (at + 1) & (len(table) - 1)
-                    entry = table[at, 0]
-                if entry != 0:
-                    other = table[at, 1]
-                    following[axis, start + p] = other
-                    previous[axis, other] = start + p
+            other = table[_find(keys[vertex] + steps[axis], table), 1]  # 0 where there is none
+            if other:
+                following[axis, vertex], previous[axis, other] = other, vertex

@@ -28,8 +28,8 @@ def describe_inference(segmenter: Segmenter) -> dict[str, Any]:
     }
 
 
-def digest_of(*parts: bytes) -> str:
-    """Returns a short digest of bytes."""
+def digest_of(*parts: Any) -> str:
+    """Returns a short digest of bytes or contiguous arrays."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,59 +54,23 @@ def choose_references(num_frames: int, num_references: int, sampling: str, seed:
     return np.sort(reference_indices, axis=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class ReferencePlan:
-    """Which frames of a video are needed, and for how long, to segment some of them with one or several options.
+def first_and_last_uses(
+    num_frames: int, queries: Sequence[int], tables: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Works out when each frame of a video is needed to segment some of them.
 
-    Attributes:
+    Args:
+      num_frames: T.
       queries: numbers of the frames to segment, ascending.
-      reference_indices: for each of the options (queries, n) int, the references of each query.
-      batch_size: queries that are segmented at a time.
-      first_use, last_use: (T,) int, the first and the last query that needs a frame, the frame itself included; T and
-        -1 for a frame that no query needs.
+      tables: for each of the options (queries, n) int, the references of each query.
+
+    Returns:
+      Two arrays (T,): the first and the last query that needs a frame, the frame itself included; T and -1 for a frame
+      that no query needs.
     """
-
-    queries: list[int]
-    reference_indices: list[np.ndarray]
-    batch_size: int
-    first_use: np.ndarray
-    last_use: np.ndarray
-
-    @property
-    def in_order(self) -> list[int]:
-        """The frames that are needed at all, ascending."""
-        return np.flatnonzero(self.last_use >= 0).tolist()
-
-    @property
-    def early(self) -> list[int]:
-        """The references to read at the start: they come long after the first query that needs them.
-
-        Consecutive references come at most n frames later, and reading in order meets them in time.
-        """
-        distance = max(indices.shape[1] for indices in self.reference_indices)
-        return [frame for frame in self.in_order if frame - self.first_use[frame] > distance]
-
-    @property
-    def max_references(self) -> list[int]:
-        """For each of the options the largest number of different references in a batch of queries."""
-        return [max(len(np.unique(indices[part])) for part in self._batches()) for indices in self.reference_indices]
-
-    def batches(self) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """Yields the queries of each batch, and for each of the options their references."""
-        for part in self._batches():
-            yield self.queries[part], [indices[part] for indices in self.reference_indices]
-
-    def _batches(self) -> list[slice]:
-        return [slice(start, start + self.batch_size) for start in range(0, len(self.queries), self.batch_size)]
-
-
-def plan_references(
-    num_frames: int, queries: Sequence[int], reference_indices: Sequence[np.ndarray], batch_size: int = 1
-) -> ReferencePlan:
-    """Works out when each of the `num_frames` frames is needed; the other arguments as in `ReferencePlan`."""
     first, last = np.full(num_frames, num_frames), np.full(num_frames, -1)
-    for indices in reference_indices:
-        for query, row in zip(queries, indices, strict=True):
+    for table in tables:
+        for query, row in zip(queries, table, strict=True):
             frames = [query, *row.tolist()]
             first[frames], last[frames] = np.minimum(first[frames], query), np.maximum(last[frames], query)
-    return ReferencePlan(list(queries), list(reference_indices), batch_size, first, last)
+    return first, last

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.frame_cache import FrameCache
+from cosnet_jax.inference.frame_cache import encoded_batches
 from cosnet_jax.inference.guided_filter import enlarge
 from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.online import OnlineSegmenter
 from cosnet_jax.inference.options import InferenceConfig
-from cosnet_jax.inference.references import choose_references, plan_references
+from cosnet_jax.inference.references import choose_references
 from cosnet_jax.inference.resize import match_orientation
 from cosnet_jax.inference.smoothing import Maps, smooth
 from cosnet_jax.models.build import build_model
@@ -164,7 +162,11 @@ class Segmenter:
         maps = self._maps(video, fusions, queries, chosen, self.variables if variables is None else variables)
         deviations = [options.temporal_smoothing for options in options_list]
         radii = [options.edge_radius for options in options_list]
-        return _enlarge(smooth(maps, deviations) if any(deviations) else maps, radii)
+        small = smooth(maps, deviations) if any(deviations) else maps
+        return (
+            Prediction(number, frame, [enlarge(map_, frame, radius) for map_, radius in zip(each, radii, strict=True)])
+            for number, frame, each in small
+        )
 
     def online(self, num_references: int | None = None) -> OnlineSegmenter:
         """Returns what segments a live source frame by frame; None takes the configuration's N."""
@@ -181,42 +183,21 @@ class Segmenter:
         video: Video,
         fusions: Sequence[str],
         queries: Sequence[int],
-        reference_indices: list[np.ndarray],
+        tables: list[np.ndarray],
         variables: dict[str, Any],
     ) -> Generator[Maps]:
         """Yields the number, the frame and the maps of each query, the maps of the network's size."""
-        size = match_orientation(self.config.size, video.size)
-        network = get_network(self.model, size, self._batch_size, self.matmul_precision)
-        plan = plan_references(len(video), queries, reference_indices, network.batch_size)
-        variables, max_references = network.replicate(variables), plan.max_references
-        pending: deque[tuple[list[int], list[np.ndarray], list[jax.Array]]] = deque()  # the device works on these
-        with contextlib.closing(FrameCache(video, plan, network, variables)) as cache:
-            for batch, references in plan.batches():
-                cache.fetch(batch, references)
+        network = get_network(
+            self.model, match_orientation(self.config.size, video.size), self._batch_size, self.matmul_precision
+        )
+        variables = network.replicate(variables)
+        parts = [slice(start, start + network.batch_size) for start in range(0, len(queries), network.batch_size)]
+        most = [max(len(np.unique(table[part])) for part in parts) for table in tables]
+        with contextlib.closing(encoded_batches(video, queries, tables, network, variables)) as batches:
+            for part, frames, encoded in batches:
                 maps = [
-                    network.predict(variables, cache.encoded, batch, rows, fusion, most)
-                    for fusion, rows, most in zip(fusions, references, max_references, strict=True)
+                    np.asarray(network.predict(variables, encoded, queries[part], table[part], fusion, count))
+                    for fusion, table, count in zip(fusions, tables, most, strict=True)
                 ]
-                pending.append((batch, [cache.frames[index] for index in batch], maps))
-                cache.forget(batch[-1])
-                if len(pending) > 1:  # the device has the next frames to work on while these are used
-                    yield from _wait(*pending.popleft())
-            cache.finish()
-        while pending:
-            yield from _wait(*pending.popleft())
-
-
-def _wait(indices: list[int], frames: list[np.ndarray], maps: list[jax.Array]) -> Iterator[Maps]:
-    """Waits for the maps of a batch, one array for each of the options."""
-    arrived = [np.asarray(batch) for batch in maps]
-    for position, (index, frame) in enumerate(zip(indices, frames, strict=True)):
-        yield index, frame, [batch[position] for batch in arrived]
-
-
-def _enlarge(small: Generator[Maps], radii: Sequence[int]) -> Generator[Prediction]:
-    """Resizes the maps to their frames, along the edges of these where the radius is not 0."""
-    with contextlib.closing(small):
-        for number, frame, maps in small:
-            yield Prediction(
-                number, frame, [enlarge(map_, frame, radius) for map_, radius in zip(maps, radii, strict=True)]
-            )
+                for position, (query, frame) in enumerate(zip(queries[part], frames, strict=True)):
+                    yield query, frame, [batch[position] for batch in maps]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,11 +41,11 @@ class SequenceMasks:
 
     def __init__(self, sequence: NamedVideo, kinds: Sequence[Path], settings: dict[str, Any]):
         self.sequence = sequence
-        self._folders = [kind / sequence.name for kind in kinds]
+        self._paths = [[kind / sequence.name / f"{name}.png" for name in sequence.frame_names] for kind in kinds]
+        self._record = kinds[0] / sequence.name / RECORD
         self._settings = digest_of_json(settings)
-        self._frames = hashlib.blake2b(digest_size=16)
+        self._frames: list[str] = []
         self._masks = [[""] * len(sequence) for _ in kinds]  # digests of the files that were written
-        self._left = len(sequence) * len(kinds)
 
     def is_finished(self) -> bool:
         """Tells whether an earlier run finished the sequence. It reads masks and frames only if the settings are right.
@@ -55,36 +54,31 @@ class SequenceMasks:
           InputError: a frame cannot be read.
         """
         try:
-            record = json.loads((self._folders[0] / RECORD).read_bytes())
-            if record["settings"] != self._settings or record["masks"] != digest_of_json(self._digests_on_disk()):
+            record = json.loads(self._record.read_bytes())
+            if record["settings"] != self._settings:
                 return False
-            expected = record["frames"]
+            masks = [[digest_of(path.read_bytes()) for path in paths] for paths in self._paths]
+            expected = record["frames"], record["masks"]
         except (OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
             return False
-        frames = hashlib.blake2b(digest_size=16)
-        for frame in self.sequence:
-            _add_frame(frames, frame)
-        return frames.hexdigest() == expected
+        return (digest_of_json([_digest(frame) for frame in self.sequence]), digest_of_json(masks)) == expected
 
     def begin(self) -> None:
-        """Makes the folders, and removes masks of frames that the sequence does not have.
+        """Makes the folders, and removes earlier masks.
 
         Raises:
           InputError: a folder cannot be written to.
         """
-        wanted = {f"{name}.png" for name in self.sequence.frame_names}
-        for folder in self._folders:
+        for folder in {paths[0].parent: None for paths in self._paths}:
             with report_write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / RECORD).unlink(missing_ok=True)
                 remove_temporaries(folder, "*")
-                for path in folder.glob("*.png"):
-                    if path.name not in wanted:
-                        path.unlink()
+                for path in (folder / RECORD, *folder.glob("*.png")):
+                    path.unlink(missing_ok=True)
 
     def add_frame(self, frame: np.ndarray) -> None:
         """Notes the next frame, uint8 (H, W, 3), that is segmented."""
-        _add_frame(self._frames, frame)
+        self._frames.append(_digest(frame))
 
     def write(self, kind: int, index: int, mask: np.ndarray) -> None:
         """Writes a mask as a grey PNG of 0 and 255; after the last one of all kinds the sequence is finished.
@@ -98,19 +92,12 @@ class SequenceMasks:
           InputError: the file cannot be written.
         """
         data = encode_mask(mask)
-        write_bytes(self._folders[kind] / f"{self.sequence.frame_names[index]}.png", data)
+        write_bytes(self._paths[kind][index], data)
         self._masks[kind][index] = digest_of(data)
-        self._left -= 1
-        if not self._left:
-            masks = digest_of_json(self._masks)
-            record = {"settings": self._settings, "frames": self._frames.hexdigest(), "masks": masks}
-            write_text(self._folders[0] / RECORD, json.dumps(record))
-
-    def _digests_on_disk(self) -> list[list[str]]:
-        names = [f"{name}.png" for name in self.sequence.frame_names]
-        return [[digest_of((folder / name).read_bytes()) for name in names] for folder in self._folders]
+        if all(all(digests) for digests in self._masks):
+            digests = {"frames": digest_of_json(self._frames), "masks": digest_of_json(self._masks)}
+            write_text(self._record, json.dumps({"settings": self._settings, **digests}))
 
 
-def _add_frame(digest: Any, frame: np.ndarray) -> None:
-    digest.update(f"{frame.shape} ".encode())
-    digest.update(np.ascontiguousarray(frame).reshape(-1))
+def _digest(frame: np.ndarray) -> str:
+    return digest_of(f"{frame.shape}".encode(), np.ascontiguousarray(frame))

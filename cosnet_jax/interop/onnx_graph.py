@@ -71,6 +71,9 @@ class Graph:
           centred: subtract the mean over the output channels.
         """
         module = _module(self.params, path)
+        if "filter" in module:
+            filters = module["filter"]  # (k, k, 1, c_in)
+            x, dilation = self._convolve(x, filters, np.zeros(filters.shape[-1]), stride, dilation, padding), 1
         kernel = module["kernel"]  # (k, k, c_in or 1, c_out)
         bias = module.get("bias", np.zeros(kernel.shape[-1]))
         if bn:
@@ -79,6 +82,11 @@ class Graph:
             kernel, bias = kernel * scale, (bias - running["mean"]) * scale + norm["bias"]
         if centred:
             kernel, bias = kernel - kernel.mean(-1, keepdims=True), bias - bias.mean()
+        return self._convolve(x, kernel, bias, stride, dilation, padding)
+
+    def _convolve(
+        self, x: str, kernel: np.ndarray, bias: np.ndarray, stride: int, dilation: int, padding: int | str | None
+    ) -> str:
         channels, *size = self.shapes[x]
         reach = (len(kernel) - 1) * dilation
         pads = explicit_padding(size, len(kernel), stride, dilation, reach // 2 if padding is None else padding)

@@ -33,6 +33,7 @@ class ASPP(nn.Module):
       rates: dilations of the 3x3 convolutions.
       kernel_size: kernel size of the joining convolution.
       prelu: end with PReLU instead of ReLU.
+      separable: 3x3 convolutions are separable, see `Conv`.
       axis_name, dtype: as in `COSNet`.
     """
 
@@ -41,6 +42,7 @@ class ASPP(nn.Module):
     rates: tuple[int, ...] = (6, 12, 18)
     kernel_size: int = 3
     prelu: bool = True
+    separable: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -54,7 +56,8 @@ class ASPP(nn.Module):
 
         pooled = branch(x.mean((1, 2), keepdims=True), "pool")  # (n, 1, 1, depth)
         branches = [jnp.broadcast_to(pooled, (*x.shape[:3], self.depth)), branch(x, "point")]
-        branches += [branch(x, f"rate{rate}", kernel_size=3, dilation=rate) for rate in self.rates]
+        spatial = {"kernel_size": 3, "separable": self.separable}
+        branches += [branch(x, f"rate{rate}", dilation=rate, **spatial) for rate in self.rates]
         x = jnp.concatenate(branches, axis=-1)
         x = Conv(self.channels, self.kernel_size, use_bias=True, dtype=self.dtype, name="join_conv")(x)
         x = BatchNorm(self.axis_name, name="join_bn")(x, train)

@@ -56,6 +56,7 @@ class ModelConfig(Section, name="model"):
     prelu: bool = True  # after the ASPP; False: ReLU. Chosen, as the release has it
     low_level: int = setting(0, low=0, high=4096)  # channels of stride-8 features that refine the ASPP's; 0: none
     detail: int = setting(0, low=0, high=4096)  # channels of the layer for masks of stride 4; 0: none
+    separable: bool = False  # 3x3 convolutions behind the backbone: depthwise, then 1x1
     gate_bias: bool = True  # b_f of Eq. 8
     reference_pooling: int = setting(1, low=1, high=64)  # average-pool references before co-attention; 1: off
     input_scaling: str = setting("imagenet", choices=SCHEMES)
@@ -94,8 +95,8 @@ def build_model(config: Mapping[str, Any] | ModelConfig, axis_name: str | None =
         coattention=config.coattention, head=config.head, channels=config.channels,
         head_features=config.head_features, aspp_depth=config.aspp_depth, aspp_rates=config.aspp_rates,
         aspp_kernel=config.aspp_kernel, prelu=config.prelu, low_level=config.low_level, detail=config.detail,
-        gate_bias=config.gate_bias, reference_pooling=config.reference_pooling, remat=config.remat,
-        input_scaling=config.input_scaling, affinity_budget=config.affinity_budget,
+        separable=config.separable, gate_bias=config.gate_bias, reference_pooling=config.reference_pooling,
+        remat=config.remat, input_scaling=config.input_scaling, affinity_budget=config.affinity_budget,
     )  # fmt: skip
 
 

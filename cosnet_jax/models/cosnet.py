@@ -34,6 +34,7 @@ class Encoder(nn.Module):
     prelu: bool
     low_level: int
     detail: int
+    separable: bool
     remat: bool
     axis_name: str | None
     dtype: jnp.dtype
@@ -41,11 +42,14 @@ class Encoder(nn.Module):
     def setup(self):
         aspp = rematerialise(ASPP, train=2) if self.remat else ASPP
         self.aspp = aspp(
-            self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.axis_name, self.dtype
-        )
+            self.channels, self.aspp_depth, self.aspp_rates, self.aspp_kernel, self.prelu, self.separable,
+            self.axis_name, self.dtype,
+        )  # fmt: skip
         if self.low_level:
             aligned = bool(self.detail)
-            self.refinement = Refinement(self.channels, self.low_level, aligned, self.axis_name, self.dtype)
+            self.refinement = Refinement(
+                self.channels, self.low_level, aligned, self.separable, self.axis_name, self.dtype
+            )
         if self.detail:
             self.join_detail = Detail(self.detail, self.axis_name, self.dtype)
             self.subpixel = Conv(4, use_bias=True, kernel_init=nn.initializers.zeros, dtype=self.dtype)
@@ -85,6 +89,7 @@ class COSNet(nn.Module):
       low_level: channels of the stride-8 features that refine those of the ASPP, see `Refinement`; 0: no refinement.
       detail: hidden channels of the layer that adds the features of stride 4, see `Detail`; then masks have stride 4:
         the logits of a position are spread over four as V says. 0: off; needs features V of stride 8.
+      separable: the 3x3 convolutions behind the backbone are separable, see `Conv`: a fraction of the products.
       gate_bias: whether Eq. 8 has its bias b_f.
       reference_pooling: average-pool reference features by this factor before co-attention (the subsampling of Wang et
         al., Non-local Neural Networks, CVPR 2018); 1, as in the paper: off.
@@ -107,6 +112,7 @@ class COSNet(nn.Module):
     prelu: bool = True
     low_level: int = 0
     detail: int = 0
+    separable: bool = False
     gate_bias: bool = True
     reference_pooling: int = 1
     remat: bool = False
@@ -118,7 +124,8 @@ class COSNet(nn.Module):
     def setup(self):
         self.encoder = Encoder(
             self.backbone.clone(parent=None, name=None), self.channels, self.aspp_depth, self.aspp_rates,
-            self.aspp_kernel, self.prelu, self.low_level, self.detail, self.remat, self.axis_name, self.dtype,
+            self.aspp_kernel, self.prelu, self.low_level, self.detail, self.separable, self.remat, self.axis_name,
+            self.dtype,
         )  # fmt: skip
         if self.coattention == "none":
             return
@@ -128,7 +135,7 @@ class COSNet(nn.Module):
             raise ValueError(f"head is {self.head!r}; expected {' or '.join(heads.CONVOLUTIONS)}")
         self.affinity = coattention.VARIANTS[self.coattention](self.channels)
         self.gate = coattention.Gate(self.gate_bias, self.dtype)
-        shape = (heads.CONVOLUTIONS[self.head], self.head_features, self.axis_name, self.dtype)
+        shape = (heads.CONVOLUTIONS[self.head], self.head_features, self.separable, self.axis_name, self.dtype)
         self.head_a = heads.SegmentationHead(*shape)
         self.head_b = self.head_a if self.head == "paper" else heads.SegmentationHead(*shape)
 

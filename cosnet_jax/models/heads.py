@@ -19,11 +19,13 @@ class SegmentationHead(nn.Module):
     Attributes:
       convolutions: number of 3x3 convolutions: two in the paper, one in the release.
       features: channels of these convolutions.
+      separable: they are separable, see `Conv`.
       axis_name, dtype: as in `COSNet`.
     """
 
     convolutions: int
     features: int = 256
+    separable: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -38,7 +40,7 @@ class SegmentationHead(nn.Module):
         """
         inputs = [summary, features]
         for index in range(1, self.convolutions + 1):
-            x = Conv(self.features, 3, dtype=self.dtype, name=f"conv{index}")(*inputs)
+            x = Conv(self.features, 3, separable=self.separable, dtype=self.dtype, name=f"conv{index}")(*inputs)
             x = nn.relu(BatchNorm(self.axis_name, name=f"bn{index}")(x, train))
             inputs = [x]
         return Conv(1, use_bias=True, dtype=self.dtype, name="classifier")(x)

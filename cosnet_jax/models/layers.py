@@ -108,6 +108,8 @@ class Conv(nn.Module):
       stride, dilation: the same for both axes.
       padding: pixels on every side, or "SAME"; None keeps the size of a stride-1 convolution (dilation * (k - 1) / 2).
       depthwise: one filter a channel; the kernel is (k, k, 1, c).
+      separable: one filter a channel, (k, k, 1, c_in) in the parameter `filter`, then the kernel as a 1x1 convolution
+        (Chollet, CVPR 2017).
       use_bias: add a bias.
       kernel_init: initialiser of the kernel.
       dtype: type of the computation; parameters are float32.
@@ -119,6 +121,7 @@ class Conv(nn.Module):
     dilation: int = 1
     padding: Padding | None = None
     depthwise: bool = False
+    separable: bool = False
     use_bias: bool = False
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
     dtype: jnp.dtype = jnp.float32
@@ -126,20 +129,25 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
         size, channels = self.kernel_size, [x.shape[-1] for x in inputs]
+        borders = np.cumsum(channels[:-1])
+        outs = [x.astype(self.dtype) for x in inputs]
+        if self.separable:
+            filters = self.param("filter", self.kernel_init, (size, size, 1, sum(channels))).astype(self.dtype)
+            outs = [self._convolve(x, part, True) for x, part in zip(outs, jnp.split(filters, borders, 3), strict=True)]
+            size = 1
         shape = (size, size, 1 if self.depthwise else sum(channels), self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        kernels = jnp.split(kernel, np.cumsum(channels[:-1]), axis=2)
-        outs = [self._convolve(x.astype(self.dtype), part) for x, part in zip(inputs, kernels, strict=True)]
+        kernels = jnp.split(self.param("kernel", self.kernel_init, shape).astype(self.dtype), borders, 2)
+        outs = [self._convolve(x, part, self.depthwise) for x, part in zip(outs, kernels, strict=True)]
         batch = max(len(out) for out in outs)
         x = functools.reduce(jnp.add, (jnp.repeat(out, batch // len(out), axis=0) for out in outs))
         if self.use_bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return x
 
-    def _convolve(self, x: Array, kernel: Array) -> Array:
-        size = self.kernel_size
+    def _convolve(self, x: Array, kernel: Array, depthwise: bool) -> Array:
+        size = len(kernel)
         padding = self.dilation * (size - 1) // 2 if self.padding is None else self.padding
-        if self.depthwise:
+        if depthwise:
             return depthwise_conv(x, kernel, self.stride, self.dilation, padding)
         if size == 1:
             return jnp.einsum("nhwc,cd->nhwd", x[:, :: self.stride, :: self.stride], kernel[0, 0])

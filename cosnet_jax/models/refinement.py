@@ -20,12 +20,14 @@ class Refinement(nn.Module):
       low_level: number of channels to reduce the low-level features to.
       aligned: whether coarse features stand where their convolution was centred (`upsample`), which masks of stride 4
         ask for, or are stretched to the size (`resize_bilinear`).
+      separable: the 3x3 convolution is separable, see `Conv`.
       axis_name, dtype: as in `COSNet`.
     """
 
     channels: int
     low_level: int
     aligned: bool
+    separable: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -37,7 +39,7 @@ class Refinement(nn.Module):
         size = low_level.shape[1:3]
         x = upsample(x, -(-size[0] // x.shape[1]), size) if self.aligned else resize_bilinear(x, size)
         x = jnp.concatenate([x, low_level], axis=-1)
-        x = Conv(self.channels, 3, dtype=self.dtype, name="join_conv")(x)
+        x = Conv(self.channels, 3, separable=self.separable, dtype=self.dtype, name="join_conv")(x)
         return nn.relu(BatchNorm(self.axis_name, name="join_bn")(x, train))
 
 

@@ -41,11 +41,7 @@ def cut_out(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Returns:
       (H, W, 4) uint8 RGBA; where it is opaque, colours are the frame's.
     """
-    picture = np.zeros((*alpha.shape, 4), np.uint8)
-    box = _box_around(alpha)
-    picture[box][..., :3] = np.rint(_object_colours(frame[box], alpha[box], _edge(frame)))
-    picture[..., 3] = np.rint(alpha * 255)
-    return picture
+    return np.rint(np.dstack([_object_colours(frame, alpha), alpha * 255])).astype(np.uint8)
 
 
 def lay_over(frame: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -59,19 +55,12 @@ def lay_over(frame: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np
     Returns:
       (H, W, 3) uint8 RGB.
     """
-    picture = np.empty(frame.shape, np.float32)
-    picture[:] = background
-    box = _box_around(alpha)
-    picture[box] += alpha[box][..., None] * (_object_colours(frame[box], alpha[box], _edge(frame)) - picture[box])
-    return np.rint(picture).astype(np.uint8)
+    behind = np.asarray(background, np.float32)
+    return np.rint(behind + alpha[..., None] * (_object_colours(frame, alpha) - behind)).astype(np.uint8)
 
 
 def blurred_background(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Blurs what is behind the object. The object itself does not shine into it.
-
-    Args:
-      frame: (H, W, 3) uint8 RGB.
-      alpha: (H, W) float32 in [0, 1].
+    """Blurs what is behind the object, which does not shine into it; arguments as in `lay_over`.
 
     Returns:
       (H, W, 3) float32 RGB in 0-255; black far inside the object.
@@ -80,15 +69,7 @@ def blurred_background(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def fill(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales a picture so that it covers a size, and cuts off what stands out on two sides.
-
-    Args:
-      image: (h, w, 3) uint8 RGB.
-      size: (H, W).
-
-    Returns:
-      (H, W, 3) uint8 RGB.
-    """
+    """Scales a picture (h, w, 3) uint8 so that it covers a `size` (H, W), and cuts off what stands out."""
     scale = max(length / given for length, given in zip(size, image.shape, strict=False))
     height, width = (max(length, round(given * scale)) for length, given in zip(size, image.shape, strict=False))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -97,23 +78,9 @@ def fill(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scaled[top : top + size[0], left : left + size[1]]
 
 
-def _edge(frame: np.ndarray) -> float:
-    """How far the object's colours are carried over its edge: standard deviation of a Gaussian, in pixels."""
-    return EDGE * max(frame.shape)
-
-
-def _box_around(alpha: np.ndarray) -> tuple[slice, slice]:
-    """Finds the part of a frame, rows and columns, that holds the object and what its colours are carried over."""
-    left, top, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
-    margin = round(4 * _edge(alpha)) if width else 0
-    return slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
-
-
-def _object_colours(frame: np.ndarray, alpha: np.ndarray, edge: float) -> np.ndarray:
+def _object_colours(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Fades a frame by its transparency to the colours of the object nearby; gives (H, W, 3) float32."""
-    if not alpha.size:
-        return np.empty(frame.shape, np.float32)
-    nearby = _blur(frame, alpha**2, edge)
+    nearby = _blur(frame, alpha**2, EDGE * max(frame.shape))
     return nearby + alpha[..., None] * (frame - nearby)
 
 

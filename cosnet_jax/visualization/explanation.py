@@ -22,12 +22,9 @@ def lay_map_over(frame: np.ndarray, values: np.ndarray, highest: float = 1.0) ->
     """Colours a frame by a map of it: dark where the map is 0, bright yellow where it is highest.
 
     Args:
-      frame: (H, W, 3) uint8 RGB.
+      frame: (H, W, 3) uint8 RGB; the result too.
       values: (h, w), 0 or more; it is stretched over the frame.
       highest: the value of the brightest colour, above 0.
-
-    Returns:
-      (H, W, 3) uint8 RGB.
     """
     levels = cv2.resize(np.clip(values / highest, 0, 1), frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     colours = 255 * colormaps["inferno"](levels)[..., :3]
@@ -35,15 +32,7 @@ def lay_map_over(frame: np.ndarray, values: np.ndarray, highest: float = 1.0) ->
 
 
 def mark_pixel(frame: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
-    """Draws a red cross with a white border over a pixel.
-
-    Args:
-      frame: (H, W, 3) uint8 RGB; not changed.
-      pixel: (y, x).
-
-    Returns:
-      (H, W, 3) uint8 RGB.
-    """
+    """Draws a red cross with a white border over a pixel (y, x) of a copy of a frame (H, W, 3) uint8 RGB."""
     picture, side = frame.copy(), max(frame.shape)
     for thickness, colour in CROSS:
         thick = max(1, round(side * thickness))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cosnet_jax.errors import InputError
-
 PREDICTION_COLOUR = (255, 96, 64)
 TRUTH_COLOUR = (64, 190, 120)
 OPACITY = 0.45  # of the tint; the contour is opaque
@@ -23,30 +21,15 @@ def overlay(frame: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = 
 
     Returns:
       (h, w, 3) uint8 RGB.
-
-    Raises:
-      InputError: the frame is not a uint8 RGB image, or the mask has another size.
     """
-    frame, mask = np.asarray(frame), np.ascontiguousarray(mask, dtype=bool)
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        raise InputError(f"frame must be (h, w, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
-    if mask.shape != frame.shape[:2]:
-        raise InputError(f"mask must be as large as the frame, {frame.shape[:2]}, not {mask.shape}")
-    picture = frame.copy()
-    tint = frame[mask] * (1 - OPACITY) + np.asarray(colour) * OPACITY
-    picture[mask] = np.rint(tint).astype(np.uint8)
+    mask, picture = np.ascontiguousarray(mask, dtype=bool), frame.copy()
+    picture[mask] = np.rint(frame[mask] * (1 - OPACITY) + np.asarray(colour) * OPACITY).astype(np.uint8)
     draw_contour(picture, mask, colour)
     return picture
 
 
 def draw_contour(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, ...]) -> None:
-    """Draws the contour of a mask into a picture, about a 250th of the longer side thick.
-
-    Args:
-      picture: (h, w, c) uint8; changed.
-      mask: (h, w) bool, contiguous.
-      colour: of the c channels, 0-255.
-    """
+    """Draws the contour of a mask, (h, w) bool, into a picture (h, w, c) uint8; `colour` is of the c channels."""
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, colour, max(1, round(max(mask.shape) / 250)))
 
@@ -61,9 +44,6 @@ def prediction_beside_truth(frame: np.ndarray, prediction: np.ndarray, truth: np
 
     Returns:
       (h, w, 3) uint8 RGB without ground truth; (h, 2 w + `GAP`, 3) with it: prediction left, ground truth right.
-
-    Raises:
-      InputError: as `overlay`.
     """
     left = overlay(frame, prediction)
     if truth is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import re
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -25,9 +26,6 @@ STYLE = {
     "font.size": 10,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -51,17 +49,12 @@ STYLE = {
 def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draws J of every sequence as bars, the best sequence first, and F where all have it.
 
-    Args:
-      per_sequence: sequence name -> metric -> score in [0, 1] (as in `results.json`).
-
-    Returns:
-      A figure. Its height grows with the number of sequences.
+    `per_sequence`: sequence name -> metric -> score in [0, 1] (as in `results.json`).
     """
     metrics = [metric for metric in ("J", "F") if all(metric in scores for scores in per_sequence.values())]
     names = sorted(per_sequence, key=lambda name: -per_sequence[name]["J"])
     thickness = 0.76 / len(metrics)
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(height=0.7 + (0.13 * len(metrics) + 0.12) * len(names))
+    with _axes(height=0.7 + (0.13 * len(metrics) + 0.12) * len(names)) as axes:
         for k, metric in enumerate(metrics):
             values = [100 * per_sequence[name][metric] for name in names]
             positions = np.arange(len(names)) + (k - (len(metrics) - 1) / 2) * thickness
@@ -72,36 +65,21 @@ def sequence_bars(per_sequence: Mapping[str, Mapping[str, float]]) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        _legend_above(axes)
-    return figure
+    return axes.figure
 
 
 def frame_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Draws J over the evaluated frames of some sequences.
-
-    Args:
-      curves: label -> one value in [0, 1] per evaluated frame.
-
-    Returns:
-      A figure.
-    """
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure()
+    """Draws J over the evaluated frames of some sequences: label -> one value in [0, 1] per evaluated frame."""
+    with _axes("evaluated frame", "J, percent") as axes:
         for label, values in curves.items():
             axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), label=_label(label))
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_xlabel("evaluated frame")
-        axes.set_ylabel("J, percent")
         axes.set_ylim(0, 102)
-        axes.margins(x=0.01)
-        _legend_above(axes)
-    return figure
+    return axes.figure
 
 
 def training_curves(records: Sequence[Mapping]) -> Figure | None:
-    """Draws the loss over a training for each kind of step: the logged values (faint) and their running mean.
-
-    The running mean is over a 40th of the values.
+    """Draws the loss over a training for each kind of step: the logged values (faint) and the mean of neighbours.
 
     Args:
       records: the lines of the training log: "step", "kind" (e.g. "still", "video") and, of a step, "loss".
@@ -115,21 +93,17 @@ def training_curves(records: Sequence[Mapping]) -> Figure | None:
             by_kind.setdefault(str(record["kind"]), []).append(record)
     if not by_kind:
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure()
+    with _axes("step", "loss") as axes:
         for (kind, chosen), colour in zip(by_kind.items(), itertools.cycle(COLOURS), strict=False):
             steps = [record["step"] for record in chosen]
             values = np.array([record["loss"] for record in chosen], dtype=np.float64)
-            window = max(1, len(values) // 40)
-            if window > 1:
+            kernel = np.ones(max(1, len(values) // 40))
+            means = np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+            if len(kernel) > 1:
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(steps, running_mean(values, window), color=colour, label=kind)
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss")
+            axes.plot(steps, means, color=colour, label=kind)
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.01)
-        _legend_above(axes)
-    return figure
+    return axes.figure
 
 
 def validation_curves(records: Sequence[Mapping], names: Mapping[str, str]) -> Figure | None:
@@ -146,51 +120,21 @@ def validation_curves(records: Sequence[Mapping], names: Mapping[str, str]) -> F
     names = {name: label for name, label in names.items() if any(name in record for record in chosen)}
     if not names:
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure()
+    with _axes("step", "percent") as axes:
         for name, label in names.items():
             points = [(record["step"], 100 * record[name]) for record in chosen if name in record]
             axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=label)
-        axes.set_xlabel("step")
-        axes.set_ylabel("percent")
-        axes.margins(x=0.01)
-        _legend_above(axes)
-    return figure
+    return axes.figure
 
 
 def references_curve(curves: Mapping[str, Mapping[int, float]]) -> Figure:
-    """Draws mean J against N, the number of reference frames.
-
-    Args:
-      curves: label -> N -> score in [0, 1]. The first curve is solid, the others are dashed.
-
-    Returns:
-      A figure.
-    """
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(width=5.2)
+    """Draws mean J against N: label -> N -> score in [0, 1]. The first curve is solid, the others are dashed."""
+    with _axes("number of reference frames N", "mean J, percent", width=5.2) as axes:
         for k, (label, scores) in enumerate(curves.items()):
             numbers = sorted(scores)
             axes.plot(numbers, [100 * scores[n] for n in numbers], "o--" if k else "o-", markersize=4, label=label)
         axes.set_xticks(sorted({n for scores in curves.values() for n in scores}))
-        axes.set_xlabel("number of reference frames N")
-        axes.set_ylabel("mean J, percent")
-        _legend_above(axes)
-    return figure
-
-
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Averages each value with its neighbours.
-
-    Args:
-      values: (n,).
-      window: number of values in each average, at most n; at the two ends there are fewer.
-
-    Returns:
-      (n,).
-    """
-    kernel = np.ones(window)
-    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+    return axes.figure
 
 
 def svg(figure: Figure) -> str:
@@ -214,9 +158,16 @@ def svg(figure: Figure) -> str:
     return text.replace(INK, "currentColor").replace(FAINT, "var(--rule, #999)")
 
 
-def _figure(width: float = 7.2, height: float = 2.8) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots()
+@contextlib.contextmanager
+def _axes(xlabel: str = "", ylabel: str = "", width: float = 7.2, height: float = 2.8) -> Iterator[Axes]:
+    """Makes a figure in `STYLE` for the block to draw in; what it labels stands in a legend above."""
+    with mpl.rc_context(STYLE):
+        axes = Figure(figsize=(width, height)).subplots()
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.margins(x=0.01)
+        yield axes
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, borderaxespad=0.2)
 
 
 def _label(name: str) -> str:
@@ -225,9 +176,3 @@ def _label(name: str) -> str:
     if len(name) > LONGEST_LABEL:
         name = f"{name[: LONGEST_LABEL // 2]}…{name[-LONGEST_LABEL // 2 + 1 :]}"
     return f" {name}" if name.startswith("_") else name
-
-
-def _legend_above(axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=6, borderaxespad=0.2)

@@ -34,8 +34,10 @@ def test_davis_hand_worked(write_masks):
     assert results["per_frame"] == {"a": {"frames": frames, "J": pytest.approx([1.0, 0.8, 0.4, 0.2])}}
     assert (results["dataset"], results["split"], results["sequences"]) == ("davis16", "val", 1)
     assert results["config"] == {"seed": 1}
-    assert "F" not in results
-    assert "T" not in results
+    assert "F" not in results and "T" not in results
+    ends = MemorySequence("a", [None, *[strip(10)] * 4, None])  # they need no ground truth, but T the first
+    results = score_masks([ends], folder, metrics=("J", "T"), processes=1)
+    assert results["J"]["mean"] == pytest.approx(0.6) and results["T"]["mean"] is None
 
 
 def test_sequences_weigh_the_same_whatever_their_length(write_masks):

@@ -82,16 +82,6 @@ def test_the_filter_approximates_the_gaussian(dimensions):
     assert errors[1] < 0.025 and 2 * errors[1] < min(errors[0], errors[2])  # another width fits worse
 
 
-def test_a_step_along_an_axis_and_back_is_none():
-    lattice = build_lattice(clustered(5, 300))
-    for previous, following in zip(lattice.previous, lattice.next, strict=True):
-        vertices = np.flatnonzero(following)
-        assert len(vertices) and (previous[following[vertices]] == vertices).all()
-    assert not lattice.previous[:, 0].any() and not lattice.next[:, 0].any()  # the absent vertex has no neighbours
-    np.testing.assert_allclose(lattice.weights.sum(0), 1, atol=1e-6)
-    assert (lattice.weights > -1e-6).all()
-
-
 def test_scattered_points_make_the_table_grow():
     features = np.random.default_rng(0).uniform(0, 1000, (5, 2000)).astype(np.float32)
     lattice = build_lattice(features)
@@ -100,18 +90,6 @@ def test_scattered_points_make_the_table_grow():
     # The points are too far from one another to matter to each other.
     alone = apply_filter(build_lattice(features[:, :50]), np.ones(50, np.float32))
     np.testing.assert_allclose(apply_filter(lattice, np.ones(2000, np.float32))[:50], alone, rtol=1e-5)
-
-
-def test_the_gradient_is_the_transpose():
-    lattice = build_lattice(clustered(5, 60))
-    upstream = np.random.default_rng(0).normal(size=60).astype(np.float32)
-    _, pull = jax.vjp(lambda values: apply_filter(lattice, values), np.ones(60, np.float32))
-    np.testing.assert_allclose(pull(upstream)[0], filter_matrix(lattice).T @ upstream, atol=1e-4)
-
-
-def test_capacities_are_few():
-    sizes = {build_lattice(clustered(5, 1000, seed)).next.shape[1] for seed in range(8)}
-    assert all(size % 250 == 0 for size in sizes)
 
 
 def test_what_does_not_fit_is_refused():

@@ -14,7 +14,7 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.inference.network import get_network
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import choose_references
-from cosnet_jax.inference.resize import resize_antialiased
+from cosnet_jax.inference.resize import resize_frame
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.models.layers import resize_bilinear
 
@@ -46,7 +46,7 @@ def pair_probability(network):
     apply = jax.jit(model.apply)
 
     def probability(a, b):
-        pair = resize_antialiased(jnp.stack([a, b]), SIZE)[None]
+        pair = jnp.stack([resize_frame(frame, SIZE) for frame in (a, b)])[None]
         logits, _ = apply(variables, pair)
         return resize_bilinear(jax.nn.sigmoid(logits[:, 0]), (50, 61))[0]
 
@@ -70,16 +70,10 @@ def test_with_one_reference_summary_fusion_is_the_pair(network, video, pair_prob
         np.testing.assert_allclose(given[query], pair_probability(video[query], video[reference]), atol=2e-6)
 
 
-def test_summaries_over_copies_of_one_reference_are_that_references(network, video):
-    segmenter = Segmenter(*network, InferenceConfig(3), size=SIZE)
-    once, thrice = (segmenter(video, references=references) for references in ([4], [4, 4, 4]))
-    np.testing.assert_allclose(once, thrice, atol=2e-6)
-
-
 def test_without_references_the_encoder_predicts_alone(network, video):
     model, variables = network
     given = Segmenter(model, variables, InferenceConfig(0), size=SIZE, edge_radius=0)(video[:2])
-    frames = resize_antialiased(jnp.array(video[:2]), SIZE)
+    frames = jnp.stack([resize_frame(frame, SIZE) for frame in video[:2]])
     _, aux = jax.jit(model.apply)(variables, frames[None])
     np.testing.assert_allclose(given, resize_bilinear(jax.nn.sigmoid(aux["side_logits"][0]), (50, 61)), atol=2e-6)
 
@@ -89,7 +83,7 @@ def test_the_input_is_turned_for_a_tall_video(network, video):
     tall = np.ascontiguousarray(video[:2].swapaxes(1, 2))
     options_list = [InferenceConfig(1, edge_radius=0), InferenceConfig(0, edge_radius=0)]
     given = next(maps(Segmenter(model, variables, size=SIZE), tall, options_list))
-    logits, aux = jax.jit(model.apply)(variables, resize_antialiased(jnp.array(tall), SIZE[::-1])[None])
+    logits, aux = jax.jit(model.apply)(variables, jnp.stack([resize_frame(frame, SIZE[::-1]) for frame in tall])[None])
     for probability, (pair,) in zip(given, (logits, aux["side_logits"]), strict=True):
         expected = resize_bilinear(jax.nn.sigmoid(pair[:1]), (61, 50))[0]
         np.testing.assert_allclose(probability, expected, atol=2e-6)
@@ -160,14 +154,6 @@ def test_few_frames_are_held_at_a_time(network, video, batch_size, held):
         most = max(most, len(alive))
         assert number < 40
     assert most <= held  # those read ahead, in two batches on the device, and with the caller
-
-
-def test_pairs_are_the_frames_with_their_maps(network, video):
-    segmenter = Segmenter(*network, size=SIZE)
-    indices, frames, probabilities = zip(*segmenter.predict(video), strict=True)
-    assert indices == tuple(range(7))
-    np.testing.assert_array_equal(frames, video)
-    np.testing.assert_array_equal([probability for (probability,) in probabilities], segmenter(video))
 
 
 def test_a_stream_that_is_left_early_leaves_no_thread(network, video):

@@ -50,17 +50,16 @@ def check(config, variables=None, frames=None):
     assert expected.std() > 1e-3  # a constant would agree as well
 
 
+STRIDE_16 = {"output_stride": 16, "blocks": 15, "low_level": 6}
+
+
 @pytest.mark.parametrize(
     ("size", "settings", "fusion"),
     [
         ((41, 56), {"coattention": "vanilla", "head": "released", "gate_bias": False}, "prediction"),
-        ((48, 65), {"coattention": "symmetric", "output_stride": 16, "blocks": 15, "low_level": 6}, "group"),
+        ((48, 65), {"coattention": "symmetric", **STRIDE_16}, "group"),
         ((33, 49), {"coattention": "channelwise", "aspp_kernel": 3, "prelu": True}, "group_released"),
-        (
-            (50, 71),
-            {"coattention": "channelwise", "output_stride": 16, "blocks": 15, "low_level": 6, "detail": 8},
-            "summary",
-        ),
+        ((50, 71), {"coattention": "channelwise", "detail": 8, "separable": True, **STRIDE_16}, "summary"),
     ],
 )
 def test_small_networks_of_every_kind(size, settings, fusion):

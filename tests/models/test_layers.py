@@ -57,6 +57,20 @@ def test_depthwise_conv_has_the_grouped_convolutions_gradient():
         np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
+def test_separable_conv_is_a_grouped_and_a_1x1_convolution():
+    parts, dilation = (normal(0, 2, 9, 8, 3), normal(1, 4, 9, 8, 5)), 2
+    layer = Conv(7, 3, dilation=dilation, separable=True)
+    params = layer.init(jax.random.key(0), *parts)["params"]
+    assert {name: value.shape for name, value in params.items()} == {"filter": (3, 3, 1, 8), "kernel": (1, 1, 8, 7)}
+    x, form = np.concatenate([np.repeat(parts[0], 2, axis=0), parts[1]], -1), ("NHWC", "HWIO", "NHWC")
+    filtered = lax.conv_general_dilated(
+        x, params["filter"], (1, 1), [(2, 2)] * 2, rhs_dilation=(dilation, dilation), dimension_numbers=form,
+        feature_group_count=8,
+    )  # fmt: skip
+    expected = lax.conv_general_dilated(filtered, params["kernel"], (1, 1), "VALID", dimension_numbers=form)
+    np.testing.assert_allclose(layer.apply({"params": params}, *parts), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 1, 2), (3, 2, 1), (7, 2, 1), (2, 1, 1)])
 def test_conv_has_the_convolutions_gradient(kernel_size, stride, dilation, dtype):

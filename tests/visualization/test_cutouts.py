@@ -24,7 +24,6 @@ def antialiased():
     ("threshold", "expected"),
     [
         (0.5, [0, 0, 0, 0.3, 0.5, 0.7, 1, 1]),  # at 0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 1
-        (0.4, [0, 0, 0.2, 0.5, 0.7, 0.9, 1, 1]),
         (0.0, [0, 0.4, 1, 1, 1, 1, 1, 1]),  # what is impossible is transparent and what is certain opaque
         (0.95, [0, 0, 0, 0, 0, 0, 1 / 6, 1]),
     ],
@@ -90,7 +89,7 @@ def test_a_blurred_background_has_no_halo_of_the_object(antialiased):
     assert abs(behind[around] - (GREEN[0], GREEN[1] - 30, GREEN[2])).max() < 12  # stripes and object are gone
 
 
-@pytest.mark.parametrize("size", [(48, 64), (64, 48), (7, 500), (11, 11)])
+@pytest.mark.parametrize("size", [(64, 48), (7, 500)])
 def test_a_picture_covers_the_frame_and_keeps_its_proportions(size):
     rows, columns = np.mgrid[:90, :160]
     image = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)

@@ -29,11 +29,3 @@ def test_every_argument_changes_its_own_part():
     assert changed(picture, draw(attention_at=(3, 6))) == {(1, 1), (1, 2)}
     assert changed(picture, draw(gate=0.9)) == {(2, 1), (2, 2)}
     assert changed(picture, draw(pixel=(30, 20))) == {(1, 0)}
-
-
-def test_a_full_mask_is_tinted_and_an_empty_one_is_not():
-    picture = draw()
-    height, width = picture.shape[:2]
-    empty, full = picture[height // 6, width // 6], picture[height // 6, width // 2]
-    assert empty.max() == 0
-    assert full[2] > full[0] > 0  # BGR: more red than blue

@@ -29,10 +29,6 @@ def test_bars_show_the_scores_best_sequence_first():
     assert all(low[1] <= high[0] for low, high in itertools.pairwise(bars))
 
 
-def test_bars_of_what_is_there():
-    assert legend(plots.sequence_bars({"a": {"J": 0.5}})) == ["J"]
-
-
 def test_frame_curves():
     figure = plots.frame_curves({"camel": [0.5, 0.75, 1.0]})
     (line,) = figure.axes[0].lines
@@ -65,13 +61,6 @@ def test_training_curves_are_one_a_kind_of_step():
     assert plots.training_curves(RECORDS[2:3]) is None
 
 
-def test_long_training_curves_are_smoothed():
-    records = [{"step": step, "kind": "still", "loss": float(step % 2)} for step in range(400)]
-    raw, smooth = plots.training_curves(records).axes[0].lines
-    assert set(raw.get_ydata()) == {0.0, 1.0}
-    np.testing.assert_allclose(smooth.get_ydata()[10:-10], 0.5)
-
-
 def test_validation_curves():
     figure = plots.validation_curves(RECORDS, {"J": "all", "J_single_frame": "alone", "F": "boundary"})
     together, alone = figure.axes[0].lines
@@ -79,14 +68,6 @@ def test_validation_curves():
     np.testing.assert_allclose(alone.get_xydata(), [(40, 30)])
     assert legend(figure) == ["all", "alone"]
     assert plots.validation_curves(RECORDS[:2], {"J": "all"}) is None
-
-
-def test_running_mean_equals_a_loop():
-    values = np.random.default_rng(0).random(20)
-    for window in (1, 2, 5):
-        low, high = window // 2, window - window // 2
-        expected = [values[max(i - low, 0) : i + high].mean() for i in range(20)]
-        np.testing.assert_allclose(plots.running_mean(values, window), expected, rtol=1e-12)
 
 
 def test_svg_takes_the_colours_of_the_page():
@@ -123,8 +104,3 @@ def test_ids_of_two_figures_differ_and_every_reference_has_its_target():
         used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)
         assert used
         assert {a or b for a, b in used} <= known
-
-
-def test_svg_is_reproducible():
-    first, second = (plots.svg(plots.frame_curves({"a": [0.1, 0.2]})) for _ in range(2))
-    assert first == second

@@ -82,6 +82,11 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         self.fingerprint = fingerprint
 
     @classmethod
+    def get_builder_config(cls, name: str, version: str | None = None) -> tfds.core.BuilderConfig:
+        """Makes the configuration of a set of that name; TFDS calls this."""
+        return tfds.core.BuilderConfig(name=name, version=version)
+
+    @classmethod
     def scan(cls, source: Path) -> Scan:
         """Lists the frames of a raw dataset, and problems, without opening images; no frames if it is another one."""
         raise NotImplementedError
