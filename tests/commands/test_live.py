@@ -25,18 +25,8 @@ def decoded(file, pixels):
 
 
 def command(checkpoint, source, output, *options):
-    return [
-        sys.executable,
-        "-m",
-        "cosnet_jax",
-        "live",
-        source,
-        "--output",
-        output,
-        "--checkpoint",
-        checkpoint,
-        *options,
-    ]
+    program = [sys.executable, "-m", "cosnet_jax", "live"]
+    return [*program, source, "--output", output, "--checkpoint", checkpoint, *options]
 
 
 @pytest.mark.process
@@ -69,9 +59,11 @@ def test_raw_frames_and_ctrl_c_leave_a_whole_file(checkpoint, tmp_path):
             process.stdin.write(frame.tobytes())
         process.stdin.flush()
         shown = b""
-        while b"4 frames" not in shown:
+        while b"4 frames" not in shown and process.poll() is None:
             shown += process.stderr.read1(200)
-        process.send_signal(signal.SIGINT)
+        while process.poll() is None:  # one that comes just before a blocking read is seen after the read only
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
         shown += process.stderr.read()
     assert process.returncode == 0, shown
     assert len(decoded(str(output), "rgb24")) == 4
@@ -90,7 +82,7 @@ def test_a_growing_file_is_read_on(tmp_path, monkeypatch):
 
     thread = threading.Thread(target=grow)
     thread.start()
-    frames = list(live.decoded_frames(str(growing)))
+    frames = [frame for frame, _ in live.frames_of(str(growing))]
     thread.join()
     np.testing.assert_array_equal(frames, make_frames(5))
 
