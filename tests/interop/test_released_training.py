@@ -20,7 +20,7 @@ pytest.importorskip("torch", reason="compares with PyTorch")
 import torch
 from twin_training import ReleasedTraining, learning_rate
 
-from cosnet_jax.interop.twin import load_twin, to_numpy
+from cosnet_jax.interop.twin import to_numpy
 
 pytestmark = pytest.mark.torch
 STEP_KINDS = ("still", "video", "video", "still")
@@ -85,21 +85,12 @@ def check(ours, theirs, before):
 
 
 @pytest.mark.slow
-def test_steps_with_one_block_a_layer(shallow_twin, shallow_weights):
-    """The learning rate drops at the third step. Plain updates are in the worked case, because compiling is slow."""
+@pytest.mark.parametrize("repeat_updates", [False, True])
+def test_steps_with_one_block_a_layer(make_shallow_twin, shallow_weights, repeat_updates):
+    """The learning rate drops at the third step."""
     size = (33, 41)
     images = np.stack([to_twin(smooth_frames(size, seed)) for seed in range(8)]).reshape(4, 2, 2, 3, *size)
     masks = (images[:, :, :, :1] > 20).astype(np.float32)
     assert 0.1 < masks.mean() < 0.9
-    our_losses, losses, ours, theirs = train_both(shallow_twin, images, masks, 20, True)
+    our_losses, losses, ours, theirs = train_both(make_shallow_twin(), images, masks, 20, repeat_updates)
     check((our_losses, ours), (losses, theirs), shallow_weights)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("repeat_updates", [False, True])
-def test_the_worked_cases_steps(case, full_resnet, repeat_updates):
-    before = case.weights()
-    images = np.stack([case.images((65, 65), seed, 4).reshape(2, 2, 3, 65, 65) for seed in range(4)])
-    masks = np.stack([case.masks((65, 65), seed, 4).reshape(2, 2, 1, 65, 65) for seed in range(4)])
-    our_losses, losses, ours, theirs = train_both(load_twin(before), images, masks, 7800, repeat_updates)
-    check((our_losses, ours), (losses, theirs), before)
