@@ -41,7 +41,9 @@ def test_masks_of_a_pipe_are_those_of_the_online_segmenter(checkpoint, tmp_path)
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("show", "channels"), [("overlay", "rgb24"), ("rgba", "rgba")])
+@pytest.mark.parametrize(
+    ("show", "channels"), [pytest.param("overlay", "rgb24", marks=pytest.mark.slow), ("rgba", "rgba")]
+)
 def test_a_file_is_written_whole(checkpoint, tmp_path, show, channels):
     source, output = encode(tmp_path / "a.mkv", make_frames(3)), tmp_path / "out.mkv"
     arguments = ["live", str(source), "--output", str(output), "--show", show, "--checkpoint", str(checkpoint)]

@@ -264,6 +264,7 @@ def test_a_second_run_on_the_same_results_is_refused(checkpoint, folder, tmp_pat
     assert json.loads((tmp_path / "out" / RECORD).read_text())["maps"]["threshold"] == 0.5
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_leaves_whole_files_and_nothing_half_written(checkpoint, tmp_path):
     (tmp_path / "long").mkdir()
