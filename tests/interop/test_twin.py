@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("torch", reason="compares with PyTorch")
 import torch
-from twin_fusions import segment
 
 from cosnet_jax.interop.twin import load_twin
 
@@ -79,30 +78,3 @@ def test_coattention_by_loops(twin):
     for name, z in (("gate_a", z_a), ("gate_b", z_b)):
         np.testing.assert_allclose(flat(stages[name])[:, 0], 1 / (1 + np.exp(-z @ gate)), rtol=1e-4)
     assert affinity.std() > 0.1  # otherwise every softmax is nearly uniform
-
-
-@pytest.mark.parametrize("fusion", ["summary", "group", "group_released"])
-def test_fusions_by_loops(twin, fusion):
-    a, *references = images((33, 41), 4, seed=6).split(1)
-    with torch.no_grad():
-        feature = twin.encoder(a)[0]
-        v_a = flat(feature)
-        weight = twin.linear_e.weight.numpy().astype(np.float64)
-        gate = twin.gate.weight.numpy().astype(np.float64)[0, :, 0, 0]
-        groups = [flat(twin.encoder(reference)[0]) for reference in references]
-        if fusion.startswith("group"):
-            groups = [np.concatenate(groups)]
-        fused = np.zeros_like(v_a)
-        for v_b in groups:
-            affinity = v_a @ weight.T @ v_b.T
-            if fusion == "group_released":
-                affinity = np.array([softmax(column) for column in affinity.T]).T
-            summary = np.array([softmax(row) @ v_b for row in affinity])
-            fused += summary / (1 + np.exp(-summary @ gate))[:, None] / len(groups)
-        z = torch.from_numpy(fused.T.astype(np.float32)).reshape(feature.shape)
-        logits = twin.head_a(z, feature)
-        logits = torch.nn.functional.interpolate(logits, size=(33, 41), mode="bilinear")
-        result = segment(twin, a, torch.stack(references), fusion)
-        torch.testing.assert_close(result, torch.sigmoid(logits), rtol=0, atol=1e-5)
-        other = segment(twin, a, torch.stack(references), "prediction")
-    assert (result - other).abs().max() > 1e-4  # the fusions differ
