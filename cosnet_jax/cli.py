@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -27,7 +26,8 @@ COMMANDS = {
     "compare": "Compare every stage with PyTorch (needs torch); exit status 1 if one differs.",
     "export": "Write a checkpoint as weights (.safetensors), as PyTorch weights (.pth) or as graphs (.onnx).",
 }
-EXTRAS = {"app": "app", "compare": "torch"}  # that a command needs; the others of those below need `train`
+# The extra that has a library; those that are not named are in `train`.
+EXTRAS = {"gradio": "app", "onnx": "onnx", "onnxruntime": "onnx", "ray": "ray", "torch": "torch"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,19 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax would log every file it touches
     with report_input_errors():
         name = parser.parse_args(arguments[:1]).command
-        with naming_extras(name):
-            module, parsed = parse_command(name, arguments[1:])
+        module, parsed = parse_command(name, arguments[1:])
+        try:
             return module.run(parsed)
-
-
-@contextlib.contextmanager
-def naming_extras(name: str) -> Iterator[None]:
-    """Turns a missing library in the block into an `InputError` that says how to install what a command needs."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(name, "train")
-        raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[{extra}]'") from None
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(error.name.partition(".")[0], "train")
+            raise InputError(f"`cosnet {name}` needs {error.name}: pip install 'cosnet_jax[{extra}]'") from None
 
 
 def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:

@@ -41,7 +41,7 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     try:
         rest = values(argv)
         holder.value.to_dict()  # a file that failed to load says so only when it is used
-    except InputError:
+    except (InputError, ModuleNotFoundError):
         raise
     except (Exception, RecursionError) as error:  # the file is Python, and so are values
         told = " ".join(str(error.args[-1] if error.args else error).replace("\\n", " ").split())

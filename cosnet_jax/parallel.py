@@ -19,7 +19,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from cosnet_jax.errors import InputError, report_input_errors
+from cosnet_jax.errors import InputError
 from cosnet_jax.files import writable_folder
 
 T = TypeVar("T")
@@ -37,17 +37,9 @@ def several_processes() -> Iterator[None]:
     except BaseException as error:
         if not jax.distributed.is_initialized():
             raise
-        status: object = 1
-        try:
-            with report_input_errors():
-                raise error
-        except SystemExit as ended:
-            status = ended.code
-        except BaseException:
-            traceback.print_exc()
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else int(status is not None))
+        print(f"error: {error}" if isinstance(error, InputError) else traceback.format_exc(), file=sys.stderr)
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(1)
 
 
 def process() -> tuple[int, int]:

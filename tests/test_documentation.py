@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from raw_datasets import make_davis, make_stills, make_videos, save
+from raw_datasets import make_color_sequence, make_davis, make_stills, make_videos, save
 from tiny_network import make_tiny, write_checkpoint
 
 from configs import base
@@ -29,7 +29,6 @@ from cosnet_jax.models.build import init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.training.loop import train
 from cosnet_jax.video.writer import VideoWriter
-from tests.data.builders.test_fbms import make_color_sequence
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "cosnet_jax/assets/README.md", "docs/*.md")

@@ -147,7 +147,8 @@ def test_the_program_is_the_wheels_and_finds_no_checkout(run, cosnet, site):
 
 @pytest.mark.parametrize(("command", "extra"), [("prepare", "train"), ("ablate", "train"), ("app", "app")])
 def test_a_command_without_its_extra_is_one_line(cosnet, command, extra):
-    arguments = {"prepare": ["davis16"]}.get(command, [])
+    ablate = ["--config=synthetic:smoke", "--workdir=out", "--checkpoint=davis16_lite"]
+    arguments = {"prepare": ["davis16"], "ablate": ablate}.get(command, [])
     message = cosnet(command, *arguments, status=1)
     assert re.fullmatch(rf"error: `cosnet {command}` needs \w+: pip install 'cosnet_jax\[{extra}\]'\n", message)
 

@@ -13,7 +13,7 @@ import pytest
 from damaged import INPUTS, damage, read_or_refuse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from raw_datasets import make_davis
+from raw_datasets import make_davis, make_definition, make_grey_sequence
 
 from configs import synthetic
 from cosnet_jax.config import flatten, read_config
@@ -23,7 +23,6 @@ from cosnet_jax.data.builders.fbms import Fbms
 from cosnet_jax.errors import InputError, printable, report_input_errors
 from cosnet_jax.files import natural_key
 from cosnet_jax.training.config import check_config
-from tests.data.builders.test_fbms import definition, make_grey_sequence
 
 # The same examples in every run. A machine under load may take any time for one.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=100)
@@ -84,7 +83,7 @@ TRUTHS = st.sampled_from(["bear01_01.pgm", "../../../../mask.pgm", "/etc/passwd"
 @given(st.lists(st.tuples(st.integers(), TRUTHS | PATHS, st.just("bear01_01.ppm") | PATHS), max_size=3))
 @example([(0, "../../../../mask.pgm", "bear01_01.ppm")])
 def test_no_definition_of_fbms_leads_out_of_the_dataset(fbms, annotated):
-    (fbms / "Testset" / "bear01" / "GroundTruth" / "bear01Def.dat").write_text(definition([0, 85], annotated))
+    (fbms / "Testset" / "bear01" / "GroundTruth" / "bear01Def.dat").write_text(make_definition([0, 85], annotated))
     assert inside(Fbms.scan(fbms), fbms)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from memory_sequence import MemorySequence
 from PIL import Image
-from raw_datasets import make_davis
+from raw_datasets import make_davis, make_grey_sequence
 from video_files import encode, make_frames
 
 from cosnet_jax.commands.segment import segment
@@ -28,7 +28,6 @@ from cosnet_jax.video.encodings import MP4, PRORES, WEBM
 from cosnet_jax.video.masks import read_mask
 from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.writer import VideoWriter
-from tests.data.builders.test_fbms import make_grey_sequence
 
 
 def claiming(size: tuple[int, int]) -> bytes:

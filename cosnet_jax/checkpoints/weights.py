@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 from ml_collections import ConfigDict
 
-from cosnet_jax.config import parse_config
+from cosnet_jax.config import flatten, parse_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded, write_bytes
 
@@ -44,18 +44,13 @@ def save_weights(path: str | Path, variables: dict[str, Any], config: ConfigDict
             raise InputError(f"{path}: {name} has values that float16 cannot hold")
     kind = np.float16 if half else np.float32
     arrays = {name: np.ascontiguousarray(array, kind) for name, array in arrays.items()}
-    write_bytes(path, safetensors.numpy.save(arrays, {CONFIG: json.dumps(_without_paths(config.to_dict()))}))
+    write_bytes(path, safetensors.numpy.save(arrays, {CONFIG: json.dumps(_without_paths(config))}))
 
 
-def _without_paths(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    cleaned = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            value = _without_paths(value, f"{prefix}{key}.")
-        elif f"{prefix}{key}" in PATHS or key == "source":
-            value = ""
-        cleaned[key] = value
-    return cleaned
+def _without_paths(config: ConfigDict) -> dict[str, Any]:
+    flat = flatten(config)
+    cleaned = {key: "" if key in PATHS or key.endswith(".source") else value for key, value in flat.items()}
+    return flax.traverse_util.unflatten_dict(cleaned, sep=".")
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ConfigDict]:

@@ -10,9 +10,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from cosnet_jax.checkpoints.load import load_checkpoint_for
-from cosnet_jax.commands.config_arguments import add_config_arguments
+from cosnet_jax.commands.arguments import CHECKPOINT, add_config_arguments
 from cosnet_jax.config import as_stored, read_config
-from cosnet_jax.data.sequences import open_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.ground_truth import read_ground_truth
 from cosnet_jax.evaluation.protocols import Protocol, get_protocol, protocol_of
@@ -24,23 +23,19 @@ from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
-from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
 from cosnet_jax.threads import read_ahead
-from cosnet_jax.training.config import check_config
 
 NUM_REFERENCES = (0, 1, 2, 5, 7)
 COMPARED_FUSIONS = ("summary", "prediction")
 
-EXAMPLE = (
-    "cosnet ablate --config=configs/davis16_lite.py --checkpoint=out/lite --workdir=out/ablation "
-    "--config.data.davis16.source=DAVIS"
-)
+EXAMPLE = "cosnet ablate --config=davis16_lite --checkpoint=out/lite --workdir=out/ablation"
 TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_config_arguments(parser, "the tables and the report")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help=CHECKPOINT)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,6 +59,10 @@ def ablate(config: ConfigDict, workdir: str | Path, checkpoint: str | Path) -> s
     Raises:
       InputError: the data or the checkpoint do not fit, or the model has no co-attention.
     """
+    from cosnet_jax.data.sequences import open_sequences  # these need the extra `train`, and --help works without it
+    from cosnet_jax.report.ablation_report import ablation_markdown, paper_ablation, write_ablation_report
+    from cosnet_jax.training.config import check_config
+
     check_config(config)
     workdir = writable_folder(workdir)
     if config.model.coattention == "none":

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
-from typing import Any, BinaryIO
+from io import RawIOBase
+from typing import Any
 
 import av
 import numpy as np
 
-from cosnet_jax.commands.segment import add_network_arguments
+from cosnet_jax.commands.arguments import add_network_arguments
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_write_errors
 from cosnet_jax.inference.segmenter import Segmenter
@@ -24,7 +26,13 @@ EXAMPLE = "cosnet live 0 --output live.mkv --show overlay"
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation"), "win32": ("video={}", "dshow")}
 PIXELS = {"masks": "gray", "overlay": "rgb24", "rgba": "rgba"}  # FFmpeg's names of what is shown
 FILES = {"masks": ("libx264", "yuv420p"), "overlay": ("libx264", "yuv420p"), "rgba": ("ffv1", "bgra")}  # codec, pixels
+DRAW: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of a frame and its probabilities
+    "masks": lambda frame, map_: np.where(map_ > 0.5, 255, 0).astype(np.uint8),
+    "overlay": lambda frame, map_: overlay(frame, map_ > 0.5),
+    "rgba": lambda frame, map_: cut_out(frame, alpha_of(map_)),
+}
 PATIENCE = 5.0  # seconds without new bytes after which a growing file has ended
+ERRORS = (av.FFmpegError, OSError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,116 +42,128 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="FILE", help="a video such as live.mkv, or - for raw frames in NUT")
     add("--show", choices=PIXELS, default="overlay", help="what is written (overlay); rgba has transparency")
     add("--raw", nargs=2, type=int, metavar=("W", "H"), help="the pipe holds raw frames, rgb24, of this size")
-    add("--fps", type=int, default=25, help="frames per second that the output declares (25)")
-    add("--num-references", type=int, metavar="N", help="earlier frames that each frame is compared with")
-    add_network_arguments(parser)
+    add("--fps", type=int, help="frames per second that the output declares (the source's, or 25)")
+    add_network_arguments(parser, "--size", "--num-references", "--smooth")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments until the source ends or Ctrl-C; what was written is a whole file in both cases."""
-    size = tuple(arguments.size) if arguments.size else None
-    settings = {"size": size, "num_references": arguments.num_references}
-    online = Segmenter.from_pretrained(arguments.checkpoint, **settings).online()
-    count, start = 0, time.monotonic()
-    frames = raw_frames(sys.stdin.buffer, *arguments.raw) if arguments.raw else decoded_frames(arguments.source)
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(frames), contextlib.ExitStack() as files:
-        for frame in frames:
-            probability = online.push(frame)
-            if not count:
-                writer = files.enter_context(LiveWriter(arguments.output, arguments.show, frame, arguments.fps))
-            writer.write(picture(arguments.show, frame, probability))
-            count += 1
-            print(f"\r{count} frames, {count / (time.monotonic() - start):.1f} a second", end="", file=sys.stderr)
+    names = ("size", "num_references", "temporal_smoothing")
+    settings = {name: getattr(arguments, name) for name in names}
+    online, stop = Segmenter.from_pretrained(arguments.checkpoint, **settings).online(), Stop()
+    count, start, before = 0, time.monotonic(), signal.signal(signal.SIGINT, stop)
+    try:
+        with contextlib.ExitStack() as files:
+            for frame, rate in frames_of(arguments.source, arguments.raw, stop):
+                probability = online.push(frame)
+                if not count:
+                    output = LiveWriter(arguments.output, arguments.show, frame.shape[:2], arguments.fps or rate)
+                    files.enter_context(output)
+                output.write(DRAW[arguments.show](frame, probability))
+                count += 1
+                print(f"\r{count} frames, {count / (time.monotonic() - start):.1f} a second", end="", file=sys.stderr)
+                if stop.is_asked:
+                    break
+    finally:
+        signal.signal(signal.SIGINT, before)
     print(file=sys.stderr)
     if not count:
         raise InputError(f"{arguments.source}: no frame came; expected a camera, a growing file, or - for a pipe")
     return 0
 
 
-def picture(show: str, frame: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Draws what is written of a frame: (H, W) uint8 of 0 and 255, (H, W, 3) or (H, W, 4)."""
-    if show == "rgba":
-        return cut_out(frame, alpha_of(probability))
-    mask = probability > 0.5
-    return overlay(frame, mask) if show == "overlay" else np.where(mask, 255, 0).astype(np.uint8)
+class Stop:
+    """Handles Ctrl-C: notes it, and ends a read that waits. FFmpeg swallows a KeyboardInterrupt in what it calls."""
+
+    is_asked = is_reading = False
+
+    def __call__(self, *_: Any) -> None:
+        self.is_asked = True
+        if self.is_reading:
+            raise KeyboardInterrupt
 
 
-def raw_frames(pipe: BinaryIO, width: int, height: int) -> Generator[np.ndarray]:
-    """Yields frames (height, width, 3) uint8 RGB from a pipe of raw bytes; an incomplete last one is left out."""
-    while len(data := pipe.read(width * height * 3)) == width * height * 3:
-        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+def frames_of(source: str, raw: Sequence[int] | None, stop: Stop) -> Generator[tuple[np.ndarray, Fraction]]:
+    """Reads a camera, a pipe ("-"), a URL, or a file that may still grow.
 
+    Args:
+      source: its name.
+      raw: (width, height) of raw frames in a pipe; None where FFmpeg decodes.
+      stop: may end it.
 
-def decoded_frames(source: str) -> Generator[np.ndarray]:
-    """Yields the frames of a camera, a pipe ("-"), a URL, or a file that may still grow.
+    Yields:
+      The frames, (H, W, 3) uint8 RGB, with their number per second.
 
     Raises:
-      InputError: the source cannot be opened or decoded.
+      InputError: it cannot be opened or decoded.
     """
-    options: dict[str, Any] = {}
     opened: Any = source
+    kind, options = None, dict[str, str]()
     with contextlib.ExitStack() as files:
         try:
             if source.isdigit() or source.startswith("/dev/video"):
-                device, options["format"] = CAMERAS.get(sys.platform, CAMERAS["linux"])
+                device, kind = CAMERAS.get(sys.platform, CAMERAS["linux"])
                 opened = device.format(source) if source.isdigit() else source
             elif source == "-":
-                opened = sys.stdin.buffer
+                opened = Input(files.enter_context(open(0, "rb", 0, closefd=False)), stop, 0)
             elif "://" not in source:
-                opened = GrowingFile(files.enter_context(open(source, "rb")))
-            container = files.enter_context(av.open(opened, **options))
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-        except (av.FFmpegError, OSError) as error:
-            message = f"{source}: {error.strerror or error}; expected a camera, a video, or - for a pipe"
-            raise InputError(message) from None
+                opened = Input(files.enter_context(open(source, "rb", 0)), stop, PATIENCE)
+            if raw:
+                kind, options = "rawvideo", {"video_size": f"{raw[0]}x{raw[1]}", "pixel_format": "rgb24"}
+            container = files.enter_context(av.open(opened, format=kind, options=options))
+            stream = container.streams.video[0]
+            for frame in container.decode(stream):
+                yield frame.to_ndarray(format="rgb24"), stream.average_rate or Fraction(25)
+        except (*ERRORS, IndexError) as error:
+            told = getattr(error, "strerror", None) or error
+            raise InputError(f"{source}: {told}; expected a camera, a video, or - for a pipe") from None
 
 
-class GrowingFile:
-    """A file without an end while others still write to it: `read` waits for more, up to `PATIENCE` seconds."""
+class Input:
+    """A pipe, or a file that others may still write to: `read` waits for more, up to `patience` seconds."""
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
+    def __init__(self, file: RawIOBase, stop: Stop, patience: float):
+        self._file, self._stop, self._patience = file, stop, patience
 
     def read(self, count: int) -> bytes:
-        deadline = time.monotonic() + PATIENCE
-        while not (data := self._file.read(count)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        data, deadline = b"", time.monotonic() + self._patience
+        with contextlib.suppress(KeyboardInterrupt):
+            self._stop.is_reading = True
+            while not self._stop.is_asked and not (data := self._file.read(count)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self._stop.is_reading = False
         return data
 
 
 class LiveWriter:
-    """Writes pictures to a video file or, for "-", as raw frames in NUT to standard output; used in a `with` block.
+    """Writes pictures of a size (H, W) to a video file or, for "-", as raw frames in NUT to standard output.
 
-    The file is whole when the block ends, also by Ctrl-C.
+    Used in a `with` block, at whose end the file is whole. H.264 has no odd sizes: a last row or column is left out.
     """
 
-    def __init__(self, output: str, show: str, frame: np.ndarray, fps: int):
-        self._output, self._pixels = output, PIXELS[show]
-        codec, pixels = FILES[show] if output != "-" else ("rawvideo", self._pixels)
-        even = 2 if pixels == "yuv420p" else 1  # H.264 has no odd sizes
-        self._size = tuple(length // even * even for length in frame.shape[:2])
-        with report_write_errors(output, (av.FFmpegError, OSError)):
-            pipe = output == "-"
-            self._container = av.open(sys.stdout.buffer if pipe else output, "w", format="nut" if pipe else None)
+    def __init__(self, output: str, show: str, size: tuple[int, int], rate: Fraction | int):
+        is_pipe, self._output, self._pixels = output == "-", output, PIXELS[show]
+        codec, pixels = ("rawvideo", self._pixels) if is_pipe else FILES[show]
+        even = 2 if pixels == "yuv420p" else 1
+        self._height, self._width = (length // even * even for length in size)
+        with report_write_errors(output, ERRORS):
+            self._container = av.open(sys.stdout.buffer if is_pipe else output, "w", format="nut" if is_pipe else None)
             try:
-                self._stream = self._container.add_stream(codec, rate=Fraction(fps))
-            except ValueError as error:  # the container does not take the codec
+                self._stream = self._container.add_stream(codec, rate=Fraction(rate))
+            except ValueError as error:  # this kind of file does not take the codec
                 raise InputError(f"{output}: {error}; expected a name such as live.mkv") from None
-        self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = pixels
+        self._stream.height, self._stream.width, self._stream.pix_fmt = self._height, self._width, pixels
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, picture: np.ndarray) -> None:
         """Writes the next picture."""
-        height, width = self._size
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), self._pixels)
-        with report_write_errors(self._output, (av.FFmpegError, OSError)):
-            self._container.mux(self._stream.encode(frame))
+        picture = np.ascontiguousarray(picture[: self._height, : self._width])
+        with report_write_errors(self._output, ERRORS):
+            self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, self._pixels)))
 
     def __enter__(self) -> LiveWriter:
         return self
 
     def __exit__(self, kind, value, traceback) -> None:
-        with report_write_errors(self._output, (av.FFmpegError, OSError)):
+        with report_write_errors(self._output, ERRORS):
             self._container.mux(self._stream.encode())
             self._container.close()

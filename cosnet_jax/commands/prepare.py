@@ -14,16 +14,10 @@ SETS = [field.name for field in dataclasses.fields(DataConfig) if isinstance(fie
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("dataset", choices=SETS, metavar="DATASET", help=f"one of {', '.join(SETS)}")
-    parser.add_argument(
-        "--source",
-        default="",
-        metavar="RAW",
-        help="folder of the dataset as downloaded; without it, what was prepared before is listed",
-    )
-    parser.add_argument(
-        "--data-dir", default="", metavar="DIR", help="where prepared sets are kept (~/.cache/cosnet_jax)"
-    )
+    add = parser.add_argument
+    add("dataset", choices=SETS, metavar="DATASET", help=f"one of {', '.join(SETS)}")
+    add("--source", default="", metavar="RAW", help="folder of the dataset as downloaded; without it, sets are listed")
+    add("--data-dir", default="", metavar="DIR", help="where prepared sets are kept (~/.cache/cosnet_jax)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,99 +3,69 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL
-from cosnet_jax.commands.segment_cutout import TRANSPARENT
+from cosnet_jax.commands.arguments import INFERENCE, add_network_arguments
 from cosnet_jax.commands.segment_on_ray import CORES_PER_WORKER, segment_on_ray
-from cosnet_jax.commands.segment_output import FILES, IMAGES, check_ours
-from cosnet_jax.commands.segment_video import STATUSES, Outcome, SegmentSettings, VideoProcessor
+from cosnet_jax.commands.segment_output import TRANSPARENT
+from cosnet_jax.commands.segment_video import STATUSES, Outcome, VideoProcessor
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import expanded, writable_folder, write_text
 from cosnet_jax.inference.crf import BACKENDS
-from cosnet_jax.inference.options import FUSIONS
-from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD, find_videos
-from cosnet_jax.video.images import is_image
 from cosnet_jax.video.stored import video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
-SUMMARY = "summary.json"
-
-
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the network, and how it takes frames. Those without a default are the checkpoint's."""
-    parser.add_argument(
-        "--checkpoint", default=SHIPPED_MODEL, metavar="DIR",
-        help="a checkpoint, a weights file, or the working directory of a training (the shipped model)",
-    )  # fmt: skip
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the network's input")
-    parser.add_argument("--sampling", choices=SAMPLINGS, help="choice of the references")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add = parser.add_argument
-    add(
-        "inputs", nargs="+", metavar="INPUT",
-        help="a video file, a folder of jpg or png frames, a folder of videos, or a pattern such as 'clips/*.mp4'",
-    )  # fmt: skip
-    add(
-        "--output", required=True, metavar="DIR",
-        help="folder of the results; several videos, and all on Ray, get one each in it",
-    )  # fmt: skip
-    add_network_arguments(parser)
-    add("--num-references", type=int, metavar="N", help="frames that each frame is compared with")
-    add("--fusion", choices=FUSIONS, help="fusion of the references")
-    add("--seed", type=int, help="seed of random sampling")
-    add(
-        "--smooth", type=float, metavar="FRAMES", dest="temporal_smoothing",
-        help="standard deviation in frames of an average over neighbouring maps, so that masks flicker less",
-    )  # fmt: skip
+    add("inputs", nargs="+", metavar="INPUT", help="a video, a folder of frames or of videos, or a pattern '*.mp4'")
+    add("--output", required=True, metavar="DIR", help="folder of the results; several videos get one each in it")
+    add_network_arguments(parser, *INFERENCE)
+    add("--keep", type=place, metavar="X,Y[,FRAME]", help="keep the object at column X, row Y of this frame (0) alone")
     add("--crf", action="store_true", dest="refine", help="sharpen the outlines by a fully connected CRF")
-    add("--crf-backend", choices=BACKENDS, help="implementation of the CRF")
+    add("--crf-backend", choices=BACKENDS, help="implementation of the CRF, which it turns on")
     add("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
-    add(
-        "--overlay", action=argparse.BooleanOptionalAction, default=True, dest="save_overlay",
-        help="write an overlay video (yes)",
-    )  # fmt: skip
+    yes_or_no = argparse.BooleanOptionalAction
+    add("--overlay", action=yes_or_no, default=True, dest="save_overlay", help="write an overlay video (yes)")
     add("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
-    add(
-        "--cutout", nargs="?", const="webm", choices=TRANSPARENT,
-        help="write the object with transparency: VP9 (the default), ProRes 4444 (.mov) or images",
-    )  # fmt: skip
-    add(
-        "--background", metavar="BACKGROUND",
-        help="write the object over white, black, a colour '#rrggbb', blur (what was there, blurred) or an image file, "
-        "as an mp4",
-    )  # fmt: skip
+    kinds = "VP9 (the default), ProRes 4444 (.mov) or images"
+    add("--cutout", nargs="?", const="webm", choices=TRANSPARENT, help=f"write the object with transparency: {kinds}")
+    behind = "white, black, '#rrggbb', blur (what was there, blurred) or an image file"
+    add("--background", metavar="BACKGROUND", help=f"write an mp4 of the object over {behind}")
     add("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the edge of the cut-outs by so much (0)")
-    add("--coco", action="store_true", dest="save_coco", help="write the masks as run lengths too, as JSON of COCO")
     add(
-        "--ray", metavar="ADDRESS",
-        help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
-    )  # fmt: skip
-    add(
-        "--ray-workers", type=int, metavar="N", dest="num_workers",
-        help=f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)",
-    )  # fmt: skip
+        "--ray",
+        metavar="ADDRESS",
+        help="share the videos on a Ray cluster: auto, HOST:PORT, or local to start one",
+    )
+    workers = f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)"
+    add("--ray-workers", type=int, metavar="N", dest="num_workers", help=workers)
+
+
+def place(text: str) -> tuple[int, int, int]:
+    """Reads a pixel X,Y or X,Y,FRAME; the frame is 0 if it is not given."""
+    x, y, frame = map(int, f"{text},0".split(",")[:3])
+    if min(x, y, frame) < 0:
+        raise ValueError
+    return x, y, frame
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the inputs and prints the folders of the results; status 1 if a video failed."""
-    settings = {name: value for name, value in vars(arguments).items() if name != "overrides"}
-    settings["size"] = tuple(arguments.size) if arguments.size else None
-    outcomes = segment(**settings)
+    outcomes = segment(**{name: value for name, value in vars(arguments).items() if name != "overrides"})
     for outcome in outcomes:
         if outcome.status == "failed":
             print(f"error: {printable(str(outcome.input))} failed: {outcome.error}", file=sys.stderr)
@@ -122,15 +92,13 @@ def segment(
       inputs: video files, folders of frames, folders of videos, or patterns.
       output: folder for the results; of several videos each has a folder of its name in it.
       ray, num_workers: address of a Ray cluster, and workers, see `segment_on_ray`.
-      checkpoint, **settings: see `SegmentSettings`.
+      checkpoint, **settings: see `VideoProcessor`.
 
     Raises:
       InputError: an input is no video or the only video fails, the checkpoint is missing, the output cannot be written,
         or an option is wrong.
     """
-    if num_workers is not None and (num_workers < 1 or not ray):
-        raise InputError(f"--ray-workers is {num_workers}; expected at least 1, together with --ray")
-    options, output = SegmentSettings(checkpoint, **settings), expanded(output)
+    output = expanded(output)
     found = [path for given in inputs for path in find_videos(given)]
     paths = list({os.path.realpath(path): path for path in found}.values())
     single = not ray and [expanded(given) for given in inputs] == paths and len(paths) == 1
@@ -138,41 +106,30 @@ def segment(
     if ray:
         parallel.use_cpu()  # the accelerators are the workers'
     parallel.keep_compiled()
-    processor = VideoProcessor(options)  # its errors come before any work
+    processor = VideoProcessor(checkpoint, **settings)  # its errors come before any work
     for folder in [output] if ray else folders:
         writable_folder(folder)
-    if single:
-        outcome = processor.run(paths[0], output)
-        if outcome.status == "failed":
-            raise InputError(outcome.error)
-        return [outcome]
     if ray:
-        jobs = [(path.absolute(), folder.absolute()) for path, folder in zip(paths, folders, strict=True)]
-        outcomes = segment_on_ray(jobs, with_absolute_paths(options), ray, num_workers)
-        with contextlib.closing(outcomes):
-            return write_summary(track(outcomes, "videos", len(jobs)), output)
-    return write_summary(map(processor.run, paths, folders), output)
-
-
-def with_absolute_paths(options: SegmentSettings) -> SegmentSettings:
-    """Returns settings that mean the same in any working folder."""
-    if options.checkpoint != SHIPPED_MODEL:
-        options = dataclasses.replace(options, checkpoint=expanded(options.checkpoint).absolute())
-    if options.background and is_image(path := expanded(options.background)):
-        options = dataclasses.replace(options, background=str(path.absolute()))
-    return options
+        jobs, settings = list(zip(paths, folders, strict=True)), {"checkpoint": checkpoint, **settings}
+        outcomes = segment_on_ray(jobs, settings, ray, num_workers)
+        return write_summary(track(outcomes, "videos", len(paths)), output)
+    if not single:
+        return write_summary(map(processor.run, paths, folders), output)
+    outcome = processor.run(paths[0], output)
+    if outcome.status == "failed":
+        raise InputError(outcome.error)
+    return [outcome]
 
 
 def write_summary(outcomes: Iterable[Outcome], output: Path) -> list[Outcome]:
     """Writes what became of each video to `summary.json`, also when the work is interrupted; returns it."""
     finished: list[Outcome] = []
     try:
-        for outcome in outcomes:
-            finished.append(outcome)
+        finished.extend(outcomes)
     finally:
-        counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
-        summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
-        write_text(output / SUMMARY, json.dumps(summary, indent=2, default=str) + "\n")
+        counts = {status: sum(each.status == status for each in finished) for status in STATUSES}
+        summary = counts | {"videos": [dataclasses.asdict(outcome) for outcome in finished]}
+        write_text(output / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
     return finished
 
 
@@ -183,23 +140,18 @@ def output_folders(videos: Sequence[Path], output: Path, single: bool) -> list[P
       For each video a folder of its name in `output`; for a `single` one `output` itself.
 
     Raises:
-      InputError: two videos have the same name, or results would come among an input's frames, over an input, or over
-        files that are no results.
+      InputError: two videos have the same name, or there are other files in a folder than results.
     """
-    by_name: dict[str, Path] = {}
-    for video in videos:
-        name = video_name(video)
-        if name in by_name:
+    folders = [output if single else output / video_name(video) for video in videos]
+    uses = Counter(folders)
+    for video, folder in zip(videos, folders, strict=True):
+        if uses[folder] > 1:
+            raise InputError(f"{video}: another video would be written to {folder} too; rename one of them")
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        is_ours = folder / RECORD in entries and folder.resolve() not in video.resolve().parents
+        if not is_ours and (others := [entry for entry in entries if not entry.name.startswith(".")]):
             raise InputError(
-                f"{by_name[name]} and {video} would both be written to {output / name}; rename one of them"
+                f"{folder}: holds {others[0].name}, which may be no result of this command; expected an --output that "
+                "is new, or empty, or has the results of an earlier run and not the input"
             )
-        by_name[name] = video
-    folders = [output] if single else [output / name for name in by_name]
-    inputs = {os.path.realpath(video): video for video in videos}
-    inputs |= {os.path.realpath(video.parent): video for video in videos if is_image(video) and video.is_file()}
-    for folder, name in itertools.product(folders, ("", *IMAGES, *FILES, RECORD)):
-        if (result := os.path.realpath(folder / name)) in inputs:
-            raise InputError(f"{inputs[result]}: results would be written over this input; expected another --output")
-    for folder in folders:
-        check_ours(folder)
     return folders

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +14,21 @@ import numpy as np
 
 from cosnet_jax import parallel
 from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint
-from cosnet_jax.commands.segment_cutout import check_cutouts, make_cutouts
-from cosnet_jax.commands.segment_output import Outputs, ResultWriter, is_complete, remove_earlier
+from cosnet_jax.commands.segment_output import ResultWriter, is_complete, make_outputs
 from cosnet_jax.errors import InputError, printable
 from cosnet_jax.files import claimed, report_read_errors, writable_folder, write_text
 from cosnet_jax.inference import crf
+from cosnet_jax.inference.keep_object import keep_object
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.inference.provenance import describe_inference, digest_of_json
-from cosnet_jax.inference.segmenter import Prediction, Segmenter
+from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.progress import track
 from cosnet_jax.threads import read_ahead
 from cosnet_jax.video.find import RECORD
 from cosnet_jax.video.reader import StoredVideo, open_video
 
-UNFINISHED = {"unfinished": True}  # the record until all results are there; the folder is known as one of results
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentSettings:
-    """What `cosnet segment` makes of a video, apart from where the results go.
-
-    Raises:
-      InputError: a setting is out of range, or two of them contradict each other.
-    """
-
-    checkpoint: str | Path = SHIPPED_MODEL  # see `Segmenter.from_pretrained`
-    size: tuple[int, int] | None = None  # of this and the next five, see `InferenceConfig`, None is the checkpoint's
-    num_references: int | None = None
-    sampling: str | None = None
-    fusion: str | None = None
-    seed: int | None = None
-    temporal_smoothing: float | None = None
-    refine: bool = False  # by the CRF of the checkpoint's configuration
-    crf_backend: str | None = None  # None: the configuration's
-    threshold: float = 0.5  # a pixel is foreground where its probability is above this
-    save_overlay: bool = True
-    save_probabilities: bool = False
-    save_coco: bool = False
-    cutout: str | None = None  # a key of `segment_cutout.TRANSPARENT`
-    background: str | None = None  # of an opaque cut-out, see `Background.parse`
-    feather: float = 0.0  # pixels by which the edge of the cut-outs is softened
-
-    def __post_init__(self):
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"--threshold is {self.threshold}; expected at least 0 and below 1")
-        if self.crf_backend and not self.refine:
-            raise InputError(f"--crf-backend is {self.crf_backend}; it needs --crf")
-        if self.num_references == 0 and (self.sampling or self.fusion or self.seed is not None):
-            raise InputError("--num-references is 0; without references there is no --sampling, --fusion or --seed")
-        check_cutouts(self.cutout, self.background, self.feather)
+OUTPUT_SETTINGS = ("save_overlay", "save_probabilities", "cutout", "background", "feather")
+STATUSES = ("done", "found", "failed")  # found: it was done before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,89 +43,85 @@ class Outcome:
     error: str = ""  # why it failed
 
 
-STATUSES = ("done", "found", "failed")  # found: it was done before
-
-
 class VideoProcessor:
     """Segments videos into folders, as `ResultWriter` lays them out, with a network that is compiled once.
 
-    When a video is done, the `result.json` of its folder says what was segmented, with which weights and settings. A
-    video whose folder says the same is not segmented again.
-
-    Raises:
-      InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
+    When a video is done, the `result.json` of its folder says what was segmented, with which weights and settings, and
+    what was written. A video whose folder says the same is not segmented again.
     """
 
-    def __init__(self, settings: SegmentSettings):
-        self._threshold, self._has_said_device = settings.threshold, False
-        self._outputs = Outputs(
-            settings.save_overlay, settings.save_probabilities, settings.save_coco,
-            make_cutouts(settings.cutout, settings.background, settings.feather),
-        )  # fmt: skip
-        variables, config = load_checkpoint(settings.checkpoint)
-        params = InferenceConfig.read(config.inference).crf
-        params = dataclasses.replace(params, enabled=settings.refine, backend=settings.crf_backend or params.backend)
-        if params.enabled:
-            crf.check_installed(params)
-        names = ("size", "num_references", "sampling", "fusion", "seed", "temporal_smoothing")
-        given = {name: getattr(settings, name) for name in names}
-        self._segmenter = Segmenter.from_config(config, variables, crf=params, **given)
-        if settings.seed is not None and self._segmenter.config.sampling != "random":
-            raise InputError(f"--seed is {settings.seed}; it needs --sampling random")
-        self._about = describe_inference(self._segmenter) | {"threshold": settings.threshold}
+    def __init__(
+        self,
+        checkpoint: str | Path = SHIPPED_MODEL,
+        *,
+        keep: tuple[int, int, int] | None = None,
+        threshold: float = 0.5,
+        refine: bool = False,
+        crf_backend: str | None = None,
+        **settings: Any,
+    ):
+        """Loads the network.
 
-    def run(self, path: Path, folder: Path, silent: bool = False) -> Outcome:
+        Args:
+          checkpoint: see `Segmenter.from_pretrained`.
+          keep: (x, y, frame) of the only object to keep, see `keep_object`.
+          threshold: a pixel is foreground where its probability is above this.
+          refine: whether a CRF sharpens the maps.
+          crf_backend: its implementation, which turns it on; None: the configuration's.
+          **settings: of `make_outputs`; and of `InferenceConfig`, where None is the checkpoint's.
+
+        Raises:
+          InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
+        """
+        self._keep, self._threshold = keep, threshold
+        drawn = {name: settings.pop(name) for name in OUTPUT_SETTINGS if name in settings}
+        self._outputs = make_outputs(threshold=threshold, **drawn)
+        variables, config = load_checkpoint(checkpoint)
+        params = InferenceConfig.read(config.inference).crf
+        is_refined, backend = refine or bool(crf_backend), crf_backend or params.backend
+        params = dataclasses.replace(params, enabled=is_refined, backend=backend)
+        if is_refined:
+            crf.check_installed(params)
+        self._segmenter = Segmenter.from_config(config, variables, crf=params, **settings)
+        self._about = {**describe_inference(self._segmenter), "threshold": threshold, "keep": keep and list(keep)}
+
+    def run(self, path: Path, folder: Path) -> Outcome:
         """Opens and segments a video, unless it is done; what goes wrong with it is in the outcome."""
-        start, frames = time.monotonic(), 0
+        start, frames, status, problem = time.monotonic(), 0, "failed", ""
         try:
             video = open_video(path)
             frames = len(video)
-            status, problem = ("found" if self.is_done(video, folder) else "done"), ""
-            if status == "done":
-                self.process(video, folder, silent)
+            with claimed(writable_folder(folder), ".lock", "writes results"):
+                status = "done" if self._process(video, folder) else "found"
         except InputError as error:
-            status, problem = "failed", str(error)
+            problem = str(error)
         return Outcome(path, folder, status, frames, round(time.monotonic() - start, 3), problem)
 
-    def is_done(self, video: StoredVideo, folder: Path) -> bool:
-        """Tells whether a folder holds the results of this video with these weights and settings."""
-        found, wanted = read_record(folder), self._outputs.record()
-        is_same = found.get("maps") == self._record(video)
-        return is_same and wanted.items() <= found["outputs"].items() and is_complete(folder, video, wanted)
-
-    def process(self, video: StoredVideo, folder: Path, silent: bool = False) -> None:
-        """Segments a video.
-
-        Reading, the network, and the CRF with the writing work at the same time, in memory that does not grow with the
-        video's length. What an earlier run made of the same masks stays; its other results are removed, and named.
-
-        Raises:
-          InputError: a frame cannot be read, a result cannot be written, or another process writes to the folder.
-        """
-        record, wanted = self._record(video), self._outputs.record()
-        if not silent and not self._has_said_device:
-            print(f"device: {parallel.describe()}", file=sys.stderr)
-            self._has_said_device = True
-        with claimed(writable_folder(folder), ".lock", "writes results"):
-            earlier = read_record(folder)
-            kept = earlier["outputs"] if earlier.get("maps") == record else {}
-            write_text(folder / RECORD, json.dumps(UNFINISHED) + "\n")
-            for name in remove_earlier(folder, set(video.frame_names), wanted, kept):
-                print(printable(f"{folder / name}: removed; an earlier run made it of other masks"))
-            self._write_results(video, folder, silent)
-            write_text(folder / RECORD, json.dumps({"maps": record, "outputs": kept | wanted}, indent=2) + "\n")
-
-    def _write_results(self, video: StoredVideo, folder: Path, silent: bool) -> None:
+    def _process(self, video: StoredVideo, folder: Path) -> bool:
+        """Segments a video, or returns False if that was done before. Other results of an earlier run stay."""
+        about, wanted, record = self._describe(video), {each.name: each.settings for each in self._outputs}, {}
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        earlier = record.get("outputs", {})
+        same = earlier if record.get("maps") == about else {}
+        if wanted.items() <= same.items() and is_complete(folder, video, self._outputs):
+            return False
+        write_text(folder / RECORD, json.dumps({"outputs": earlier}))  # the folder is known as one of results
+        for part in folder.rglob(".*.part"):  # of a process that was killed
+            part.unlink()
+        for name in earlier.keys() - same.keys() - wanted.keys():
+            print(printable(f"{folder / name}: an earlier run made it of other masks; it stays as it is"))
         references = common_references(self._segmenter.references(len(video)))
         with (
-            contextlib.closing(read_ahead(self._segmenter.predict(video))) as predictions,
-            contextlib.closing(frames_and_maps(predictions, self._segmenter.config.crf)) as results,
-            ResultWriter(folder, video, self._outputs, references, self._threshold) as writer,
+            contextlib.closing(frames_and_maps(self._segmenter, video, self._keep, self._threshold)) as results,
+            ResultWriter(folder, video, self._outputs, references) as writer,
         ):
-            for frame, probability in track(results, video.name, len(video), silent):
+            for frame, probability in track(results, f"{video.name} on {parallel.describe()}", len(video)):
                 writer.write(frame, probability)
+        write_text(folder / RECORD, json.dumps({"maps": about, "outputs": same | wanted}, indent=2) + "\n")
+        return True
 
-    def _record(self, video: StoredVideo) -> dict[str, Any]:
+    def _describe(self, video: StoredVideo) -> dict[str, Any]:
         """What decides the masks. Files count as the same while their names, sizes and times of change are."""
         with report_read_errors(video.path):
             states = [(file, file.stat()) for file in video.files]
@@ -168,25 +129,39 @@ class VideoProcessor:
         return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest_of_json(files)}}
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Returns what the `result.json` of a folder of results says, or {} if it is missing or damaged."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if {"maps", "outputs"} <= record.keys() else {}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
 def frames_and_maps(
-    predictions: Iterable[Prediction], params: crf.CRFConfig
+    segmenter: Segmenter, video: StoredVideo, keep: tuple[int, int, int] | None = None, threshold: float = 0.5
 ) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    """Yields each frame with its probability map; where it is enabled, a CRF sharpens the maps, a few frames ahead."""
-    if not params.enabled:
-        yield from ((frame, maps[0]) for _, frame, maps in predictions)
-        return
-    items = ((frame, frame, maps[0]) for _, frame, maps in predictions)
-    with contextlib.closing(crf.refine_stream(items, params)) as refined:
-        yield from refined
+    """Segments a video: reading, the network and a CRF work at the same time, in threads.
+
+    Args:
+      segmenter: the network; if its configuration says so, a CRF sharpens the maps.
+      video: the video.
+      keep: (x, y, frame) of the object to keep, see `keep_object`, with the `threshold`; None keeps all.
+
+    Yields:
+      Each frame (H, W, 3) uint8 with its probabilities (H, W), in memory that does not grow with the video.
+
+    Raises:
+      InputError: a frame cannot be read, or there is nothing to keep.
+    """
+    params = segmenter.config.crf
+    with contextlib.ExitStack() as stages:
+        predictions = stages.enter_context(contextlib.closing(read_ahead(segmenter.predict(video))))
+        results = ((frame, maps[0]) for _, frame, maps in predictions)
+        if params.enabled:
+            refined = crf.refine_stream(((frame, frame, map_) for frame, map_ in results), params)
+            results = stages.enter_context(contextlib.closing(refined))
+        if keep:
+            (height, width), (x, y, number) = video.size, keep
+            if x >= width or y >= height or number >= len(video):
+                raise InputError(
+                    f"--keep is {x},{y},{number}; {video.path} has {len(video)} frames of {width} x {height} pixels"
+                )
+            # The frames are read again: those up to the click are not held.
+            yield from zip(video, keep_object((map_ for _, map_ in results), *keep, threshold), strict=True)
+        else:
+            yield from results
 
 
 def common_references(reference_indices: np.ndarray) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cosnet_jax import parallel
+from cosnet_jax.commands.arguments import add_config_arguments
 from cosnet_jax.config import read_config
 from cosnet_jax.files import expanded
 
@@ -14,12 +15,7 @@ TAKES_OVERRIDES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument(
-        "--config", required=True, metavar="CONFIG", help="a file of configs/, or the name of one: synthetic:smoke"
-    )
-    parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="folder for checkpoints, logs and the configuration"
-    )
+    add_config_arguments(parser, "checkpoints, logs and the configuration")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,9 +15,7 @@ from cosnet_jax.data.sequences import open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.threads import usable_cores
 
-STREAMS = {"still": 0, "video": 1}  # independent streams of random numbers
-PAIR_STREAM = 2  # of still images among the pairs
-BATCHES_AHEAD = 2
+STREAMS = {"still": 0, "video": 1, "still pair": 2}  # independent streams of random numbers
 
 
 def make_batches(
@@ -65,7 +63,7 @@ def make_batches(
 
     if with_stills:
         images = {still_set.name: [(still_set, (i,), 0) for i in range(len(still_set))] for still_set in stills}
-        elements = _mix("still", images, config, seed, PAIR_STREAM if paired else STREAMS["still"])
+        elements = _mix("still", images, config, seed, STREAMS["still pair" if paired else "still"])
     if paired:
         firsts = {
             name: [(sequence, sequence.annotated, i) for sequence in sequences for i in range(len(sequence.annotated))]
@@ -76,7 +74,7 @@ def make_batches(
     share_of_process = elements.map_with_index(load)[process_index::process_count]
     batches = share_of_process.batch(batch_size // process_count, drop_remainder=True)
     threads = config.threads or usable_cores()
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     return iter(batches.to_iter_dataset(options))
 
 

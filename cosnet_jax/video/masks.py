@@ -50,6 +50,8 @@ def decode_mask(data: bytes, name: str | Path) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: not a readable mask ({error}); copy it again, or convert it to PNG") from error
     try:
+        if upright.mode == "P" and image.format == "GIF":  # its palette is the order of colours, not of labels
+            upright = upright.convert("RGB")
         if upright.mode == "P" and not _is_grey_ramp(upright):
             return np.asarray(upright) != 0
         if upright.mode == "1" or depth < 8:  # bilevel, or label numbers of 2 or 4 bits, which Pillow stretches

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -55,11 +57,6 @@ def test_primary_and_distractors_look_alike(pairs, name):
     assert largest_gap(primary, other) < 1.95 * np.sqrt(2 / len(pairs))
 
 
-def test_the_comparison_notices_a_leak(pairs):
-    area, other = (np.array([pair[k]["area"] for pair in pairs]) for k in (0, 1))
-    assert largest_gap(1.15 * area, other) > 1.95 * np.sqrt(2 / len(pairs))
-
-
 def test_the_primary_is_in_every_frame_and_distractors_are_not():
     shares, counts = [], []
     for number in range(200):
@@ -80,39 +77,8 @@ def test_a_lane_has_the_given_probability_of_being_empty(empty):
     assert all(len(lane) == LENGTH for lane in lanes)
     assert abs(np.mean([number < 0 for lane in lanes for number in lane]) - empty) < 0.05
     for lane in lanes:  # each distractor stays once, for one stretch
-        present = [number for number in lane if number >= 0]
-        assert present == sorted(present)
-        for number in set(present):
-            first, last = lane.index(number), LENGTH - 1 - lane[::-1].index(number)
-            assert set(lane[first : last + 1]) == {number}
-
-
-def test_nearer_objects_cover_farther_ones():
-    covered = 0
-    for number in range(40):
-        scene = draw_scene(3, number, LENGTH)
-        for frame in (0, 10):
-            owner = render(scene, frame, SIZE)[1]
-            expected = np.full(SIZE, -1)
-            for row in sorted(scene.shown[frame], key=lambda row: scene.objects.depth[row]):
-                alone = render(scene._replace(shown=((row,),) * LENGTH), frame, SIZE)[1] == row
-                covered += (expected[alone] >= 0).sum()
-                expected[alone] = row
-            assert np.array_equal(owner, expected)
-    assert covered > 0
-
-
-def test_objects_stand_out_and_change_nothing_elsewhere():
-    for number in range(10):
-        scene = draw_scene(3, number, LENGTH)
-        image, owner = render(scene, 0, SIZE)
-        bare = render(scene._replace(shown=((),) * LENGTH), 0, SIZE)[0]
-        near = np.zeros(SIZE, bool)  # the object's edges are blended over a pixel
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
-                near |= np.roll(owner >= 0, (dy, dx), (0, 1))
-        assert np.array_equal(image[~near], bare[~near])
-        assert np.abs(image.astype(int) - bare)[owner >= 0].mean() > 25
+        present = [number for number, _ in itertools.groupby(lane) if number >= 0]
+        assert present == sorted(set(present))
 
 
 def test_motion_is_smooth_and_the_background_moves_too():
@@ -130,16 +96,12 @@ def test_motion_is_smooth_and_the_background_moves_too():
     assert max(steps) < 0.15 * 64 and np.median(spans) > 0.1 * 64
 
 
-def test_frames_depend_only_on_the_numbers():
-    first = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 0), (1, 5), (0, 5))]
-    draw_scene.cache_clear()
-    again = [render(draw_scene(3, n, LENGTH), frame, SIZE)[0] for n, frame in ((0, 5), (1, 5), (0, 0))][::-1]
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    others = [render(draw_scene(*place, LENGTH), 0, SIZE)[0] for place in ((3, 0), (3, 2), (4, 0))]
-    assert all(not np.array_equal(others[0], other) for other in others[1:])
-
-
 @pytest.mark.parametrize("size", [(16, 16), (40, 200), (200, 40)])
-def test_any_size(size):
-    image, owner = render(draw_scene(3, 0, LENGTH), 3, size)
-    assert image.shape == (*size, 3) and (owner == 0).any()
+def test_frames_of_any_size_depend_only_on_the_numbers(size):
+    places = [(3, 0), (3, 1), (3, 2), (4, 0)]
+    first = [render(draw_scene(*place, LENGTH), 3, size) for place in places]
+    draw_scene.cache_clear()
+    again = [render(draw_scene(*place, LENGTH), 3, size) for place in reversed(places)][::-1]
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    assert len({image.tobytes() for image, _ in first}) == 4
+    assert all(image.shape == (*size, 3) and (owner == 0).any() for image, owner in first)

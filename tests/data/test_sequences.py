@@ -29,6 +29,9 @@ def test_sequences_of_davis(davis, tmp_path):
         assert np.abs(image - expected).max() <= 3
         assert np.array_equal(mask, np.asarray(Image.open(davis / f"Annotations/480p/cows/{i:05d}.png")) > 0)
         assert all(map(np.array_equal, cows.frame_and_mask(i), (image, mask)))
+    for dataset in ("davis16", "synthetic"):
+        with pytest.raises(InputError, match=r"has no split 'test': expected one of train, val"):
+            open_sequences(dataset, "test", config)
     for read in (cows.mask, cows.frame_and_mask, lambda i: cows.read([0, i])):
         for i in (-1, 3):
             with pytest.raises(IndexError, match=f"no frame {i} in a video of 3 frames"):
@@ -73,8 +76,7 @@ def make_sparse(tmp_path, length: int, annotated: tuple[int, ...]) -> Sequence:
 @pytest.mark.parametrize(
     ("annotated", "count", "chosen"),
     [
-        (range(7), 1, [0]), (range(7), 4, [0, 2, 4, 6]), ([0, 2, 5, 6], 3, [0, 5, 6]),
-        ([0, 2, 5, 6], 6, [0, 1, 2, 4, 5, 6]), ([3], 3, [0, 3, 6]), ([2], 0, range(7)), ([2], 8, range(7)),
+        (range(7), 4, [0, 2, 4, 6]), ([0, 2, 5, 6], 3, [0, 5, 6]), ([3], 3, [0, 3, 6]), ([2], 0, range(7)),
     ],
 )  # fmt: skip
 def test_evenly_spaced_frames_are_a_sequence(tmp_path, annotated, count, chosen):
@@ -88,13 +90,6 @@ def test_evenly_spaced_frames_are_a_sequence(tmp_path, annotated, count, chosen)
         np.testing.assert_array_equal(image, whole.read([i])[0])
         assert (mask is None) == (part.mask(position) is None) == (position not in part.annotated)
         assert mask is None or np.array_equal(mask, draw_mask(i))
-
-
-def test_unknown_names(davis, tmp_path):
-    config = make_config(tmp_path / "prepared", davis16={"source": str(davis)})
-    for dataset in ("davis16", "synthetic"):
-        with pytest.raises(InputError, match=r"has no split 'test': expected one of train, val"):
-            open_sequences(dataset, "test", config)
 
 
 def test_sets_of_stills(tmp_path):

@@ -69,6 +69,48 @@ def make_videos(root: Path, videos: dict[str, tuple[int, Iterable[int]]], start:
             save(root / name / "masks" / f"{i}.png", draw_mask(first + i).astype(np.uint8) * 255)
 
 
+def make_definition(labels: list[int], annotated: list[tuple[int, str, str]]) -> str:
+    """Makes a definition file in the format of the dataset."""
+    lines = ["Ground truth definition file; do not change!", "", "Total number of regions:", str(len(labels)), ""]
+    for region, label in enumerate(labels):
+        lines += [f"Scale of region {region}:", str(label), ""]
+    lines += ["Confusion penality matrix"] + ["0 1"] * len(labels) + ["", "Total number of frames in this shot:", "6"]
+    for number, truth, image in annotated:
+        lines += ["Frame number:", str(number), "File name:", truth, "Input file name:", image]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def make_color_sequence(folder: Path) -> Path:
+    """Makes six frames. The first and the fifth have a colour ground truth with two objects; one is not in the .dat."""
+    name = folder.name
+    for i in range(1, 7):
+        save(folder / f"{name}_{i:04d}.jpg", draw_image(i))
+    truth = folder / "GroundTruth"
+    for i in (1, 5):
+        labels = np.full((*draw_mask(i).shape, 3), 255, np.uint8)
+        labels[draw_mask(i)] = (255, 0, 255)
+        labels[:, :10][draw_mask(i)[:, :10]] = (255, 128, 0)
+        save(truth / f"{name}_{i:04d}_gt.ppm", labels)
+        save(truth / f"{name}_{i:04d}_PROB_gt.ppm", labels)
+    annotated = [(i - 1, f"{name}_{i:04d}_gt.ppm", f"{name}_{i:04d}.ppm") for i in (1, 5)]
+    (truth / f"{name}Def.dat").write_text(make_definition([0xFFFFFF, 0xFF00FF], annotated))
+    return folder
+
+
+def make_grey_sequence(folder: Path, with_definition: bool) -> Path:
+    """Makes eleven frames. Frames 1 and 10 have a grey ground truth with background 0."""
+    name = folder.name
+    for i in range(1, 12):
+        save(folder / f"{name}_{i:02d}.jpg", draw_image(i))
+    truth = folder / "GroundTruth"
+    for i in (1, 10):
+        save(truth / f"{name}_{i:02d}.pgm", np.where(draw_mask(i), 85, 0).astype(np.uint8))
+    if with_definition:
+        annotated = [(i - 1, f"{name}_{i:02d}.pgm", f"{name}_{i:02d}.ppm") for i in (1, 10)]
+        (truth / f"{name}Def.dat").write_text(make_definition([0, 85], annotated))
+    return folder
+
+
 def make_config(data_dir: Path, **changes) -> ConfigDict:
     """Makes a `config.data` with small synthetic videos and no augmentation."""
     config = DataConfig.defaults()

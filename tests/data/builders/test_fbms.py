@@ -8,55 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from raw_datasets import draw_image, draw_mask, save
+from raw_datasets import draw_mask, make_color_sequence, make_definition, make_grey_sequence, save
 
 from cosnet_jax.data.builders.fbms import Fbms
-
-MAGENTA, ORANGE, WHITE = (255, 0, 255), (255, 128, 0), (255, 255, 255)
-
-
-def definition(labels: list[int], annotated: list[tuple[int, str, str]]) -> str:
-    """Makes a definition file in the format of the dataset."""
-    lines = ["Ground truth definition file; do not change!", "", "Total number of regions:", str(len(labels)), ""]
-    for region, label in enumerate(labels):
-        lines += [f"Scale of region {region}:", str(label), ""]
-    lines += ["Confusion penality matrix"] + ["0 1"] * len(labels)
-    lines += ["", "Total number of frames in this shot:", "6", "Total number of labeled frames for this shot:"]
-    lines += [str(len(annotated))]
-    for number, truth, image in annotated:
-        lines += ["Frame number:", str(number), "File name:", truth, "Input file name:", image]
-    return "\r\n".join(lines) + "\r\n"
-
-
-def make_color_sequence(folder: Path) -> Path:
-    """Makes six frames. The first and the fifth have a colour ground truth with two objects; one is not in the .dat."""
-    name = folder.name
-    for i in range(1, 7):
-        save(folder / f"{name}_{i:04d}.jpg", draw_image(i))
-    truth = folder / "GroundTruth"
-    for i in (1, 5):
-        labels = np.full((*draw_mask(i).shape, 3), 255, np.uint8)
-        labels[draw_mask(i)] = MAGENTA
-        labels[:, :10][draw_mask(i)[:, :10]] = ORANGE
-        save(truth / f"{name}_{i:04d}_gt.ppm", labels)
-        save(truth / f"{name}_{i:04d}_PROB_gt.ppm", labels)
-    annotated = [(i - 1, f"{name}_{i:04d}_gt.ppm", f"{name}_{i:04d}.ppm") for i in (1, 5)]
-    (truth / f"{name}Def.dat").write_text(definition([0xFFFFFF, 0xFF00FF], annotated))
-    return folder
-
-
-def make_grey_sequence(folder: Path, with_definition: bool) -> Path:
-    """Makes eleven frames. Frames 1 and 10 have a grey ground truth with background 0."""
-    name = folder.name
-    for i in range(1, 12):
-        save(folder / f"{name}_{i:02d}.jpg", draw_image(i))
-    truth = folder / "GroundTruth"
-    for i in (1, 10):
-        save(truth / f"{name}_{i:02d}.pgm", np.where(draw_mask(i), 85, 0).astype(np.uint8))
-    if with_definition:
-        annotated = [(i - 1, f"{name}_{i:02d}.pgm", f"{name}_{i:02d}.ppm") for i in (1, 10)]
-        (truth / f"{name}Def.dat").write_text(definition([0, 85], annotated))
-    return folder
 
 
 @pytest.fixture
@@ -82,13 +36,13 @@ def test_splits_and_annotated_frames(source):
 
 def test_region_0_is_the_background_whatever_its_label(source):
     truth = source / "Testset/cars1/GroundTruth"
-    (truth / "cars1Def.dat").write_text(definition([85, 0], [(0, "cars1_01.pgm", "cars1_01.ppm")]))
+    (truth / "cars1Def.dat").write_text(make_definition([85, 0], [(0, "cars1_01.pgm", "cars1_01.ppm")]))
     assert np.array_equal(Fbms.read_mask(truth / "cars1_01.pgm"), ~draw_mask(1))
 
 
 def test_a_frame_is_found_by_its_number_if_its_name_differs(source):
     truth = source / "Testset/cars1/GroundTruth"
-    (truth / "cars1Def.dat").write_text(definition([0, 85], [(9, "cars1_10.pgm", "shot_0010.ppm")]))
+    (truth / "cars1Def.dat").write_text(make_definition([0, 85], [(9, "cars1_10.pgm", "shot_0010.ppm")]))
     without = source / "Trainingset/cars2/GroundTruth"
     (without / "cars2_10.pgm").rename(without / "truth10.pgm")
     assert annotated(Fbms.scan(source)) == ["cars2_01", "cars2_10", "camel01_0001", "camel01_0005", "cars1_10"]

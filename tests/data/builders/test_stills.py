@@ -12,7 +12,6 @@ from cosnet_jax.data.builders.stills import DutOmron, Duts, Msra10k, Stills
     ("builder", "images", "masks", "name"),
     [
         (Duts, "DUTS-TR/DUTS-TR-Image", "DUTS-TR/DUTS-TR-Mask", "duts"),
-        (Duts, "DUTS-TR-Image", "DUTS-TR-Mask", "duts"),
         (Msra10k, "MSRA10K_Imgs_GT/Imgs", "MSRA10K_Imgs_GT/Imgs", "msra10k"),
         (Msra10k, ".", ".", "msra10k"),
         (DutOmron, "DUT-OMRON-image", "pixelwiseGT-new-PNG", "dut_omron"),
@@ -43,8 +42,5 @@ def test_images_without_mask_and_doubles_are_problems(tmp_path):
     assert "0001.png has the same stem as 0001.jpg" in double
     assert f"{tmp_path}/masks/0002.png not found: 2 images" in no_mask
     assert "1 masks without an image" in scan.notes[0] and len(scan.splits["train"]) == 3
-
-
-def test_another_layout_has_no_frames(tmp_path):
-    make_stills(tmp_path / "pictures", tmp_path / "masks", 1)
+    (tmp_path / "images").rename(tmp_path / "pictures")
     assert Stills.scan(tmp_path).frames() == [] and "images + masks or images + maps" in Stills.LAYOUT
