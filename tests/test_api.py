@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -45,3 +47,10 @@ def test_the_api_in_one_go(tmp_path, frames, monkeypatch):
     model = cosnet.COSNet(backbone=MyBackbone(), channels=128)
     shapes = jax.eval_shape(lambda: cosnet.init_variables(model, 0))
     assert shapes["params"]["encoder"]["body"]["Conv_0"]["kernel"].shape == (8, 8, 3, 8)
+
+
+def test_intermediates_of_the_shipped_model_can_be_taken():
+    model, variables, _ = cosnet.load("davis16_lite")
+    run = functools.partial(model.apply, capture_intermediates=True, mutable=["intermediates"])
+    _, taken = jax.eval_shape(run, variables, np.zeros((1, 2, 65, 81, 3), np.uint8))
+    assert taken["intermediates"]["encoder"]["body"]["block0"]["__call__"][0].shape == (2, 33, 41, 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,30 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from cosnet_jax.commands.app_clip import MOST_REFERENCES, VIEWS, Choices, Clip, Model, count
+from cosnet_jax.commands.app_clip import Choices, Clip, Model
 from cosnet_jax.commands.app_upload import Limits
 from cosnet_jax.errors import InputError
-from cosnet_jax.inference.references import SAMPLINGS
 from cosnet_jax.video.writer import VideoWriter
 
 MAX_UPLOAD = 512 * 2**20  # bytes
 LONGEST_QUEUE = 20  # visitors that wait
 KEPT = 3600  # seconds that a clip is kept after it was uploaded or segmented
-DEVICE = "device"  # what is done one at a time
-SAMPLING_LABELS = {"uniform": "spread over the video", "random": "random", "consecutive": "the nearest"}
+VIEWS = ("Cut-out", "Overlay")
 BACKGROUNDS = {"transparent": "", "blurred": "blur", "white": "white", "black": "black", "green": "#00b140"}
 HEADING = """# Cut out the main object
 Drop a video. COSNet compares each frame with a few others: what recurs through the video is the object."""
-HINT = "Click a place in the picture. Below, each frame it was compared with is bright where it answered."
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto; }
 .refused { border-left: 4px solid #b91c1c; background: #fef2f2; padding: 8px 12px; }
 .refused .refused { border: 0; padding: 0; }
 .refused * { color: #7f1d1d !important; }
-#player video { max-height: 75vh; }
+#player video { max-height: 75vh; background: repeating-conic-gradient(#c8c8c8 0 25%, #ebebeb 0 50%) 0 / 24px 24px; }
 #picture img { cursor: crosshair; }
-#answers .grid-container { grid-auto-rows: auto; grid-template-rows: none; }
-#answers .gallery-item, #answers .thumbnail-item { height: auto; aspect-ratio: auto; }
-@media (max-width: 600px) {
-  .gradio-container { padding: 8px !important; }
-  #answers .grid-container { grid-template-columns: 1fr 1fr; }
-}
+@media (max-width: 600px) { .gradio-container { padding: 8px !important; } }
 """
 GONE = f"There is no video; one is removed after {KEPT // 60} minutes. Upload it again."
 # On a phone the results are below the controls; they get their height when the video is loaded.
-SCROLL = """() => setTimeout(() => document.querySelector('#view').scrollIntoView({behavior: 'smooth'}), 800)"""
+SCROLL = """() => setTimeout(() => document.querySelector('#view')?.scrollIntoView({behavior: 'smooth'}), 800)"""
 
 
 def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
@@ -58,60 +51,44 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
     inference = model.config.inference
     with gr.Blocks(title="COSNet", analytics_enabled=False, delete_cache=(600, KEPT)) as page:
         state = gr.State(time_to_live=KEPT, delete_callback=lambda clip: clip and clip.remove())
+        kept = gr.State()  # the place (x, y, frame) that was clicked
         gr.Markdown(HEADING)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                upload = gr.Video(
-                    label=f"A video of up to {limits.seconds:g} seconds", sources=["upload"], height=220,
-                    elem_id="upload",
-                )  # fmt: skip
+                label = f"A video of up to {limits.seconds:g} seconds"
+                upload = gr.Video(label=label, sources=["upload"], height=220, elem_id="upload")
                 about = gr.Markdown(elem_id="about")
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", interactive=False, min_width=90, elem_id="start")
                     stop = gr.Button("Cancel", interactive=False, min_width=90, elem_id="stop")
                     example = gr.Button("Example", min_width=90, elem_id="example")
                 status = gr.Markdown(elem_id="status", min_height=40)
-                sharpen = gr.Checkbox(inference.crf.enabled, label="Sharpen the edges (slower)", elem_id="sharpen")
-                background = gr.Dropdown(
-                    list(BACKGROUNDS.items()), value="", label="Background of the cut-out", elem_id="background"
-                )
+                sharpen = gr.Checkbox(inference.crf.enabled, label="Sharpen the edges (slower)")
+                background = gr.Dropdown(list(BACKGROUNDS.items()), value="", label="Background of the cut-out")
                 feather = gr.Slider(0, 20, 0, step=0.5, label="Soften the edge by (pixels)", buttons=[])
-                smoothing = gr.Slider(
-                    0, 5, inference.temporal_smoothing, step=0.5, label="Smooth over time by (frames)", buttons=[]
-                )
-                with gr.Accordion("How frames are compared", open=False):
-                    number = gr.Slider(
-                        0, MOST_REFERENCES, min(inference.num_references, MOST_REFERENCES), step=1, precision=0,
-                        label="Frames to compare each with (N)", buttons=[], elem_id="count",
-                    )  # fmt: skip
-                    sampling = gr.Radio(
-                        [(SAMPLING_LABELS[name], name) for name in SAMPLINGS], value=inference.sampling,
-                        label="Which frames", elem_id="sampling",
-                    )  # fmt: skip
-            with gr.Column(scale=2, min_width=300, visible=False, elem_id="results") as results:
-                view = gr.Radio(list(VIEWS), value="Cut-out", label="Show", elem_id="view")
+                smoothing = inference.temporal_smoothing
+                smoothing = gr.Slider(0, 5, smoothing, step=0.5, label="Smooth over time by (frames)", buttons=[])
+            with gr.Column(scale=2, min_width=300, visible=False) as results:
+                view = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show", elem_id="view")
                 player = gr.Video(
                     autoplay=True, loop=True, show_label=False, interactive=False, buttons=[], elem_id="player"
                 )
                 with gr.Row():
-                    downloads = [
-                        gr.DownloadButton(f"Save {name}", min_width=90, size="sm", elem_id=name)
-                        for name in ("masks", "cut-out", "overlay")
-                    ]
-                with gr.Accordion("Why these pixels?", open=False, elem_id="why"):
-                    frame = gr.Slider(0, 1, 0, step=1, precision=0, label="Frame", buttons=[], elem_id="frame")
+                    downloads = {
+                        name: gr.DownloadButton(f"Save {name.lower()}", min_width=90, size="sm", elem_id=name.lower())
+                        for name in ("Masks", *VIEWS)
+                    }
+                with gr.Accordion("Keep one object", open=False, elem_id="keep"):
+                    gr.Markdown("Click on the object to keep; the others are dropped. Segment again to undo it.")
+                    frame = gr.Slider(0, 1, 0, step=1, precision=0, label="Frame", buttons=[])
                     picture = gr.Image(
                         format="jpeg", interactive=False, show_label=False, buttons=[], elem_id="picture",
                         alt_text="the chosen frame",
                     )  # fmt: skip
-                    gr.Markdown(HINT)
-                    answers = gr.Gallery(
-                        format="jpeg", show_label=False, columns=3, height="auto", object_fit="contain",
-                        interactive=False, buttons=[], elem_id="answers",
-                    )  # fmt: skip
 
         def refusal(error: InputError) -> Any:
-            return gr.update(value=str(error).replace(str(folder), "the server's folder"), elem_classes=["refused"])
+            text = re.sub("^--keep is [^;]*; ", "", str(error).replace(str(folder), "the server's folder"))
+            return gr.update(value=text, elem_classes=["refused"])
 
         def receive(path: str, clip: Clip | None) -> dict[Any, Any]:
             """Takes an upload."""
@@ -129,64 +106,52 @@ def build_page(folder: Path, model: Model, limits: Limits) -> gr.Blocks:
             path = draw_example(folder)
             return receive(str(path), clip) | {upload: str(path)}
 
-        def segment(clip: Clip, view: str, *chosen: Any) -> Iterator[dict[Any, Any]]:
+        def segment(clip: Clip | None, view: str, *chosen: Any) -> Iterator[dict[Any, Any]]:
             """Segments the visitor's clip; shows how far it is, then the results."""
-            busy = {start: gr.update(interactive=False), stop: gr.update(interactive=True)}
-            idle = {start: gr.update(interactive=True), stop: gr.update(interactive=False)}
             if clip is None:
                 yield {status: refusal(InputError(GONE))}
                 return
-            length = len(clip.video)
-            yield busy | {status: gr.update(value="The network gets ready ...", elem_classes=[])}
+            waiting = gr.update(value="The network gets ready ...", elem_classes=[])
+            yield {start: gr.update(interactive=False), stop: gr.update(interactive=True), status: waiting}
+            idle, length = {start: gr.update(interactive=True), stop: gr.update(interactive=False)}, len(clip.video)
             try:
                 for done in clip.segment(model, Choices(*chosen)):
-                    yield {status: f"{done} of {count(length, 'frame')} ..."}
+                    yield {status: f"{done} of {length} ..."}
                 yield idle | {
                     state: clip,  # so that it is kept from now on
-                    status: f"{count(length, 'frame')} {'is' if length == 1 else 'are'} done.",
+                    status: "Done.",
                     results: gr.update(visible=True),
-                    player: clip.file(VIEWS[view]),
+                    player: clip.results[view],
                     frame: gr.update(value=length // 2, maximum=max(length - 1, 1)),
                     picture: clip.picture(length // 2),
-                    answers: None,
-                    **dict(zip(downloads, clip.downloads(), strict=True)),
+                    **{button: clip.results[name] for name, button in downloads.items()},
                 }
             except InputError as error:
-                yield idle | {status: refusal(error)}
+                told = refusal(error)
+                gr.Warning(told["value"])  # on a phone, the status is far from what was clicked
+                yield idle | {status: told}
 
-        def shown(function: Any) -> Any:
-            """Lets a control show an `InputError` to the visitor."""
+        def place(frame: int, click: gr.SelectData) -> tuple[int, ...]:
+            return *map(int, click.index), frame
 
-            def run(*arguments: Any) -> Any:
-                try:
-                    if arguments[0] is None:
-                        raise InputError(GONE)
-                    return function(*arguments)
-                except InputError as error:
-                    raise gr.Error(str(error), print_exception=False) from None
-
-            return run
-
-        def answer(clip: Clip, frame: int, click: gr.SelectData) -> Any:
-            return shown(Clip.answers)(clip, frame, tuple(map(int, click.index)))
-
-        private: dict[str, Any] = {"api_visibility": "private"}
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         received = [state, upload, about, start, status, results]
-        upload.upload(receive, [upload, state], received, show_progress_on=about, **private)
-        example.click(take_example, state, received, show_progress_on=about, **private)
-        outputs = [state, start, stop, status, results, player, frame, picture, answers, *downloads]
-        start.click(
-            segment, [state, view, sharpen, background, feather, smoothing, number, sampling], outputs,
-            concurrency_id=DEVICE, show_progress="hidden", **private,
-        ).then(None, js=SCROLL)  # fmt: skip
+        upload.upload(receive, [upload, state], received, show_progress_on=about, api_visibility="private")
+        example.click(take_example, state, received, show_progress_on=about, api_visibility="private")
+        chosen = [kept, sharpen, background, feather, smoothing]
+        outputs = [state, start, stop, status, results, player, frame, picture, *downloads.values()]
+        for event in (
+            start.click(lambda: None, None, kept, queue=False, **private),
+            picture.select(place, frame, kept, queue=False, **private),
+        ):
+            done = event.then(segment, [state, view, *chosen], outputs, concurrency_id="device", **private)
+            done.then(None, js=SCROLL)
         stop.click(lambda clip: setattr(clip, "stopped", True), state, queue=False, **private)
-        view.input(
-            shown(lambda clip, view: clip.file(VIEWS[view])), [state, view], player, show_progress="hidden", **private
-        )
+        view.input(lambda clip, view: clip and clip.results[view], [state, view], player, **private)
         frame.input(
-            shown(Clip.picture), [state, frame], picture, show_progress="hidden", trigger_mode="always_last", **private
-        )
-        picture.select(answer, [state, frame], answers, concurrency_id=DEVICE, **private)
+            lambda clip, frame: clip and clip.picture(frame), [state, frame], picture, trigger_mode="always_last",
+            **private,
+        )  # fmt: skip
     return page
 
 
@@ -195,16 +160,12 @@ def draw_example(folder: Path) -> Path:
     path, (height, width), length = folder / "example.mp4", (240, 426), 24
     if not path.exists():
         noise = np.random.default_rng(0).integers(60, 190, (6, 14, 3), np.uint8)
-        land = cv2.resize(noise, (width + 4 * length, height), interpolation=cv2.INTER_CUBIC)
+        land = cv2.resize(noise, (width + 2 * length, height), interpolation=cv2.INTER_CUBIC)
         with VideoWriter(path, (height, width), 12) as writer:
             for number in range(length):
-                frame, x = land[:, 2 * number :][:, :width].copy(), 60 + 12 * number
-                centre = x, 150 - int(70 * abs(np.sin(number / 3.5)))
-                for share in np.linspace(1, 0.1, 10):  # brighter towards the light
-                    place = centre[0] - int(14 * (1 - share)), centre[1] - int(14 * (1 - share))
-                    colour = (235, 60 + 120 * (1 - share), 20 + 60 * (1 - share))
-                    cv2.circle(frame, place, int(38 * share), colour, -1, cv2.LINE_AA)
-                writer.write(frame)
+                frame = land[:, 2 * number :][:, :width].copy()
+                centre = 60 + 12 * number, 150 - int(70 * abs(np.sin(number / 3.5)))
+                writer.write(cv2.circle(frame, centre, 38, (235, 70, 30), -1, cv2.LINE_AA))
     return path
 
 

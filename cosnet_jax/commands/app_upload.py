@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 
 from cosnet_jax.errors import InputError
-from cosnet_jax.video.reader import StoredVideo, open_video
+from cosnet_jax.video.reader import open_video
 from cosnet_jax.video.sound import sound_of
 from cosnet_jax.video.writer import VideoWriter
 
@@ -35,11 +33,6 @@ class Limits:
             raise InputError(f"--max-side is {self.side}; expected 32 pixels or more")
 
 
-def duration(video: StoredVideo) -> float:
-    """Returns how long a video is, in seconds, its last frame included."""
-    return float(len(video) / video.fps)
-
-
 def check_upload(path: Path, limits: Limits) -> Path:
     """Decodes all of a video. Where it is larger than allowed, a smaller copy takes its place.
 
@@ -50,8 +43,8 @@ def check_upload(path: Path, limits: Limits) -> Path:
       InputError: it is no video, or too long.
     """
     video = open_video(path, max(1, int(limits.seconds * MAX_RATE)))
-    if duration(video) > limits.seconds:
-        raise InputError(f"{duration(video):.1f} s long; this page takes {limits.seconds:g}. Upload a part of it.")
+    if (seconds := len(video) / video.fps) > limits.seconds:
+        raise InputError(f"{float(seconds):.1f} s long; this page takes {limits.seconds:g}. Upload a part of it.")
     scale = limits.side / max(video.size)
     if scale >= 1:
         for _ in video:
@@ -66,37 +59,25 @@ def check_upload(path: Path, limits: Limits) -> Path:
     return smaller
 
 
-def in_child(function: Callable, *arguments: Any, seconds: float, memory: int = MEMORY) -> Any:
-    """Calls a function in a new process, for at most so many seconds and, where the system can bound it, bytes.
+def check_in_child(path: Path, limits: Limits) -> Path:
+    """Calls `check_upload` in a new process, which ends after some time and, where the system can bound it, memory.
 
     Raises:
-      InputError: as the function; or it takes too long, or too much memory.
+      InputError: as `check_upload`; or it takes too long, or too much memory.
     """
-    context = multiprocessing.get_context("spawn")
-    results, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_call, args=(sender, memory, function, arguments), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        if not results.poll(seconds):
-            raise InputError(f"not decoded within {seconds:g} s; upload a shorter or smaller one")
-        result = results.recv()
-    except EOFError:
-        raise InputError("cannot be decoded with the memory that there is; upload a smaller one") from None
-    finally:
-        child.kill()
-        child.join()
-    if isinstance(result, InputError):
-        raise result
-    return result
+    seconds = PATIENCE * (limits.seconds + 1)
+    with multiprocessing.get_context("spawn").Pool(1, bound_memory, [MEMORY]) as pool:
+        try:
+            return pool.apply_async(check_upload, [path, limits]).get(seconds)
+        except multiprocessing.TimeoutError:
+            raise InputError(f"not decoded within {seconds:g} s; upload a shorter or smaller one") from None
+        except MemoryError:
+            raise InputError("cannot be decoded with the memory that there is; upload a smaller one") from None
 
 
-def _call(sender: Any, memory: int, function: Callable, arguments: tuple) -> None:
-    with contextlib.suppress(ImportError, ValueError):  # on Windows; where a lower bound is in force
+def bound_memory(size: int) -> None:
+    """Bounds this process's address space, in bytes; not on Windows, nor where a lower bound is in force."""
+    with contextlib.suppress(ImportError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    try:
-        sender.send(function(*arguments))
-    except InputError as error:
-        sender.send(error)
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -1,11 +1,9 @@
 """`cosnet evaluate`: scores a checkpoint, or a folder of masks, on a benchmark.
 
-Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
-`OUT/players/<sequence>.html`, which it links to (`config.evaluation.players`); of a checkpoint also `OUT/single_frame/`, the masks of N = 0.
-When it was interrupted, the same command goes on: it segments no sequence again that was finished with the same
-weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so).
-With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see. SIGTERM
-to one of them ends all.
+When it was interrupted, the same command goes on: a sequence is not segmented again that was finished with the same
+weights, settings, version of this package and frames (`masks/<sequence>/finished.json` says so).
+With `--config.distributed.enabled` several processes share the sequences and see the same folder; SIGTERM to one ends
+all.
 """
 
 from __future__ import annotations
@@ -69,8 +67,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
     Args:
       config: the whole configuration; its model must be the checkpoint's.
-      workdir: gets `results.json`, `results.md`, `report.html`, `players/`, and of a checkpoint `masks/` and, for
-        comparison, `single_frame/` (N = 0).
+      workdir: gets `results.json`, `results.md`, `report.html`, `players/<sequence>.html`, and of a checkpoint
+        `masks/<sequence>/<frame>.png` and, for comparison, `single_frame/` (N = 0).
       checkpoint: see `load_checkpoint`; or
       predictions: a folder of masks made elsewhere.
 

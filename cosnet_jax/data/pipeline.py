@@ -15,8 +15,7 @@ from cosnet_jax.data.sequences import open_stills, open_train_sequences
 from cosnet_jax.errors import InputError
 from cosnet_jax.threads import usable_cores
 
-STREAMS = {"still": 0, "video": 1}  # independent streams of random numbers
-PAIR_STREAM = 2  # of still images among the pairs
+STREAMS = {"still": 0, "video": 1, "still pair": 2}  # independent streams of random numbers
 BATCHES_AHEAD = 2
 
 
@@ -65,7 +64,7 @@ def make_batches(
 
     if with_stills:
         images = {still_set.name: [(still_set, (i,), 0) for i in range(len(still_set))] for still_set in stills}
-        elements = _mix("still", images, config, seed, PAIR_STREAM if paired else STREAMS["still"])
+        elements = _mix("still", images, config, seed, STREAMS["still pair" if paired else "still"])
     if paired:
         firsts = {
             name: [(sequence, sequence.annotated, i) for sequence in sequences for i in range(len(sequence.annotated))]

@@ -82,18 +82,17 @@ FORMATS = {
 
 
 def counterparts(variables: Any, rows: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Maps the names in a state dict to ours, e.g. "linear_e.weight" -> "params/affinity/weight", in the table's order.
+    """Maps the names in a state dict to ours, e.g. "linear_e.weight" -> "params/affinity/weight".
 
     Those of our names in `variables` (arrays or shapes) that no row matches are left out.
     """
-    names, compiled = {}, [(re.compile(ours), theirs) for ours, theirs in rows]
+    names = {}
     for ours in named_leaves(variables):
         _, module, array = re.fullmatch(r"(\w+)/(.+)/(\w+)", ours).groups()
-        for order, (pattern, theirs) in enumerate(compiled):
-            if match := pattern.fullmatch(module):
-                names[f"{match.expand(theirs)}.{ARRAYS[array]}"] = order, ours
-                break
-    return {theirs: ours for theirs, (_, ours) in sorted(names.items(), key=lambda item: item[1][0])}
+        matches = ((re.fullmatch(pattern, module), theirs) for pattern, theirs in rows)
+        if found := next(((match, theirs) for match, theirs in matches if match), None):
+            names[f"{found[0].expand(found[1])}.{ARRAYS[array]}"] = ours
+    return names
 
 
 def from_torch(
@@ -131,12 +130,10 @@ def from_torch(
             problems["of another kind"].append(f"{name} ({array.dtype} {array.shape}, expected floats {wanted})")
         else:
             converted[target] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if is_kernel else array, np.float32)
-    if any(problems.values()):
-        told = [
-            f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-            for kind, names in problems.items()
-            if names
-        ]
+    found = {kind: names for kind, names in problems.items() if names}
+    if found:
+        more = {kind: ", ..." if len(names) > SHOWN else "" for kind, names in found.items()}
+        told = [f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{more[kind]}" for kind, names in found.items()]
         raise InputError(f"{source} does not fit: {'; '.join(told)}")
     return converted
 

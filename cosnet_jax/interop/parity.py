@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cosnet_jax.interop.convert import convert_state_dict
@@ -38,37 +38,23 @@ def to_twin(frames: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
 
 
-def apply_in_float32(model: COSNet, variables: Any, pairs: Any) -> Any:
-    """Applies our network to pairs (n, 2, h, w, 3); returns its results, and the outputs of its modules.
+def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, Any]:
+    """Maps a pair (2, h, w, 3), RGB, 0 to 255, to every stage, in the names and layout of `PairModel.stages`.
 
     Products and convolutions are float32 on every device: TF32, the default of GPUs, would hide any difference.
     """
-    run = with_matmul_precision(model.apply, "float32")
-    return run(variables, pairs, capture_intermediates=True, mutable=["intermediates"])
-
-
-def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, np.ndarray]:
-    """Maps a pair (2, h, w, 3), RGB, 0 to 255, to every stage, in the names and layout of `PairModel.stages`."""
-    run = jax.jit(functools.partial(apply_in_float32, model))
-    (logits, aux), captured = jax.device_get(run(variables, pair[None]))
-    captured = captured["intermediates"]
-    body = captured["encoder"]["body"]
+    logits, aux = jax.jit(with_matmul_precision(model.apply, "float32"))(variables, pair[None])
     stages = {"affinity": aux["affinity"][:, 0]}
     for index, branch in enumerate("ab"):
-        of_branch = {"feature": aux["features"][:, index]}
-        for number in range(1, 5):
-            last = sum(name.startswith(f"layer{number}_") for name in body) - 1
-            of_branch[f"layer{number}"] = body[f"layer{number}_{last}"]["__call__"][0][index][None]
-        of_branch["side"] = jax.nn.sigmoid(aux["side_logits"][:, index, ..., None])
-        of_branch["summary"] = aux["summary"][:, index]
-        of_branch["gate"] = aux["gate"][:, index, ..., None]
-        of_branch["head"] = captured[f"head_{branch}"]["__call__"][0]
-        of_branch["y"] = jax.nn.sigmoid(logits[:, index, ..., None])
-        stages |= {f"{name}_{branch}": np.moveaxis(value, -1, 1) for name, value in of_branch.items()}
+        stages[f"feature_{branch}"] = jnp.moveaxis(aux["features"][:, index], -1, 1)
+        stages[f"summary_{branch}"] = jnp.moveaxis(aux["summary"][:, index], -1, 1)
+        stages[f"gate_{branch}"] = aux["gate"][:, index, None]
+        stages[f"side_{branch}"] = jax.nn.sigmoid(aux["side_logits"][:, index, None])
+        stages[f"y_{branch}"] = jax.nn.sigmoid(logits[:, index, None])
     return stages
 
 
-def stage_differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[StageDifference]:
+def stage_differences(ours: dict[str, Any], theirs: dict[str, np.ndarray]) -> list[StageDifference]:
     """Returns the difference of every stage of `theirs`, in its order."""
     rows = []
     for name, value in theirs.items():

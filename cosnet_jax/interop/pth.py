@@ -161,11 +161,9 @@ class Unpickler(pickle.Unpickler):
         return self._allowed.get(full) or type("Placeholder", (Placeholder,), {"name": full})
 
     def persistent_load(self, pid: Any) -> Any:
-        """Returns the elements of ("storage", type, key, device, number of elements), and ("module", type, ...)."""
-        tag, kind, key, *_ = pid
-        if tag == "module":  # the legacy format names modules so, with their source
-            return kind
-        return self._read_storage(key, DTYPES[kind]) if isinstance(kind, str) else None
+        """Returns the elements of ("storage", type, key, ...), or a placeholder, as for ("module", class, ...)."""
+        _, kind, key, *_ = pid
+        return self._read_storage(key, DTYPES[kind]) if isinstance(kind, str) else Placeholder
 
     def _tensor(self, elements: Any, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray | Placeholder:
         if not isinstance(elements, np.ndarray):  # of a type that NumPy does not have

@@ -93,14 +93,11 @@ class Encoder(nn.Module):
         self.layer5 = ASPP()
         self.main_classifier = nn.Conv2d(256, 1, 1)
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Computes the stages of the encoder: layer1-4, feature, side (probabilities at input size)."""
-        x, stages = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True), {}
-        for name in ("layer1", "layer2", "layer3", "layer4"):
-            x = stages[name] = getattr(self, name)(x)
-        stages["feature"] = self.layer5(x)
-        stages["side"] = to_probabilities(self.main_classifier(stages["feature"]), images.shape[2:])
-        return stages
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the features (n, 256, ~h/8, ~w/8) and the side output (n, 1, h, w), probabilities."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1, ceil_mode=True)
+        feature = self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+        return feature, to_probabilities(self.main_classifier(feature), images.shape[2:])
 
 
 def to_probabilities(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -145,19 +142,19 @@ class PairModel(nn.Module):
             a, b: (n, 3, h, w) float32. Each batch is encoded alone (in train mode: with its own statistics).
 
         Returns:
-            `affinity` (n, i, j), and for each branch x in a, b: `layer1_x` .. `layer4_x`, `feature_x`, `side_x`,
-            `summary_x` (not gated), `gate_x`, `head_x` (logits at feature size), `y_x` (probabilities at input size).
+            `affinity` (n, i, j), and for each branch x in a, b: `feature_x`, `side_x` (probabilities), `summary_x` (not
+            gated), `gate_x`, `y_x` (probabilities).
         """
-        stages = {"a": self.encoder(a), "b": self.encoder(b)}
-        out = {f"{name}_{x}": value for x in "ab" for name, value in stages[x].items()}
+        out: dict[str, torch.Tensor] = {}
+        out["feature_a"], out["side_a"] = self.encoder(a)
+        out["feature_b"], out["side_b"] = self.encoder(b)
         v_a, v_b = out["feature_a"], out["feature_b"]
         s = out["affinity"] = self.affinity(v_a, v_b)
         out["summary_a"] = torch.einsum("nij,ncj->nci", s.softmax(dim=2), v_b.flatten(2)).reshape(v_a.shape)
         out["summary_b"] = torch.einsum("nij,nci->ncj", s.softmax(dim=1), v_a.flatten(2)).reshape(v_b.shape)
-        for x, v, head in (("a", v_a, self.head_a), ("b", v_b, self.head_b)):
+        for x, head in (("a", self.head_a), ("b", self.head_b)):
             z, out[f"gate_{x}"] = self.gated(out[f"summary_{x}"])
-            out[f"head_{x}"] = head(z, v)
-            out[f"y_{x}"] = to_probabilities(out[f"head_{x}"], a.shape[2:])
+            out[f"y_{x}"] = to_probabilities(head(z, out[f"feature_{x}"]), a.shape[2:])
         return out
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -18,8 +18,8 @@ def segment(twin: PairModel, query: torch.Tensor, references: torch.Tensor, fusi
     Returns:
         (n, 1, h, w) probabilities.
     """
-    v_a = twin.encoder(query)["feature"]
-    v_b = torch.stack([twin.encoder(reference)["feature"] for reference in references])  # (k, n, c, h, w)
+    v_a = twin.encoder(query)[0]
+    v_b = torch.stack([twin.encoder(reference)[0] for reference in references])  # (k, n, c, h, w)
     if fusion.startswith("group"):
         v_b = torch.cat(list(v_b.flatten(3)), dim=2)[None]  # one reference of k h w positions: (1, n, c, j)
     summaries = []

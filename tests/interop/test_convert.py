@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import cv2
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from cosnet_jax.checkpoints.load import load_checkpoint
-from cosnet_jax.commands.segment import segment
 from cosnet_jax.config import as_stored
 from cosnet_jax.errors import InputError
 from cosnet_jax.inference.options import InferenceConfig
@@ -146,19 +144,9 @@ def test_what_does_not_fit_is_told_before_writing(shallow_weights, tmp_path):
         convert.convert(path, tmp_path, "released")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "fusion"), [("released", "prediction"), ("group", "group")])
-def test_the_options_of_a_preset_reach_the_command(shallow_weights, tmp_path, preset, fusion):
+def test_the_options_of_a_preset_reach_the_segmenter(shallow_weights, tmp_path, preset, fusion):
     save_file(shallow_weights, tmp_path / "weights.safetensors")
     convert.convert(tmp_path / "weights.safetensors", tmp_path / "checkpoint", preset)
     segmenter = Segmenter.from_pretrained(tmp_path / "checkpoint", size=(41, 56))
     assert segmenter.config == InferenceConfig(5, "random", fusion, size=(41, 56), edge_radius=0)
-    frames = np.random.default_rng(0).integers(0, 256, (7, 41, 56, 3)).astype(np.uint8)
-    (tmp_path / "clip").mkdir()
-    for number, frame in enumerate(frames):
-        cv2.imwrite(str(tmp_path / f"clip/{number}.png"), frame[..., ::-1])
-    given = {"size": (41, 56), "save_probabilities": True}
-    (result,) = segment([tmp_path / "clip"], tmp_path / "out", tmp_path / "checkpoint", **given)
-    files = sorted((result.output / "probabilities").iterdir())
-    stored = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in files]) / 65535
-    np.testing.assert_allclose(stored, segmenter(frames), atol=1e-5)

@@ -13,7 +13,6 @@ from cosnet_jax import Segmenter
 from cosnet_jax.inference.options import InferenceConfig
 from cosnet_jax.interop.convert import convert_state_dict
 from cosnet_jax.interop.parity import (
-    apply_in_float32,
     our_stages,
     smooth_frames,
     stage_differences,
@@ -44,15 +43,14 @@ def test_every_stage_agrees_with_the_twin(shallow_twin, shallow_network, size):
         stages = shallow_twin.stages(*torch.from_numpy(to_twin(pair))[:, None])
     theirs = {name: value.numpy() for name, value in stages.items()}
     rows = stage_differences(our_stages(*shallow_network, pair), theirs)
-    assert [row.stage for row in rows] == list(theirs)
+    assert [row.stage for row in rows] == list(theirs) and len(rows) == 11
     for row in rows:
         assert row.relative < 2e-5, row
     assert theirs["y_a"].std() > 0.01  # a constant would agree as well
 
 
 def test_every_product_of_ours_is_float32_on_any_accelerator(shallow_network):
-    model, variables = shallow_network
-    jaxpr = jax.make_jaxpr(functools.partial(apply_in_float32, model))(variables, smooth_frames((95, 127))[None])
+    jaxpr = jax.make_jaxpr(functools.partial(our_stages, *shallow_network))(smooth_frames((95, 127)))
     precisions = product_precisions(jaxpr.jaxpr)
     assert len(precisions) > 20 and set(precisions) == {HIGHEST}
 

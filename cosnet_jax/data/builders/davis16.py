@@ -8,9 +8,7 @@ from cosnet_jax.data.builders.base import Frame, FramesBuilder, Scan
 from cosnet_jax.data.builders.folders import list_frames, require_masks
 from cosnet_jax.files import is_plain_name
 
-RESOLUTION = "480p"
 LISTS = ("480p", "2016")  # folders of ImageSets: of DAVIS-2016, and of DAVIS-2017
-SPLITS = ("train", "val")
 
 
 class Davis16(FramesBuilder):
@@ -28,7 +26,7 @@ class Davis16(FramesBuilder):
         scan = Scan()
         lists = [source / "ImageSets" / name for name in LISTS]
         folder = next((folder for folder in lists if folder.is_dir()), lists[0])
-        for split in SPLITS:
+        for split in ("train", "val"):
             listing = folder / f"{split}.txt"
             if listing.is_file():
                 scan.listings.append(listing)
@@ -47,7 +45,7 @@ def _read_listing(source: Path, listing: Path, scan: Scan) -> list[Frame]:
         listed.setdefault(sequence, []).extend([path.stem] if "/" in line else [])
     frames = []
     for sequence, stems in listed.items():
-        images, masks = (source / kind / RESOLUTION / sequence for kind in ("JPEGImages", "Annotations"))
+        images, masks = (source / kind / "480p" / sequence for kind in ("JPEGImages", "Annotations"))
         if not is_plain_name(sequence):
             scan.problems.append(f"{listing} names {sequence!r}: expected a sequence, or the path of a frame")
             continue

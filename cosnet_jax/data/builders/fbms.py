@@ -39,16 +39,16 @@ class Fbms(FramesBuilder):
     def read_mask(cls, path: Path) -> np.ndarray:
         """Reads a mask: every pixel that is not background is foreground.
 
-        The background is region 0 of the definition file. Without that file it is white in .ppm and in other files
-        that hold no 0; a PNG that holds neither is read as any mask.
+        The background is region 0 of the definition file. Without that file it is white in .ppm and in files that hold
+        no 0, else 0. Programs convert the ground truth to PNG in many ways: a PNG without that label, or with 0 and
+        without a definition file, is read as any mask.
         """
         _, background, _ = _read_definition(path.parent)
-        labels, is_png = _read_labels(path), path.suffix.lower() == ".png"
-        if background is None and not (is_png and 0 in labels):
-            background = 0 if 0 in labels and path.suffix.lower() != ".ppm" else WHITE
-        if background is None or (is_png and background not in labels):
-            return read_mask(path)
-        return labels != background
+        labels, suffix = _read_labels(path), path.suffix.lower()
+        if background is None and not (suffix == ".png" and 0 in labels):
+            background = WHITE if suffix == ".ppm" or 0 not in labels else 0
+        known = background is not None and (suffix != ".png" or background in labels)
+        return labels != background if known else read_mask(path)
 
 
 def _scan_sequence(sequence: Path, scan: Scan) -> list[Frame]:

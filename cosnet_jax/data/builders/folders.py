@@ -16,7 +16,7 @@ MAPS = "maps"  # a folder of this name holds soft masks
 def list_files(folder: Path, suffixes: tuple[str, ...], scan: Scan) -> dict[str, Path]:
     """Lists the files of a folder by stem, in natural order, without hidden ones; {} if there is no folder.
 
-    `suffixes` are in lower case, those of files in any. `scan` gets a problem for each stem that two files share.
+    `suffixes` are in lower case; the files' can have any. `scan` gets a problem for each stem that two files share.
     """
     files: dict[str, Path] = {}
     for name in sorted(os.listdir(folder), key=natural_key) if os.path.isdir(folder) else ():
