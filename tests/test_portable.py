@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import importlib, os, pkgutil, signal, sys
@@ -36,6 +38,8 @@ for found in pkgutil.walk_packages(cosnet_jax.__path__, "cosnet_jax."):
 """
 
 
+@pytest.mark.slow  # continuous integration imports everything on Windows
+@pytest.mark.process
 def test_every_module_imports_without_posix():
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -191,6 +191,7 @@ def status_of(address):
         return error.code
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_named(server, checkpoint):
     arguments = ["app", "--checkpoint", str(checkpoint), "--port", str(server.port)]
     done = subprocess.run([sys.executable, "-m", "cosnet_jax", *arguments], capture_output=True, text=True)

@@ -113,7 +113,7 @@ def test_a_process_that_is_killed_ends_the_job(tmp_path):
     job.wait_for("step 2:")
     job.processes[1].kill()
     (status, output), _ = job.finish(timeout=120)
-    assert status != 0 and "task" in output.lower()
+    assert status in (1, -signal.SIGABRT), output  # by an operation that both take part in, or by JAX's heartbeat
 
 
 def test_two_processes_train_as_one_and_lose_nothing_when_one_is_stopped(alone, tmp_path):
