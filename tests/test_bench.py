@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import cv2
 import jax
+import numpy as np
 import pytest
 from raw_datasets import make_davis
 
@@ -96,3 +98,14 @@ def test_train(shallow, load, monkeypatch, capsys):
     rows = re.findall(r"^(cosnet_jax|PyTorch, eager|fed) ", output, re.MULTILINE)
     assert rows == ["cosnet_jax", "PyTorch, eager", "fed"]
     assert "25.0%" in output and "largest relative difference of a loss: 0.0e+00" in output
+
+
+def test_segment_video_times_every_part(load, monkeypatch, tmp_path, capsys):
+    """Without the processes, which take a minute."""
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((48, 64, 3), 90, np.uint8))
+    bench = load("segment_video", str(tmp_path))
+    seconds = itertools.count(1.0)
+    monkeypatch.setattr(bench, "measure", lambda *_: (next(seconds), next(seconds), 1))
+    bench.main()
+    assert len(re.findall(r"CPU ms a frame", capsys.readouterr().out)) == 7

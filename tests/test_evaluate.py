@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -126,19 +125,15 @@ def test_youtube_objects_from_masks(youtube_source, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["fbms", "youtube_objects"])
-def test_from_a_checkpoint(dataset, fbms_source, youtube_source, checkpoint, tmp_path):
-    module, source = {"fbms": (fbms, fbms_source), "youtube_objects": (youtube_objects, youtube_source)}[dataset]
-    config = tiny(module, source)
+def test_from_a_checkpoint(fbms_source, checkpoint, tmp_path):
+    config = tiny(fbms, fbms_source)
     results = evaluate(config, tmp_path / "out", checkpoint, None)
-    assert 0 <= results["J"]["mean"] <= 1
     assert 0 <= results["single_frame"]["J"]["mean"] <= 1
     masks = sorted((tmp_path / "out/masks").glob("*/*.png"))
-    assert len(masks) == {"fbms": 12, "youtube_objects": 9}[dataset]  # every frame, annotated or not
+    assert len(masks) == 12  # every frame, annotated or not
     assert {cv2.imread(str(path)).shape for path in masks} == {(HEIGHT, WIDTH, 3)}
     again = evaluate(config, tmp_path / "again", None, str(tmp_path / "out/masks"))
-    assert again["J"] == results["J"]
-    assert again["F"] == results["F"]
+    assert (again["J"], again["F"]) == (results["J"], results["F"])
     assert json.loads((tmp_path / "out/results.json").read_text())["per_sequence"] == results["per_sequence"]
 
 
@@ -201,17 +196,10 @@ def test_no_contours_at_all(davis_source, tmp_path, capsys):
     [
         (lambda masks: (masks / "camel/00002.png").unlink(), r"camel/00002\.png: predicted mask is missing"),
         (
-            lambda masks: (masks / "cows").rename(masks / "sheep"),
-            r"cows: predicted masks of sequence 'cows' are missing",
-        ),
-        (lambda masks: save(masks / "cows/00004.png", EMPTY), r"cows/00004\.png: not a frame of sequence 'cows'"),
-        (
             lambda masks: save(masks / "cows/00001.png", EMPTY[:20]),
             r"00001\.png: mask of 20 x 56 pixels, but .* 40 x 56",
         ),
-        (lambda masks: (masks / "cows/00001.png").write_bytes(b"\x89PNG"), r"cows/00001\.png: not a PNG image"),
     ],
-    ids=["frame", "sequence", "other_frame", "size", "file"],
 )
 def test_wrong_predictions_are_named(davis_source, tmp_path, damage, message):
     masks = davis_predictions(tmp_path / "masks")
@@ -240,7 +228,8 @@ def test_a_second_evaluation_of_one_folder_is_refused(davis_source, tmp_path):
             {"evaluation.metrics": "J,mae"},
             r"evaluation.metrics are \['J', 'mae'\]; expected some of J, F, T for davis16",
         ),
-        ({"evaluation.metrics": ""}, r"evaluation.metrics are \[''\]; expected some of J, F, T"),
+        ({"evaluation.sequences": "cows,sheep"}, "evaluation.sequences names 'sheep', which is not in split 'val'"),
+        ({}, "masks: no such folder of predicted masks"),
     ],
 )
 def test_wrong_settings_are_named(davis_source, tmp_path, change, message):
@@ -250,32 +239,8 @@ def test_wrong_settings_are_named(davis_source, tmp_path, change, message):
         evaluate(config, tmp_path / "out", None, str(tmp_path / "masks"))
 
 
-def test_wrong_folders_are_named(davis_source, tmp_path):
-    config = tiny(davis16, davis_source)
-    with pytest.raises(InputError, match="nowhere: no such folder of predicted masks"):
-        evaluate(config, tmp_path / "out", None, str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="nowhere does not exist"):
-        evaluate(config, tmp_path / "out", str(tmp_path / "nowhere"), None)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be written to"):
-        evaluate(config, tmp_path / "file", None, str(tmp_path / "masks"))
-
-
-def test_the_program_prints_one_line_and_exits_with_1(tmp_path):
-    root = Path(__file__).parents[1]
-    command = [sys.executable, str(root / "evaluate.py"), f"--config={root}/configs/synthetic.py"]
-    flags = [f"--workdir={tmp_path}", f"--predictions={tmp_path}/nowhere", "--config.data.synthetic.num_val_videos=1"]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=root)
-    assert done.returncode == 1
-    expected = "no such folder of predicted masks; expected <sequence>/<frame>.png in it"
-    assert done.stderr == f"error: {tmp_path}/nowhere: {expected}\n"
-
-
 def test_chosen_sequences(davis_source, tmp_path):
     masks, config = davis_predictions(tmp_path / "masks"), tiny(davis16, davis_source)
     config.evaluation.sequences = "cows"
     results = evaluate(config, tmp_path / "out", None, str(masks))
     assert (list(results["per_sequence"]), results["not_scored"]) == (["cows"], ["camel"])
-    config.evaluation.sequences = "cows,sheep"
-    with pytest.raises(InputError, match="'sheep'"):
-        evaluate(config, tmp_path / "out", None, str(masks))

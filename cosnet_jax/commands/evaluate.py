@@ -1,11 +1,9 @@
 """`cosnet evaluate`: scores a checkpoint, or a folder of masks, on a benchmark.
 
-Writes `OUT/results.json`, the tables as `OUT/results.md`, `OUT/masks/<sequence>/<frame>.png`, `OUT/report.html` and
-`OUT/players/<sequence>.html`, which it links to; of a checkpoint also `OUT/single_frame/`, the masks of N = 0.
-When it was interrupted, the same command goes on: it segments no sequence again that was finished with the same
-weights, settings, version of this package and frames (`OUT/masks/<sequence>/finished.json` says so).
-With `--config.distributed.enabled` several processes share the sequences; OUT is a folder that all of them see. SIGTERM
-to one of them ends all.
+When it was interrupted, the same command goes on: a sequence is not segmented again that was finished with the same
+weights, settings, version of this package and frames (`masks/<sequence>/finished.json` says so).
+With `--config.distributed.enabled` several processes share the sequences and see the same folder; SIGTERM to one ends
+all.
 """
 
 from __future__ import annotations
@@ -13,14 +11,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import datetime
 from collections.abc import Iterator
+from importlib import metadata as metadata_of_packages
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax import distributed, parallel
-from cosnet_jax.checkpoints.load import load_checkpoint_for
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint_for
 from cosnet_jax.commands.arguments import CHECKPOINT, add_config_arguments
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.errors import InputError, printable
@@ -34,6 +34,7 @@ from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
 from cosnet_jax.training.metric_log import find_metrics
+from cosnet_jax.video.sample_clip import sample_clip
 
 EXAMPLE = (
     "cosnet evaluate --config=davis16_lite --workdir=out/val --checkpoint=davis16_lite "
@@ -66,8 +67,8 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
 
     Args:
       config: the whole configuration; its model must be the checkpoint's.
-      workdir: gets `results.json`, `results.md`, `report.html`, `players/`, and of a checkpoint `masks/` and, for
-        comparison, `single_frame/` (N = 0).
+      workdir: gets `results.json`, `results.md`, `report.html`, `players/<sequence>.html`, and of a checkpoint
+        `masks/<sequence>/<frame>.png` and, for comparison, `single_frame/` (N = 0).
       checkpoint: see `load_checkpoint`; or
       predictions: a folder of masks made elsewhere.
 
@@ -78,9 +79,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
       InputError: the data, the checkpoint or the masks do not fit.
     """
     from cosnet_jax.data.sequences import open_sequences  # these need the extra `train`, and --help works without it
-    from cosnet_jax.report.evaluation_report import evaluation_markdown, write_evaluation_report
-    from cosnet_jax.report.page import Section
-    from cosnet_jax.report.tables import score_table
+    from cosnet_jax.report import evaluation_report
     from cosnet_jax.training.config import check_config
 
     # Everything is checked before long work starts.
@@ -107,7 +106,9 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         parallel.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
 
         # Segment.
-        metadata, training_records, sections = {"configuration": config.name}, [], []
+        today, version = datetime.date.today(), metadata_of_packages.version("cosnet_jax")
+        metadata = {"configuration": config.name, "made": f"{today}, cosnet_jax {version}"}
+        training_records, opening, sections = [], [], []
         if segmenter:
             masks, single_frame = workdir / "masks", workdir / "single_frame"
             settings = describe_inference(segmenter)
@@ -118,6 +119,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
             metadata |= {
                 "checkpoint": checkpoint,
                 "references": f"{segmenter.config.num_references}, {segmenter.config.sampling}",
+                "smoothing": f"{segmenter.config.temporal_smoothing:g} frames",
                 "CRF": "yes" if segmenter.config.crf.enabled else "no",
             }
             training_records = find_metrics(checkpoint)
@@ -134,15 +136,19 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
                 alone = score_masks(sequences, single_frame, protocol, ["J"], **about)
                 results["single_frame"] = {"J": alone["J"]}
                 if "J" in results:
-                    gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
-                    text = f"Co-attention adds {gain:+.1f} points of mean J to what a single frame shows the network."
-                    table = score_table({"co-attention": results, "the same network, N = 0": alone})
-                    sections.append(Section("What the references add", [text, table]))
+                    sections.append(
+                        evaluation_report.references_section(results, alone, sequences, masks, single_frame)
+                    )
+            if config.evaluation.shows_shipped:
+                frames = sample_clip().frames
+                maps = Segmenter.from_pretrained(SHIPPED_MODEL)(frames)
+                opening.append(evaluation_report.shipped_model_section(frames, maps > 0.5))
             write_results(workdir / "results.json", results)
-            write_text(workdir / "results.md", evaluation_markdown(results))
-            write_evaluation_report(
+            write_text(workdir / "results.md", evaluation_report.evaluation_markdown(results))
+            evaluation_report.write_evaluation_report(
                 workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
-                masks_dir=masks, training_records=training_records, sections=sections,
+                masks_dir=masks, training_records=training_records, opening=opening, sections=sections,
+                max_frames=config.evaluation.players,
             )  # fmt: skip
         parallel.wait_for_others("scored")
     return results

@@ -7,9 +7,10 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
-from typing import Any, BinaryIO
+from io import RawIOBase
+from typing import Any
 
 import av
 import numpy as np
@@ -25,6 +26,11 @@ EXAMPLE = "cosnet live 0 --output live.mkv --show overlay"
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation"), "win32": ("video={}", "dshow")}
 PIXELS = {"masks": "gray", "overlay": "rgb24", "rgba": "rgba"}  # FFmpeg's names of what is shown
 FILES = {"masks": ("libx264", "yuv420p"), "overlay": ("libx264", "yuv420p"), "rgba": ("ffv1", "bgra")}  # codec, pixels
+DRAW: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of a frame and its probabilities
+    "masks": lambda frame, map_: np.where(map_ > 0.5, 255, 0).astype(np.uint8),
+    "overlay": lambda frame, map_: overlay(frame, map_ > 0.5),
+    "rgba": lambda frame, map_: cut_out(frame, alpha_of(map_)),
+}
 PATIENCE = 5.0  # seconds without new bytes after which a growing file has ended
 ERRORS = (av.FFmpegError, OSError)
 
@@ -44,40 +50,46 @@ def run(arguments: argparse.Namespace) -> int:
     """Segments until the source ends or Ctrl-C; what was written is a whole file in both cases."""
     names = ("size", "num_references", "temporal_smoothing")
     settings = {name: getattr(arguments, name) for name in names}
-    online = Segmenter.from_pretrained(arguments.checkpoint, **settings).online()
-    count, start = 0, time.monotonic()
-    with contextlib.ExitStack() as files:
-        try:
-            for frame, rate in frames_of(arguments.source, arguments.raw):
-                picture = draw(arguments.show, frame, online.push(frame))
+    online, stop = Segmenter.from_pretrained(arguments.checkpoint, **settings).online(), Stop()
+    count, start, before = 0, time.monotonic(), signal.signal(signal.SIGINT, stop)
+    try:
+        with contextlib.ExitStack() as files:
+            for frame, rate in frames_of(arguments.source, arguments.raw, stop):
+                probability = online.push(frame)
                 if not count:
                     output = LiveWriter(arguments.output, arguments.show, frame.shape[:2], arguments.fps or rate)
                     files.enter_context(output)
-                output.write(picture)
+                output.write(DRAW[arguments.show](frame, probability))
                 count += 1
                 print(f"\r{count} frames, {count / (time.monotonic() - start):.1f} a second", end="", file=sys.stderr)
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # let the file be completed
+                if stop.is_asked:
+                    break
+    finally:
+        signal.signal(signal.SIGINT, before)
     print(file=sys.stderr)
     if not count:
         raise InputError(f"{arguments.source}: no frame came; expected a camera, a growing file, or - for a pipe")
     return 0
 
 
-def draw(show: str, frame: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Draws what is written of a frame: (H, W) uint8 of 0 and 255, (H, W, 3) or (H, W, 4)."""
-    if show == "rgba":
-        return cut_out(frame, alpha_of(probability))
-    mask = probability > 0.5
-    return overlay(frame, mask) if show == "overlay" else np.where(mask, 255, 0).astype(np.uint8)
+class Stop:
+    """Handles Ctrl-C: notes it, and ends a read that waits. FFmpeg swallows a KeyboardInterrupt in what it calls."""
+
+    is_asked = is_reading = False
+
+    def __call__(self, *_: Any) -> None:
+        self.is_asked = True
+        if self.is_reading:
+            raise KeyboardInterrupt
 
 
-def frames_of(source: str, raw: tuple[int, int] | None = None) -> Generator[tuple[np.ndarray, Fraction]]:
+def frames_of(source: str, raw: Sequence[int] | None, stop: Stop) -> Generator[tuple[np.ndarray, Fraction]]:
     """Reads a camera, a pipe ("-"), a URL, or a file that may still grow.
 
     Args:
       source: its name.
       raw: (width, height) of raw frames in a pipe; None where FFmpeg decodes.
+      stop: may end it.
 
     Yields:
       The frames, (H, W, 3) uint8 RGB, with their number per second.
@@ -93,9 +105,9 @@ def frames_of(source: str, raw: tuple[int, int] | None = None) -> Generator[tupl
                 device, kind = CAMERAS.get(sys.platform, CAMERAS["linux"])
                 opened = device.format(source) if source.isdigit() else source
             elif source == "-":
-                opened = files.enter_context(open(0, "rb", 0, closefd=False))  # a buffer would wait until it is full
+                opened = Input(files.enter_context(open(0, "rb", 0, closefd=False)), stop, 0)
             elif "://" not in source:
-                opened = GrowingFile(files.enter_context(open(source, "rb")))
+                opened = Input(files.enter_context(open(source, "rb", 0)), stop, PATIENCE)
             if raw:
                 kind, options = "rawvideo", {"video_size": f"{raw[0]}x{raw[1]}", "pixel_format": "rgb24"}
             container = files.enter_context(av.open(opened, format=kind, options=options))
@@ -107,16 +119,19 @@ def frames_of(source: str, raw: tuple[int, int] | None = None) -> Generator[tupl
             raise InputError(f"{source}: {told}; expected a camera, a video, or - for a pipe") from None
 
 
-class GrowingFile:
-    """A file without an end while others still write to it: `read` waits for more, up to `PATIENCE` seconds."""
+class Input:
+    """A pipe, or a file that others may still write to: `read` waits for more, up to `patience` seconds."""
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
+    def __init__(self, file: RawIOBase, stop: Stop, patience: float):
+        self._file, self._stop, self._patience = file, stop, patience
 
     def read(self, count: int) -> bytes:
-        deadline = time.monotonic() + PATIENCE
-        while not (data := self._file.read(count)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        data, deadline = b"", time.monotonic() + self._patience
+        with contextlib.suppress(KeyboardInterrupt):
+            self._stop.is_reading = True
+            while not self._stop.is_asked and not (data := self._file.read(count)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self._stop.is_reading = False
         return data
 
 

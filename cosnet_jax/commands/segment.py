@@ -31,45 +31,28 @@ EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add = parser.add_argument
-    add(
-        "inputs", nargs="+", metavar="INPUT",
-        help="a video file, a folder of jpg or png frames, a folder of videos, or a pattern such as 'clips/*.mp4'",
-    )  # fmt: skip
-    add(
-        "--output", required=True, metavar="DIR",
-        help="folder of the results; several videos, and all on Ray, get one each in it",
-    )  # fmt: skip
+    add("inputs", nargs="+", metavar="INPUT", help="a video, a folder of frames or of videos, or a pattern '*.mp4'")
+    add("--output", required=True, metavar="DIR", help="folder of the results; several videos get one each in it")
     add_network_arguments(parser, *INFERENCE)
-    add(
-        "--keep", type=place, metavar="X,Y[,FRAME]",
-        help="keep only the object at column X and row Y of this frame (0)",
-    )  # fmt: skip
+    add("--keep", type=place, metavar="X,Y[,FRAME]", help="keep the object at column X, row Y of this frame (0) alone")
     add("--crf", action="store_true", dest="refine", help="sharpen the outlines by a fully connected CRF")
     add("--crf-backend", choices=BACKENDS, help="implementation of the CRF, which it turns on")
     add("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
-    add(
-        "--overlay", action=argparse.BooleanOptionalAction, default=True, dest="save_overlay",
-        help="write an overlay video (yes)",
-    )  # fmt: skip
+    yes_or_no = argparse.BooleanOptionalAction
+    add("--overlay", action=yes_or_no, default=True, dest="save_overlay", help="write an overlay video (yes)")
     add("--save-probabilities", action="store_true", help="write the probabilities as 16-bit PNGs")
-    add(
-        "--cutout", nargs="?", const="webm", choices=TRANSPARENT,
-        help="write the object with transparency: VP9 (the default), ProRes 4444 (.mov) or images",
-    )  # fmt: skip
-    add(
-        "--background", metavar="BACKGROUND",
-        help="write the object over white, black, a colour '#rrggbb', blur (what was there, blurred) or an image file, "
-        "as an mp4",
-    )  # fmt: skip
+    kinds = "VP9 (the default), ProRes 4444 (.mov) or images"
+    add("--cutout", nargs="?", const="webm", choices=TRANSPARENT, help=f"write the object with transparency: {kinds}")
+    behind = "white, black, '#rrggbb', blur (what was there, blurred) or an image file"
+    add("--background", metavar="BACKGROUND", help=f"write an mp4 of the object over {behind}")
     add("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the edge of the cut-outs by so much (0)")
     add(
-        "--ray", metavar="ADDRESS",
-        help="segment many videos on a Ray cluster: auto, HOST:PORT, or local, which starts Ray on this machine",
-    )  # fmt: skip
-    add(
-        "--ray-workers", type=int, metavar="N", dest="num_workers",
-        help=f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)",
-    )  # fmt: skip
+        "--ray",
+        metavar="ADDRESS",
+        help="share the videos on a Ray cluster: auto, HOST:PORT, or local to start one",
+    )
+    workers = f"workers (one per GPU or TPU, or {CORES_PER_WORKER} cores)"
+    add("--ray-workers", type=int, metavar="N", dest="num_workers", help=workers)
 
 
 def place(text: str) -> tuple[int, int, int]:
@@ -144,8 +127,8 @@ def write_summary(outcomes: Iterable[Outcome], output: Path) -> list[Outcome]:
     try:
         finished.extend(outcomes)
     finally:
-        counts = {status: sum(outcome.status == status for outcome in finished) for status in STATUSES}
-        summary = {**counts, "videos": [dataclasses.asdict(outcome) for outcome in finished]}
+        counts = {status: sum(each.status == status for each in finished) for status in STATUSES}
+        summary = counts | {"videos": [dataclasses.asdict(outcome) for outcome in finished]}
         write_text(output / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
     return finished
 

@@ -36,10 +36,7 @@ def ablation(checkpoint, tmp_path_factory):
     ("table", "key", "inference"),
     [
         ("num_references", "7", {"num_references": 7}),
-        *(
-            pytest.param(table, key, {"num_references": 5, table: key}, marks=pytest.mark.slow)
-            for table, key in (("fusion", "prediction"), ("sampling", "consecutive"))
-        ),
+        pytest.param("fusion", "prediction", {"fusion": "prediction"}, marks=pytest.mark.slow),
     ],
 )
 def test_scores_are_those_of_evaluations(ablation, checkpoint, tmp_path, table, key, inference):
@@ -105,13 +102,6 @@ def test_only_frames_that_count_are_segmented(checkpoint):
         assert given[options]["per_frame"]["a"]["frames"] == [sequence.frame_names[1], sequence.frame_names[8]]
         # A pixel whose probability is one half to the last bits may fall either way.
         assert given[options]["per_frame"]["a"]["J"] == pytest.approx(expected, abs=2e-3)
-
-
-def test_a_network_without_coattention_is_refused(checkpoint, tmp_path):
-    config = tiny_synthetic()
-    config.model.coattention = "none"
-    with pytest.raises(InputError, match=r"model\.coattention is 'none'; expected one of the co-attentions"):
-        ablate(config, tmp_path, checkpoint)
 
 
 def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):

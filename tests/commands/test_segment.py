@@ -200,14 +200,6 @@ def test_wrong_inputs_are_named(checkpoint, folder, tmp_path, frames, monkeypatc
     assert not (tmp_path / "new").exists()
 
 
-def test_closed_choices_are_listed(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["segment", "--help"])
-    shown = capsys.readouterr().out
-    for values in ("uniform,random,consecutive", "prediction,summary,group", "jax,pydensecrf", "webm,prores,png"):
-        assert values in shown.replace("\n", "").replace(" ", "")
-
-
 def test_results_go_only_where_nothing_but_results_is(checkpoint, folder, tmp_path, frames):
     """A set's own masks may lie beside its frames, and an input may be a result."""
     output = tmp_path / "bear"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import free_port
 from PIL import Image
 
 from cosnet_jax import cli
@@ -101,29 +99,6 @@ def test_a_corpus_on_two_workers_one_of_them_killed_is_done_once_and_as_one_proc
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
     assert not list(tmp_path.rglob(".*.part"))
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
-
-
-@pytest.mark.slow
-def test_a_cluster_that_runs_finds_what_is_done_and_its_gpus_are_counted(checkpoint, corpus, tmp_path, monkeypatch):
-    port = free_port()
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    begin = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # whoever uses a cluster knows its token
-    subprocess.run(begin, check=True, capture_output=True, timeout=120)
-    try:
-        segment([corpus / "clip0.mp4", corpus / "clip1.mp4"], tmp_path, checkpoint, save_overlay=False)
-        given = [corpus / f"clip{number}.mp4" for number in range(3)]
-        process = start(given, tmp_path, checkpoint, "--ray", f"127.0.0.1:{port}")
-        _, error = process.communicate(timeout=120)
-    finally:
-        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, timeout=120)
-    assert process.returncode == 0, error
-    assert "videos: done in " in error
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["done"], summary["found"], summary["failed"]) == (1, 2, 0)
 
 
 def test_wrong_settings_are_said_before_ray_starts(checkpoint, corpus, tmp_path, monkeypatch, capsys):
