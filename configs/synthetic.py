@@ -38,9 +38,12 @@ def get_config(mode: str = ""):
     config.data.train_stills = "synthetic"
     config.data.eval_dataset = "synthetic"
 
+    config.evaluation.shows_shipped = True
+
     config.validate_every = 400
     config.validate_frames = 4
     config.checkpoint_every = 200
     if mode == "smoke":
         base.make_smoke(config)
+        config.evaluation.shows_shipped = False
     return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -60,23 +60,6 @@ def test_score(davis, load, monkeypatch, capsys):
     assert len(re.findall(r"pairs a second", output)) == 2
 
 
-@pytest.mark.slow
-def test_crf(davis, load, monkeypatch, tmp_path, capsys):
-    pytest.importorskip("pydensecrf")
-    maps = tmp_path / "maps"  # of an earlier run, so that the network is not needed
-    maps.mkdir()
-    for name in ("bear", "cows"):
-        mask = cv2.imread(str(davis / "Annotations/480p" / name / "00001.png"), cv2.IMREAD_GRAYSCALE)
-        np.save(maps / f"{name}-1.npy", cv2.GaussianBlur(mask.astype(np.float32) / 255, (5, 5), 0)[None])
-    arguments = [f"--davis={davis}", "--frames=2", "--workers=1", f"--maps={maps}"]
-    crf = load("crf", *arguments, f"--json={tmp_path / 'crf.json'}")
-    monkeypatch.setattr(crf, "peak_memory", crf.measure_memory)  # in this process instead of one of its own
-    crf.main()
-    results = json.loads((tmp_path / "crf.json").read_text())["results"]
-    assert results["frames"] == 2 and results["equal_labels"]["worst"] > 0.99
-    assert "| pydensecrf |" in capsys.readouterr().out
-
-
 @pytest.fixture
 def shallow(monkeypatch):
     """Gives our ResNets and the twin one block a layer, and leaves the settings of torch as they were."""
@@ -115,3 +98,14 @@ def test_train(shallow, load, monkeypatch, capsys):
     rows = re.findall(r"^(cosnet_jax|PyTorch, eager|fed) ", output, re.MULTILINE)
     assert rows == ["cosnet_jax", "PyTorch, eager", "fed"]
     assert "25.0%" in output and "largest relative difference of a loss: 0.0e+00" in output
+
+
+def test_segment_video_times_every_part(load, monkeypatch, tmp_path, capsys):
+    """Without the processes, which take a minute."""
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((48, 64, 3), 90, np.uint8))
+    bench = load("segment_video", str(tmp_path))
+    seconds = itertools.count(1.0)
+    monkeypatch.setattr(bench, "measure", lambda *_: (next(seconds), next(seconds), 1))
+    bench.main()
+    assert len(re.findall(r"CPU ms a frame", capsys.readouterr().out)) == 7

@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import datetime
 from collections.abc import Iterator
+from importlib import metadata as metadata_of_packages
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from cosnet_jax import distributed, parallel
-from cosnet_jax.checkpoints.load import load_checkpoint_for
+from cosnet_jax.checkpoints.load import SHIPPED_MODEL, load_checkpoint_for
 from cosnet_jax.commands.arguments import CHECKPOINT, add_config_arguments
 from cosnet_jax.config import as_stored, read_config
 from cosnet_jax.errors import InputError, printable
@@ -32,6 +34,7 @@ from cosnet_jax.inference.segmenter import Segmenter
 from cosnet_jax.inference.sequence_masks import SequenceMasks
 from cosnet_jax.progress import track
 from cosnet_jax.training.metric_log import find_metrics
+from cosnet_jax.video.sample_clip import sample_clip
 
 EXAMPLE = (
     "cosnet evaluate --config=davis16_lite --workdir=out/val --checkpoint=davis16_lite "
@@ -76,9 +79,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
       InputError: the data, the checkpoint or the masks do not fit.
     """
     from cosnet_jax.data.sequences import open_sequences  # these need the extra `train`, and --help works without it
-    from cosnet_jax.report.evaluation_report import evaluation_markdown, write_evaluation_report
-    from cosnet_jax.report.page import Section
-    from cosnet_jax.report.tables import score_table
+    from cosnet_jax.report import evaluation_report
     from cosnet_jax.training.config import check_config
 
     # Everything is checked before long work starts.
@@ -105,7 +106,9 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
         parallel.on_first(lambda: resources.enter_context(claimed(workdir, LOCK_FILE, "evaluates")))
 
         # Segment.
-        metadata, training_records, sections = {"configuration": config.name}, [], []
+        today, version = datetime.date.today(), metadata_of_packages.version("cosnet_jax")
+        metadata = {"configuration": config.name, "made": f"{today}, cosnet_jax {version}"}
+        training_records, opening, sections = [], [], []
         if segmenter:
             masks, single_frame = workdir / "masks", workdir / "single_frame"
             settings = describe_inference(segmenter)
@@ -116,6 +119,7 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
             metadata |= {
                 "checkpoint": checkpoint,
                 "references": f"{segmenter.config.num_references}, {segmenter.config.sampling}",
+                "smoothing": f"{segmenter.config.temporal_smoothing:g} frames",
                 "CRF": "yes" if segmenter.config.crf.enabled else "no",
             }
             training_records = find_metrics(checkpoint)
@@ -132,15 +136,19 @@ def evaluate(config: ConfigDict, workdir: Path, checkpoint: str | None, predicti
                 alone = score_masks(sequences, single_frame, protocol, ["J"], **about)
                 results["single_frame"] = {"J": alone["J"]}
                 if "J" in results:
-                    gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
-                    text = f"Co-attention adds {gain:+.1f} points of mean J to what a single frame shows the network."
-                    table = score_table({"co-attention": results, "the same network, N = 0": alone})
-                    sections.append(Section("What the references add", [text, table]))
+                    sections.append(
+                        evaluation_report.references_section(results, alone, sequences, masks, single_frame)
+                    )
+            if config.evaluation.shows_shipped:
+                frames = sample_clip().frames
+                maps = Segmenter.from_pretrained(SHIPPED_MODEL)(frames)
+                opening.append(evaluation_report.shipped_model_section(frames, maps > 0.5))
             write_results(workdir / "results.json", results)
-            write_text(workdir / "results.md", evaluation_markdown(results))
-            write_evaluation_report(
+            write_text(workdir / "results.md", evaluation_report.evaluation_markdown(results))
+            evaluation_report.write_evaluation_report(
                 workdir / "report.html", f"COSNet on {dataset}", results, metadata=metadata, sequences=sequences,
-                masks_dir=masks, training_records=training_records, sections=sections,
+                masks_dir=masks, training_records=training_records, opening=opening, sections=sections,
+                max_frames=config.evaluation.players,
             )  # fmt: skip
         parallel.wait_for_others("scored")
     return results

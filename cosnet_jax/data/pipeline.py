@@ -16,7 +16,6 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.threads import usable_cores
 
 STREAMS = {"still": 0, "video": 1, "still pair": 2}  # independent streams of random numbers
-BATCHES_AHEAD = 2
 
 
 def make_batches(
@@ -75,7 +74,7 @@ def make_batches(
     share_of_process = elements.map_with_index(load)[process_index::process_count]
     batches = share_of_process.batch(batch_size // process_count, drop_remainder=True)
     threads = config.threads or usable_cores()
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + BATCHES_AHEAD)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     return iter(batches.to_iter_dataset(options))
 
 

@@ -33,7 +33,6 @@ BUILDERS: dict[str, type[FramesBuilder]] = {
     "videos": Videos,
 }
 DEFAULT_DATA_DIR = "~/.cache/cosnet_jax"
-MOST_SUBFOLDERS = 1000  # in which a dataset is looked for
 
 
 def prepare(dataset: str, source: str, data_dir: str) -> list[Path]:
@@ -116,7 +115,7 @@ def _find_sets(dataset: str, source: str) -> list[tuple[Path, Scan]]:
 def _find_near(folder: Path, builder: type[FramesBuilder]) -> Path | None:
     """Looks for a dataset one or two levels above a folder that is none, or one or two below."""
     below = (path for pattern in ("[!.]*/", "[!.]*/[!.]*/") for path in folder.glob(pattern))
-    for path in (*folder.parents[:2], *itertools.islice(below, MOST_SUBFOLDERS)):
+    for path in (*folder.parents[:2], *itertools.islice(below, 1000)):
         with contextlib.suppress(OSError):  # a folder that may not be read
             if builder.scan(path).frames():
                 return path

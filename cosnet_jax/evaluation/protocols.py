@@ -10,7 +10,7 @@ import numpy as np
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.evaluation.statistics import mean_over_sequences
-from cosnet_jax.section import Section
+from cosnet_jax.section import Section, setting
 
 # DAVIS-2016 averages T over the sequences of val without occlusions and without fast deformation.
 STABLE_SEQUENCES = (
@@ -33,6 +33,8 @@ class EvaluationConfig(Section, name="evaluation"):
 
     metrics: str = "J,F"  # of J, F and T, as far as the benchmark defines them
     sequences: str = ""  # names of the sequences to evaluate, with commas between them; all by default
+    players: int = setting(24, low=0)  # frames of each sequence that its page beside the report plays; 0: no pages
+    shows_shipped: bool = False  # the report begins with the shipped model on the sample clip
 
 
 CATEGORIES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,9 +27,10 @@ from cosnet_jax.report.tables import (
     sequence_table,
 )
 from cosnet_jax.visualization import plots
-from cosnet_jax.visualization.overlays import prediction_beside_truth
+from cosnet_jax.visualization.overlays import beside, overlay, prediction_beside_truth
 
 PLAYERS = "players"  # folder of the players, beside the page
+MAX_FRAMES = 24  # of a sequence that its player shows
 MAX_BARS = 60
 VALIDATION_SCORES = {"J": "validation J", "J_single_frame": "validation J of the same network, N = 0"}
 
@@ -43,7 +44,9 @@ def write_evaluation_report(
     sequences: Sequence = (),
     masks_dir: str | Path | None = None,
     training_records: Sequence[Mapping] = (),
+    opening: Sequence[Section] = (),
     sections: Sequence[Section] = (),
+    max_frames: int = MAX_FRAMES,
 ) -> None:
     """Writes the report of an evaluation as one self-contained HTML file, and beside it a page for each sequence.
 
@@ -56,7 +59,9 @@ def write_evaluation_report(
       sequences: the scored sequences, for pictures of frames; see `cosnet_jax.data.sequence.Sequence`.
       masks_dir: the folder of scored masks, for pictures of frames.
       training_records: all lines of the training log, for the curves of loss and validation.
-      sections: more sections, placed between the scores and the sequences (e.g. a comparison of runs).
+      opening: sections that stand before the scores.
+      sections: sections between the scores and the sequences (e.g. a comparison of runs).
+      max_frames: of each sequence that its page plays; 0: no such pages.
     """
     split = f", {results['split']}" if results.get("split") else ""
     frames = sum(len(values["frames"]) for values in results.get("per_frame", {}).values())
@@ -64,24 +69,26 @@ def write_evaluation_report(
     about |= {"evaluated frames": frames} if frames else {}
     about |= metadata or {}
 
-    parts = [Section("Scores", [score_table({THIS_RUN: results}), *(f"{note}." for note in notes(results))]), *sections]
+    parts = [
+        *opening,
+        Section("Scores", [score_table({THIS_RUN: results}), *(f"{note}." for note in notes(results))]),
+        *sections,
+    ]
     if paper.compared_with(results) == "davis16" and "J" in results:
         parts.append(Section("Other methods", [methods_table(results)]))
     if "per_category" in results:
         parts.append(Section("Categories", [category_table(results)]))
+    has_pictures, links = masks_dir is not None and bool(sequences) and "J" in results, dict[str, Markup]()
+    if has_pictures and max_frames:
+        links = write_players(Path(path), results, sequences, Path(masks_dir), max_frames)
     if "J" in results:
         bars = [plots.sequence_bars(results["per_sequence"])] if results["sequences"] <= MAX_BARS else []
-        parts.append(Section("Sequences", [*bars, sequence_table(results)]))
-    if masks_dir is not None and sequences and "J" in results:
+        hint = ["A sequence's name leads to a page that plays it, with J of each frame."] * bool(links)
+        parts.append(Section("Sequences", [*bars, *hint, sequence_table(results, links)]))
+    if has_pictures:
         examples = example_images(results, sequences, masks_dir)
         legend = "Prediction on the left, ground truth on the right."
         parts.append(Section("Best, median and worst frames", [legend, examples]))
-        links = write_players(Path(path).parent, results, sequences, Path(masks_dir))
-        parts.append(
-            Section(
-                "All frames", ["A page for each sequence plays it, with prediction and ground truth to switch.", links]
-            )
-        )
     if any("J" in values for values in results.get("per_frame", {}).values()):
         parts.append(Section("J over the frames of a sequence", [frame_figure(results)]))
     figures = [plots.training_curves(training_records), plots.validation_curves(training_records, VALIDATION_SCORES)]
@@ -90,27 +97,30 @@ def write_evaluation_report(
     write_page(path, title, about, parts)
 
 
-def write_players(folder: Path, results: Mapping, sequences: Sequence, masks_dir: Path) -> Markup:
+def write_players(
+    report: Path, results: Mapping, sequences: Sequence, masks_dir: Path, max_frames: int
+) -> dict[str, Markup]:
     """Writes `players/<sequence>.html` for each sequence; see `write_player`.
 
     Args:
-      folder: of the report.
+      report: file of the report.
       results: what `score_masks` returned.
       sequences: the scored sequences.
       masks_dir: the folder of scored masks.
+      max_frames: of a sequence that are shown.
 
     Returns:
-      A list of links to them.
+      The name of each sequence -> a link to its page.
     """
-    players, links = writable_folder(folder / PLAYERS), []
+    players, links = writable_folder(report.parent / PLAYERS), {}
     for sequence in track(sequences, "writing the players"):
         values = results["per_frame"][sequence.name]
         scores = dict(zip(values["frames"], values["J"], strict=True))
         file = bounded_name(f"{sequence.name}.html")
-        write_player(players / file, sequence, masks_dir, scores)
-        link = '<li><a href="{}/{}">{}</a></li>'
-        links.append(Markup(link).format(PLAYERS, quote(os.fsencode(file)), sequence.name))
-    return Markup('<ul class="links">{}</ul>').format(Markup("").join(links))
+        write_player(players / file, sequence, masks_dir, scores, max_frames, f"../{quote(report.name)}")
+        address = f"{PLAYERS}/{quote(os.fsencode(file))}"
+        links[sequence.name] = Markup('<a href="{}">{}</a>').format(address, sequence.name)
+    return links
 
 
 def evaluation_markdown(results: Mapping) -> str:
@@ -140,25 +150,35 @@ def example_frames(results: Mapping, each: int = 2) -> list[tuple[str, str, str,
     Returns:
       (kind, sequence, frame name, J), where kind is "best", "median" or "worst".
     """
-    frames = sorted(
-        (score, name, frame)
-        for name, values in results["per_frame"].items()
-        for frame, score in zip(values["frames"], values["J"], strict=True)
-    )
+    frames = sorted((score, name, frame) for (name, frame), score in frame_scores(results).items())
     median = np.median([score for score, _, _ in frames])
     orders = {
         "best": frames[::-1],
         "median": sorted(frames, key=lambda item: abs(item[0] - median)),
         "worst": frames,
     }
-    picked = []
-    for kind, order in orders.items():
-        seen: set[str] = set()
-        for score, name, frame in order:
-            if name not in seen and len(seen) < each:
-                seen.add(name)
-                picked.append((kind, name, frame, score))
-    return picked
+    return [
+        (kind, name, frame, score)
+        for kind, order in orders.items()
+        for score, name, frame in first_of_different_sequences(order, each)
+    ]
+
+
+def frame_scores(results: Mapping) -> dict[tuple[str, str], float]:
+    """Returns J by (sequence, frame name)."""
+    return {
+        (name, frame): score
+        for name, values in results["per_frame"].items()
+        for frame, score in zip(values["frames"], values["J"], strict=True)
+    }
+
+
+def first_of_different_sequences(frames: Iterable[tuple[float, str, str]], count: int) -> list[tuple[float, str, str]]:
+    """Chooses the first (value, sequence, frame name) of each sequence, at most `count`."""
+    first: dict[str, tuple[float, str, str]] = {}
+    for item in frames:
+        first.setdefault(item[1], item)
+    return list(first.values())[:count]
 
 
 def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path) -> list[Image]:
@@ -174,11 +194,51 @@ def example_images(results: Mapping, sequences: Sequence, masks_dir: str | Path)
     for kind, name, frame, score in example_frames(results):
         sequence = by_name[name]
         i = sequence.frame_names.index(frame)
-        prediction = read_sequence_masks(Path(masks_dir), sequence)[i]
+        prediction = read_sequence_masks(Path(masks_dir), sequence, [i])[i]
         image, truth = sequence.frame_and_mask(i)
         pixels = prediction_beside_truth(image, prediction, truth)
         images.append(Image(pixels, f"{kind}: {name}, frame {frame}, J {percent(score)}"))
     return images
+
+
+def references_section(
+    results: Mapping, alone: Mapping, sequences: Sequence, masks_dir: Path, alone_dir: Path
+) -> Section:
+    """Compares masks with those of the same network without references, N = 0.
+
+    Args:
+      results, alone: what `score_masks` returned of each, with J.
+      sequences: the scored sequences.
+      masks_dir, alone_dir: folders of the scored masks.
+
+    Returns:
+      Both scores, and the frames that gain most.
+    """
+    gain = 100 * (results["J"]["mean"] - alone["J"]["mean"])
+    text = f"Co-attention adds {gain:+.1f} points of mean J to what a single frame shows the network."
+    table = score_table({"co-attention": results, "the same network, N = 0": alone})
+    before, after = frame_scores(alone), frame_scores(results)
+    gains = sorted(((after[key] - before[key], *key) for key in after), reverse=True)
+    by_name, images = {sequence.name: sequence for sequence in sequences}, []
+    for _, name, frame in first_of_different_sequences(gains, 2):
+        sequence = by_name[name]
+        i = sequence.frame_names.index(frame)
+        image = sequence.frame_and_mask(i)[0]
+        shown = [overlay(image, read_sequence_masks(folder, sequence, [i])[i]) for folder in (alone_dir, masks_dir)]
+        scores = f"J {percent(before[name, frame])} and {percent(after[name, frame])}"
+        images.append(Image(beside(*shown), f"{name}, frame {frame}: without references and with them, {scores}"))
+    return Section("What the references add", [text, table, images])
+
+
+def shipped_model_section(frames: np.ndarray, masks: np.ndarray) -> Section:
+    """Shows the shipped model's masks (T, h, w) of four frames of a clip (T, h, w, 3)."""
+    text = (
+        "A clip put together from photographs: an astronaut, and a cup that comes and goes. The masks are those of the "
+        "model that comes with the package. Everything below is about the network of this evaluation."
+    )
+    chosen = [round(share * (len(frames) - 1)) for share in (0, 0.4, 0.6, 1)]
+    images = [Image(overlay(frames[i], masks[i]), f"frame {i}") for i in chosen]
+    return Section("The shipped model", [text, images])
 
 
 def frame_figure(results: Mapping) -> Figure:

@@ -15,11 +15,12 @@ from cosnet_jax.report.tables import percent
 from cosnet_jax.video.video import evenly_spaced_indices
 from cosnet_jax.visualization.overlays import OPACITY, PREDICTION_COLOUR, TRUTH_COLOUR, draw_contour
 
-MAX_FRAMES = 100  # of a sequence; a longer one is shown at even distances
 WIDTH = 640  # pixels; wider frames are scaled down
 
 
-def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str, float]) -> None:
+def write_player(
+    path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str, float], max_frames: int, report: str = ""
+) -> None:
     """Writes the page of a sequence: its frames, over which prediction and ground truth are switched on and off.
 
     Args:
@@ -27,13 +28,15 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
       sequence: the sequence; see `cosnet_jax.data.sequence.Sequence`.
       masks_dir: the folder of the predicted masks of all sequences; frames without a mask are left out.
       scores: J of each evaluated frame, by its name.
+      max_frames: of a sequence that are shown, at even distances.
+      report: address of the report, which the page links back to.
 
     Raises:
       InputError: a frame or a mask cannot be read, or the file cannot be written.
     """
     predictions = read_sequence_masks(masks_dir, sequence)
     indices, frames = list(predictions), []
-    for position in evenly_spaced_indices(len(indices), MAX_FRAMES):
+    for position in evenly_spaced_indices(len(indices), max_frames):
         i = indices[position]
         image, truth = sequence.frame_and_mask(i)
         name = sequence.frame_names[i]
@@ -52,6 +55,7 @@ def write_player(path: Path, sequence: Any, masks_dir: Path, scores: Mapping[str
         "player.html",
         title=sequence.name,
         frames=frames,
+        report=report,
         width=WIDTH,
         aspect=width / height,
         colours={"prediction": PREDICTION_COLOUR, "truth": TRUTH_COLOUR},

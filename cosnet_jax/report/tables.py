@@ -92,13 +92,16 @@ def methods_table(results: Mapping) -> Table:
     return Table(["method", "J mean", "F mean"], rows, quoted, caption)
 
 
-def sequence_table(results: Mapping) -> Table:
-    """Makes a table of the scores of every sequence of a `results.json`."""
+def sequence_table(results: Mapping, links: Mapping[str, str] | None = None) -> Table:
+    """Makes a table of the scores of every sequence of a `results.json`; `links` are shown in place of their names."""
     per_sequence = results["per_sequence"]
     known = {key for scores in per_sequence.values() for key in scores}
     keys = [key for key in ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay", "T") if key in known]
     headings = [f"{key} mean" if key in ("J", "F") else key.replace("_", " ") for key in keys]
-    rows = [[name, *(percent(scores.get(key)) for key in keys)] for name, scores in per_sequence.items()]
+    links = links or {}
+    rows = [
+        [links.get(name, name), *(percent(scores.get(key)) for key in keys)] for name, scores in per_sequence.items()
+    ]
     return Table(["sequence", *headings], rows)
 
 

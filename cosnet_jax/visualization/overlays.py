@@ -46,7 +46,9 @@ def prediction_beside_truth(frame: np.ndarray, prediction: np.ndarray, truth: np
       (h, w, 3) uint8 RGB without ground truth; (h, 2 w + `GAP`, 3) with it: prediction left, ground truth right.
     """
     left = overlay(frame, prediction)
-    if truth is None:
-        return left
-    white = np.full((left.shape[0], GAP, 3), 255, np.uint8)
-    return np.concatenate([left, white, overlay(frame, truth, TRUTH_COLOUR)], axis=1)
+    return left if truth is None else beside(left, overlay(frame, truth, TRUTH_COLOUR))
+
+
+def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Puts two pictures of equal height beside each other, `GAP` white pixels between them."""
+    return np.concatenate([left, np.full((len(left), GAP, 3), 255, np.uint8), right], axis=1)

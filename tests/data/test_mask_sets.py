@@ -96,3 +96,6 @@ def test_soft_maps_reach_the_training_and_are_cut_for_scores(tmp_path):
     cat, dog = sorted(open_sequences("videos", "train", config), key=lambda sequence: not sequence.soft)
     assert np.array_equal(cat.frame_and_target(0)[1], soft) and np.array_equal(cat.mask(0), soft > 127)
     assert not dog.soft and dog.mask(0).dtype == bool
+    save(tmp_path / "pets/cat/maps/1.png", draw_image(1))
+    with pytest.raises(InputError, match=r"cat/maps/1.png has colours"):
+        prepare("videos", str(tmp_path / "pets"), str(tmp_path / "prepared"))

@@ -1,21 +1,26 @@
 """The report of an evaluation: which frames it shows, and that its page holds what the results hold."""
 
+import shutil
+
+import cv2
 import numpy as np
 import pytest
 from memory_sequence import moving_ellipses, write_masks
 from PIL import Image as PillowImage
 
+from cosnet_jax.evaluation.predictions import read_sequence_masks
 from cosnet_jax.evaluation.score import score_masks
 from cosnet_jax.report.evaluation_report import (
     evaluation_markdown,
     example_frames,
     example_images,
     frame_figure,
+    references_section,
     write_evaluation_report,
 )
 from cosnet_jax.report.page import Section
 from cosnet_jax.report.tables import PAPER_LABEL
-from cosnet_jax.visualization.overlays import prediction_beside_truth
+from cosnet_jax.visualization.overlays import beside, overlay, prediction_beside_truth
 
 RESULTS = {
     "per_frame": {
@@ -72,6 +77,23 @@ def test_example_images_show_prediction_and_truth(scored):
     assert images[2].caption == f"{kind}: {name}, frame {frame}, J {100 * score:.1f}"
 
 
+def test_references_are_shown_where_they_gain_most(scored, tmp_path):
+    results, sequences, masks = scored
+    folder = shutil.copytree(masks, tmp_path / "alone")
+    video = sequences[1]
+    frame = results["per_frame"][video.name]["frames"][0]
+    number = video.frame_names.index(frame)
+    cv2.imwrite(str(folder / video.name / f"{frame}.png"), np.zeros(video.size, np.uint8))
+    alone = score_masks(sequences, folder, processes=1, dataset="synthetic", split="val")
+    images = references_section(results, alone, sequences, masks, folder).blocks[2]
+    image, prediction = video.frame_and_mask(number)[0], read_sequence_masks(masks, video)[number]
+    np.testing.assert_array_equal(images[0].pixels, beside(image, overlay(image, prediction)))
+    after = 100 * results["per_frame"][video.name]["J"][0]
+    assert (
+        images[0].caption.startswith(f"{video.name}, frame {frame}") and f"J 0.0 and {after:.1f}" in images[0].caption
+    )
+
+
 def test_whole_report(scored, tmp_path, capsys):
     results, sequences, masks = scored
     records = [{"step": step, "kind": "video", "loss": 1 / step} for step in (1, 2, 3)]
@@ -93,7 +115,6 @@ def test_whole_report(scored, tmp_path, capsys):
         "N = 0 and N = 5",
         "Sequences",
         "Best, median and worst frames",
-        "All frames",
         "J over the frames",
         "Training",
     ]

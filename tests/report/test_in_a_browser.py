@@ -153,7 +153,7 @@ def test_names_are_text_and_lead_to_their_players(browser, reports):
     with open_page(browser, address(reports, "report.html")) as shown:
         assert shown.evaluate("document.scripts.length") == 1
         assert shown.locator("[onload], [onerror]").count() == 0
-        links = shown.locator(".links a")
+        links = shown.locator("tbody th a")
         assert links.all_inner_texts() == SHOWN
         for name, link in zip(SHOWN, links.evaluate_all("links => links.map(link => link.href)"), strict=True):
             shown.goto(link)

@@ -29,13 +29,13 @@ def square(left):
     return mask
 
 
-def test_frames_masks_and_scores_of_a_sequence(tmp_path, monkeypatch):
+def test_frames_masks_and_scores_of_a_sequence(tmp_path):
     truths = [square(5), None, square(9), square(11), square(13)]
     name = "a</script><b>"
     sequence = MemorySequence(name, truths)
     predictions = {frame: square(7) for frame in sequence.frame_names[:4]}  # the last one has no file
     masks = write_masks(tmp_path / "masks", {name: predictions})
-    write_player(tmp_path / "all.html", sequence, masks, {"00002": 0.815})
+    write_player(tmp_path / "all.html", sequence, masks, {"00002": 0.815}, 9)
     frames = shown_frames(tmp_path / "all.html")
     assert [frame["name"] for frame in frames] == ["00000", "00001", "00002", "00003"]
     assert [frame["score"] for frame in frames] == ["", "", "J 81.5", ""]
@@ -45,8 +45,7 @@ def test_frames_masks_and_scores_of_a_sequence(tmp_path, monkeypatch):
     np.testing.assert_array_equal(decoded(frames[2]["prediction"])[..., 3] > 0, square(7))
     assert "<b>" not in (tmp_path / "all.html").read_text()  # the name is escaped
 
-    monkeypatch.setattr(player, "MAX_FRAMES", 2)
-    write_player(tmp_path / "some.html", sequence, masks, {})
+    write_player(tmp_path / "some.html", sequence, masks, {}, 2)
     assert [frame["name"] for frame in shown_frames(tmp_path / "some.html")] == ["00000", "00003"]
 
 

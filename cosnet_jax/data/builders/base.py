@@ -153,7 +153,9 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         if frame.mask is None:
             mask = np.zeros(image.shape[:2], np.uint8)
         elif frame.soft:
-            mask = cv2.cvtColor(_read_image(frame.mask), cv2.COLOR_RGB2GRAY)
+            mask, *others = np.moveaxis(_read_image(frame.mask), -1, 0)
+            if not all(np.array_equal(mask, other) for other in others):
+                raise InputError(f"{frame.mask} has colours: expected a grey map, 255 times the probability")
         else:
             mask = self.read_mask(frame.mask).astype(np.uint8) * 255
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
