@@ -26,13 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the table; the status is 1 if a difference is above the tolerance."""
     if min(arguments.size) < MIN_SIZE:
         raise InputError(f"--size is {tuple(arguments.size)}; expected at least {MIN_SIZE} pixels either way")
-    rows = compare_with_torch(arguments.weights, tuple(arguments.size))
-    print(f"{'stage':<12}{'absolute':>12}{'relative':>12}")
-    for row in rows:
-        above = "  above the tolerance" if not row.relative <= arguments.tolerance else ""
-        print(f"{row.stage:<12}{row.absolute:>12.1e}{row.relative:>12.1e}{above}")
-    worst = max(rows, key=lambda row: row.relative)
-    agrees = all(row.relative <= arguments.tolerance for row in rows)
-    print(f"largest relative difference {worst.relative:.1e} ({worst.stage}), tolerance {arguments.tolerance:.1e}")
+    differences = compare_with_torch(arguments.weights, tuple(arguments.size))
+    agrees = all(difference <= arguments.tolerance for difference in differences.values())
+    for stage, difference in differences.items():
+        print(f"{stage:<12}{difference:>9.1e}{'' if difference <= arguments.tolerance else '  above the tolerance'}")
     print("agrees with PyTorch" if agrees else "differs from PyTorch")
     return 0 if agrees else 1

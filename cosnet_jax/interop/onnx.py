@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,30 +21,11 @@ from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded, write_bytes
 from cosnet_jax.interop.onnx_graph import FLOAT, Graph, tensor
 from cosnet_jax.models import mobilenet, resnet
-from cosnet_jax.models.build import build_model
 from cosnet_jax.models.layers import resize_bilinear, upsample
 from cosnet_jax.models.scaling import scale_input
 
 
-class _Network(Graph):
-    """A graph with the `model` section of its network, and shapes (h, w, c) of images in it by name."""
-
-    def __init__(self, variables: Any, config: ConfigDict):
-        def encode(variables):
-            images = np.zeros((1, *inference_size(config), 3), np.uint8)
-            options = {"capture_intermediates": True, "mutable": ["intermediates"]}
-            return build_model(config.model).apply(variables, images, method="encode", **options)
-
-        super().__init__(variables)
-        features, captured = jax.eval_shape(encode, variables)
-        encoder = captured["intermediates"]["encoder"]
-        self.features = features.shape[1:]
-        self.coarse = encoder["aspp"]["__call__"][0].shape[1:]
-        self.finest = encoder["body"]["__call__"][0][2].shape[1:]
-        self.model = config.model
-
-
-def _mobilenet(graph: _Network, x: str) -> tuple[str, str, str]:
+def _mobilenet(graph: Graph, x: str) -> tuple[str, str, str]:
     """Follows `MobileNetV2`."""
 
     def relu6(x: str) -> str:
@@ -69,7 +49,7 @@ def _mobilenet(graph: _Network, x: str) -> tuple[str, str, str]:
     return x, last[8], last[4]
 
 
-def _resnet(graph: _Network, x: str) -> tuple[str, str, str]:
+def _resnet(graph: Graph, x: str) -> tuple[str, str, str]:
     """Follows `ResNet`."""
     body, in_first = "encoder/body", graph.model.stride_in_first
     x = graph.relu(graph.conv(x, f"{body}/conv1", f"{body}/bn1", stride=2))
@@ -92,7 +72,7 @@ def _resnet(graph: _Network, x: str) -> tuple[str, str, str]:
     return x, outputs[1], outputs[0]
 
 
-def _aspp(graph: _Network, x: str) -> str:
+def _aspp(graph: Graph, x: str) -> str:
     """Follows `ASPP`."""
     aspp = "encoder/aspp"
 
@@ -108,12 +88,12 @@ def _aspp(graph: _Network, x: str) -> str:
     return graph.op("PRelu", x, graph.constant(graph.arrays(f"{aspp}/prelu")["slope"].reshape(1, 1, 1)))
 
 
-def _encoder(graph: _Network, images: str) -> str:
+def _encoder(graph: Graph, images: str) -> str:
     """Follows `Encoder`."""
     body = _resnet if graph.model.backbone in resnet.DEPTHS else _mobilenet
     x, low_level, finest = body(graph, images)
     x = _aspp(graph, x)
-    (height, width), size = graph.coarse[:2], graph.features[:2]
+    (height, width), size = graph.coarse, graph.features[:2]
     if graph.model.low_level:
         path = "encoder/refinement"
         low_level = graph.relu(graph.conv(low_level, f"{path}/reduce_conv", f"{path}/reduce_bn"))
@@ -122,7 +102,7 @@ def _encoder(graph: _Network, images: str) -> str:
         x = graph.relu(graph.conv(graph.concat(x, low_level), f"{path}/join_conv", f"{path}/join_bn"))
     if graph.model.detail:
         path = "encoder/join_detail"
-        rest = [2 * now - fine for now, fine in zip(size, graph.finest[:2], strict=True)]
+        rest = [2 * now - fine for now, fine in zip(size, graph.finest, strict=True)]
         padded = graph.op("Pad", finest, graph.constant([0, 0, 0, 0, 0, 0, *rest], np.int64))
         squares = graph.op("SpaceToDepth", padded, blocksize=2)
         added = graph.relu(graph.conv(graph.concat(x, squares), f"{path}/join_conv", f"{path}/join_bn"))
@@ -134,7 +114,7 @@ def _upsample_by(stride: int) -> Callable[[Any, Sequence[int]], Any]:
     return lambda x, size: upsample(x, stride, size)
 
 
-def _compare(graph: _Network, x: str, key: bool) -> str:
+def _compare(graph: Graph, x: str, key: bool) -> str:
     """Follows the `key` or `query` of a co-attention: (n, positions, c) -> (n, positions, d)."""
     affinity = graph.arrays("affinity")
     if graph.model.coattention == "vanilla":
@@ -146,7 +126,7 @@ def _compare(graph: _Network, x: str, key: bool) -> str:
     return graph.op("Mul", x, graph.op("Sigmoid", dense))
 
 
-def _values(graph: _Network, features: str) -> str:
+def _values(graph: Graph, features: str) -> str:
     """Follows `COSNet.values`."""
     if (by := graph.model.reference_pooling) > 1:
         features = graph.op(
@@ -155,7 +135,7 @@ def _values(graph: _Network, features: str) -> str:
     return graph.positions(features, graph.model.channels)
 
 
-def _attend(graph: _Network, features: str, keys: str, values: str, fusion: str) -> str:
+def _attend(graph: Graph, features: str, keys: str, values: str, fusion: str) -> str:
     """Follows `COSNet.attend`, but for the mean over the references of their gated summaries."""
     if fusion.startswith("group"):  # one reference with the positions of all
         keys, values = (graph.reshape(x, 1, -1, graph.model.channels) for x in (keys, values))
@@ -168,7 +148,7 @@ def _attend(graph: _Network, features: str, keys: str, values: str, fusion: str)
     return graph.op("Mul", summary, graph.op("Sigmoid", graph.conv(summary, "gate/conv")))
 
 
-def _decode(graph: _Network, features: str, summary: str, size: tuple[int, int]) -> str:
+def _decode(graph: Graph, features: str, summary: str, size: tuple[int, int]) -> str:
     """Follows `COSNet.decode`; gives probabilities (N or 1, 1, *size)."""
     before = graph.features[:2]
     x = graph.concat(summary, graph.op("Expand", features, graph.op("Shape", summary)))
@@ -209,7 +189,7 @@ def to_onnx(variables: Any, config: ConfigDict) -> dict[str, Any]:
         "sampling": config.inference.sampling,
         "configuration": config.name,
     }
-    graph = _Network(variables, config)
+    graph = Graph(variables, config)
     height, width, channels = graph.features
     positions = -(-height // model.reference_pooling) * -(-width // model.reference_pooling)
     image = _scaled(graph, graph.op("Cast", "image", to=FLOAT), model.input_scaling)
@@ -221,7 +201,7 @@ def to_onnx(variables: Any, config: ConfigDict) -> dict[str, Any]:
     outputs += [tensor(name, "n", positions, channels) for name in ("keys", "values")]
     encode = graph.to_model("encode", [tensor("image", "n", *size, 3, dtype=np.uint8)], outputs, metadata)
 
-    graph = _Network(variables, config)
+    graph = Graph(variables, config)
     summary = _attend(graph, features, "keys", "values", fusion)
     if fusion == "summary":
         summary = graph.op("ReduceMean", summary, axes=[0], keepdims=1)
@@ -233,7 +213,7 @@ def to_onnx(variables: Any, config: ConfigDict) -> dict[str, Any]:
     return {"encode": encode, "segment": segment}
 
 
-def _scaled(graph: _Network, image: str, scheme: str) -> str:
+def _scaled(graph: Graph, image: str, scheme: str) -> str:
     """Follows `scale_input`, a linear map of the colours; what it makes of black and the primaries tells which."""
     offset, *rows = np.asarray(scale_input(np.concatenate([np.zeros((1, 3)), np.eye(3)]), scheme), np.float64)
     return graph.op("Add", graph.matmul(image, np.stack(rows) - offset), graph.constant(offset))

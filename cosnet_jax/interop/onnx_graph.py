@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from cosnet_jax.config import inference_size
 from cosnet_jax.errors import InputError
 from cosnet_jax.models.batch_norm import BatchNorm
+from cosnet_jax.models.build import build_model
 
 try:
     import onnx
@@ -23,9 +26,25 @@ FLOAT = onnx.TensorProto.FLOAT
 
 
 class Graph:
-    """An ONNX graph under construction. Images are (n, c, h, w); modules are paths, e.g. "encoder/body/conv1"."""
+    """An ONNX graph under construction. Images are (n, c, h, w); modules are paths, e.g. "encoder/body/conv1".
 
-    def __init__(self, variables: Any):
+    Attributes:
+      model: the `model` section of the network's configuration.
+      features: (h, w, c) of the features V.
+      coarse, finest: (h, w) of the ASPP's result, and of the features of stride 4.
+    """
+
+    def __init__(self, variables: Any, config: ConfigDict):
+        def encode(variables):
+            images = np.zeros((1, *inference_size(config), 3), np.uint8)
+            options = {"capture_intermediates": True, "mutable": ["intermediates"]}
+            return build_model(config.model).apply(variables, images, method="encode", **options)
+
+        features, captured = jax.eval_shape(encode, variables)
+        encoder = captured["intermediates"]["encoder"]
+        self.model, self.features = config.model, features.shape[1:]
+        self.coarse = encoder["aspp"]["__call__"][0].shape[1:3]
+        self.finest = encoder["body"]["__call__"][0][2].shape[1:3]
         self._variables = jax.device_get(variables)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import jax
@@ -16,14 +16,6 @@ from cosnet_jax.models.build import build_model
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.models.precision import with_matmul_precision
 from cosnet_jax.models.scaling import RELEASED_BGR_MEAN
-
-
-class StageDifference(NamedTuple):
-    """The difference between our values of a stage and the twin's."""
-
-    stage: str  # its name; `_a` and `_b` are the branches
-    absolute: float  # largest absolute difference
-    relative: float  # the same, divided by the twin's largest absolute value
 
 
 def smooth_frames(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -54,18 +46,18 @@ def our_stages(model: COSNet, variables: Any, pair: np.ndarray) -> dict[str, Any
     return stages
 
 
-def stage_differences(ours: dict[str, Any], theirs: dict[str, np.ndarray]) -> list[StageDifference]:
-    """Returns the difference of every stage of `theirs`, in its order."""
-    rows = []
-    for name, value in theirs.items():
-        absolute = float(np.abs(ours[name] - value).max())
-        largest = max(float(np.abs(value).max()), np.finfo(np.float32).tiny)
-        rows.append(StageDifference(name, absolute, absolute / largest))
-    return rows
+def stage_differences(ours: dict[str, Any], theirs: dict[str, np.ndarray]) -> dict[str, float]:
+    """Returns the largest difference of each stage of `theirs`, divided by its largest absolute value there."""
+    least = np.finfo(np.float32).tiny
+    absolute = {name: np.abs(ours[name] - value).max() for name, value in theirs.items()}
+    return {name: float(absolute[name] / max(np.abs(value).max(), least)) for name, value in theirs.items()}
 
 
-def compare_with_torch(weights: str | Path, size: tuple[int, int]) -> list[StageDifference]:
+def compare_with_torch(weights: str | Path, size: tuple[int, int]) -> dict[str, float]:
     """Runs our network and the twin with weights of the released model on two random frames of a size (height, width).
+
+    Returns:
+      Stage, e.g. "feature_a" -> difference, see `stage_differences`.
 
     Raises:
       InputError: the file cannot be read, does not hold the released model, or torch is not installed.

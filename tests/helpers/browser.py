@@ -64,14 +64,9 @@ def open_page(browser: Any, address: str, width: int = 1200, height: int = 900, 
     assert not complaints, f"the browser complains: {complaints}"
 
 
-def assert_fits(page: Any) -> None:
-    """Asserts that a page is not wider than its window."""
-    widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-    assert widths[0] <= widths[1], f"the page is {widths[0]} px wide in a window of {widths[1]} px"
-
-
 def assert_readable(page: Any) -> None:
     """Asserts that a page fits its window's width, and that a finger can hit its targets."""
-    assert_fits(page)
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert widths[0] <= widths[1], f"the page is {widths[0]} px wide in a window of {widths[1]} px"
     poor = page.evaluate(SMALL_TARGETS, MIN_TARGET)
     assert not poor, f"hard to hit: {poor}"
