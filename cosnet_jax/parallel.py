@@ -148,20 +148,13 @@ def ignore_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def keep_compiled(folder: str | None = None) -> None:
-    """Keeps compiled programs in a folder, where later runs find them; "" changes nothing.
-
-    None takes a folder of at most 1 GiB in the user's cache, or that of JAX_COMPILATION_CACHE_DIR if it is set.
-
-    Raises:
-      InputError: the folder given cannot be written to.
-    """
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", str(writable_folder(folder).absolute()))
-    elif folder is None and not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+def keep_compiled() -> None:
+    """Keeps compiled programs, at most 1 GiB, in the user's cache; in JAX_COMPILATION_CACHE_DIR if that is set."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME") or "~/.cache"
         with contextlib.suppress(InputError):  # a home that nobody may write to: compile each time
-            keep_compiled(str(Path(base) / "cosnet_jax" / "programs"))
+            folder = writable_folder(Path(base) / "cosnet_jax" / "programs")
+            jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
             jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
 
 

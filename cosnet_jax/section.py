@@ -32,16 +32,7 @@ ACCEPTED: dict[type, tuple[Any, str]] = {
 
 
 def setting(default: Any, *, low: float = -math.inf, high: float = math.inf, choices: Sequence[Any] = ()) -> Any:
-    """Declares a setting of a `Section`.
-
-    Args:
-      default: its value where nothing is given; None: unset.
-      low, high: the range of a number, or of each entry of a tuple.
-      choices: all values that it may have; () for any.
-
-    Returns:
-      The field.
-    """
+    """Declares a setting: its default (None: unset), its range, or that of a tuple's entries, or all its values."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices})
 
 
@@ -61,10 +52,7 @@ class Section:
 
     @classmethod
     def read(cls, values: Mapping[str, Any] | Section) -> Self:
-        """Makes a section of what a configuration holds.
-
-        Args:
-          values: the section's part of the configuration; settings that it lacks have their default.
+        """Makes a section of its part of a configuration; settings that are not there have their default.
 
         Raises:
           InputError: for a key that the section does not have, or a value that it cannot have.
@@ -73,10 +61,9 @@ class Section:
             return values
         if not isinstance(values, Mapping | ConfigDict):
             raise InputError(f"{cls.section} is {values!r}; expected settings by name")
-        fields = _fields(cls)
+        fields, made = _fields(cls), {}
         if unknown := sorted(set(values) - set(fields)):
             raise InputError(f"there is no setting {_key(cls, unknown[0])!r}")
-        made = {}
         for name, value in values.items():
             kind = fields[name][0]
             made[name] = kind.read(value) if _is_section(kind) else value

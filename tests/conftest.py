@@ -155,12 +155,6 @@ def shallow_resnet():
         yield
 
 
-@pytest.fixture
-def full_resnet(monkeypatch):
-    """Gives our ResNet-101 all its blocks for a test, also in a module that uses `shallow_resnet`."""
-    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (3, 4, 23, 3))
-
-
 @pytest.fixture(scope="module")
 def shallow_twin(make_shallow_twin, shallow_resnet):
     """A twin with one block a layer, as our ResNet-101 has then. Tests must leave it unchanged."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import json
 import re
 import sys
 from pathlib import Path
@@ -59,23 +58,6 @@ def test_score(davis, load, monkeypatch, capsys):
     differences = re.findall(r"largest difference of a frame's score: (\S+)", output)
     assert len(differences) == 2 and max(map(float, differences)) < 1e-9
     assert len(re.findall(r"pairs a second", output)) == 2
-
-
-@pytest.mark.slow
-def test_crf(davis, load, monkeypatch, tmp_path, capsys):
-    pytest.importorskip("pydensecrf")
-    maps = tmp_path / "maps"  # of an earlier run, so that the network is not needed
-    maps.mkdir()
-    for name in ("bear", "cows"):
-        mask = cv2.imread(str(davis / "Annotations/480p" / name / "00001.png"), cv2.IMREAD_GRAYSCALE)
-        np.save(maps / f"{name}-1.npy", cv2.GaussianBlur(mask.astype(np.float32) / 255, (5, 5), 0)[None])
-    arguments = [f"--davis={davis}", "--frames=2", "--workers=1", f"--maps={maps}"]
-    crf = load("crf", *arguments, f"--json={tmp_path / 'crf.json'}")
-    monkeypatch.setattr(crf, "peak_memory", crf.measure_memory)  # in this process instead of one of its own
-    crf.main()
-    results = json.loads((tmp_path / "crf.json").read_text())["results"]
-    assert results["frames"] == 2 and results["equal_labels"]["worst"] > 0.99
-    assert "| pydensecrf |" in capsys.readouterr().out
 
 
 @pytest.fixture

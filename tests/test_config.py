@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_network import tiny_synthetic
 
-from cosnet_jax.config import as_stored, changed_settings, flatten, parse_config, read_config
+from cosnet_jax.config import as_stored, changed_settings, parse_config, read_config
 from cosnet_jax.errors import InputError
 from cosnet_jax.section import Section, setting
 from cosnet_jax.training.config import Config, check_config
@@ -47,10 +47,8 @@ def test_what_does_not_exist_is_named(path, override, message):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("profile_steps", (0, 3)), ("profile_steps", (4, 3)), ("stopped_status", 256), ("seed", -1), ("recipe", "own"),
-        ("step_pattern", "still,film"), ("model.blocks", 3), ("model.aspp_rates", (0,)), ("inference.size", (9, 99)),
-        ("inference.crf.iterations", -1), ("data.augment.scale", (2.0, 1.0)), ("data.synthetic.num_videos", 0),
-        ("optimizer.name", "lion"), ("loss.entropy", "none"),
+        ("profile_steps", (4, 3)), ("step_pattern", "still,film"), ("model.aspp_rates", (0,)),
+        ("inference.crf.iterations", -1), ("data.augment.scale", (2.0, 1.0)), ("optimizer.name", "lion"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(key, value):
@@ -105,9 +103,3 @@ def test_a_training_with_other_settings_is_not_continued(tmp_path):
     with pytest.raises(InputError, match="batch_size was"):
         claim_workdir(other, tmp_path)
     assert json.loads((tmp_path / CONFIG_FILE).read_text())["batch_size"] == tiny_synthetic().batch_size
-
-
-def test_every_setting_has_one_place():
-    """A default that a configuration file repeats is no setting of that file."""
-    defaults = flatten(Config.defaults())
-    assert len(defaults) == len(set(defaults)) > 80

@@ -20,7 +20,7 @@ from cosnet_jax.files import expanded, write_bytes
 
 SUFFIX = ".safetensors"
 CONFIG = "config"  # name of the configuration in the metadata
-PATHS = ("init", "data.data_dir", "compilation_cache")  # settings of the machine that trained the network
+PATHS = ("init", "data.data_dir")  # settings of the machine that trained the network
 
 
 def save_weights(path: str | Path, variables: dict[str, Any], config: ConfigDict, half: bool = False) -> None:

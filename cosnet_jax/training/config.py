@@ -44,7 +44,6 @@ class Config(Section, name=""):
     keep_checkpoints: int = setting(2, low=1)  # the newest; the best by validation is kept besides
     stopped_status: int = setting(0, low=0, high=255)  # exit status after SIGTERM; Kubernetes needs another one than 0
     profile_steps: tuple[int, int] | None = setting(None, low=1)  # (first, last) of a trace
-    compilation_cache: str = ""  # folder where compiled programs are kept for later runs
 
     distributed: DistributedConfig = DistributedConfig()
     model: ModelConfig = ModelConfig()

@@ -46,7 +46,6 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     Config.read(config)
     model = build_model(config.model, parallel.AXIS)
     distributed.start(config.distributed)
-    parallel.keep_compiled(config.compilation_cache)
     parallel.check_batch_size(config.batch_size)
     preemption = parallel.Preemption()
     try:

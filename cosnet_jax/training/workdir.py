@@ -20,7 +20,7 @@ LOCK_FILE = ".lock"
 FREE_SETTINGS = (
     "name", "log_every", "validate_every", "validate_frames", "checkpoint_every", "keep_checkpoints", "stopped_status",
     "nonfinite_steps",  # a training that stopped may go on by skipping
-    "profile_steps", "compilation_cache", "distributed", "init", "inference", "data.data_dir", "data.threads",
+    "profile_steps", "distributed", "init", "inference", "data.data_dir", "data.threads",
     "data.eval_dataset", "data.eval_split", "evaluation",
 )  # fmt: skip
 

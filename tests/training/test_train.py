@@ -32,7 +32,6 @@ from cosnet_jax.training.state import init_state
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
-COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def tiny():
@@ -55,7 +54,6 @@ def start_training(workdir, *flags):
     file = workdir.parent / "tiny.py"
     file.write_text("from tests.training.test_train import tiny\n\n\ndef get_config():\n    return tiny()\n")
     command = [sys.executable, "train.py", f"--config={file}", f"--workdir={workdir}", *flags]
-    command.append(f"--config.compilation_cache={COMPILED / 'by setting'}")
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     environment = {**os.environ, "XLA_FLAGS": compilation_flags(devices=1), "PYTHONPATH": path}
     pipe = {"stdout": subprocess.PIPE, "text": True}
@@ -128,7 +126,6 @@ def test_training_leaves_log_configuration_and_best_checkpoint(trained):
     assert checkpoints.find_checkpoint(trained).parent.name == checkpoints.BEST
     assert all(record["images_per_second_per_device"] > 0 for record in records if record["kind"] != "validation")
     assert list((trained / "tensorboard").iterdir())
-    assert list((COMPILED / "by setting").iterdir())
     assert list((trained / "profile").glob("**/*.xplane.pb"))
 
 
