@@ -41,6 +41,8 @@ ELSEWHERE = {
     "cosnet compare": "tests/test_package.py",
     "cosnet explain": "tests/commands/test_explain.py",
     "cosnet app": "tests/commands/test_app.py",
+    "cosnet live": "tests/commands/test_live.py",
+    "cosnet segment clip.mp4 --output out/clip --keep": "tests/commands/test_segment.py",
     "cosnet segment FOLDER --output OUT --ray": "tests/commands/test_segment_on_ray.py",
     "python train.py --config=configs/davis16.py --workdir=out/two": "tests/training/test_several_processes.py",
 }

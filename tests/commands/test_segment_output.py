@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import beeps_of, decoded_with_alpha, encode, encode_with_beeps, make_frames, turn
+from video_files import beeps_of, decoded_with_alpha, encode, encode_with_beeps, make_frames
 
 from cosnet_jax import cli
 from cosnet_jax.commands.segment_output import ResultWriter, make_outputs
@@ -149,16 +149,6 @@ def test_times_of_a_variable_rate_and_sound_are_kept(tmp_path, options):
     source = encode_with_beeps(tmp_path / "beeps.mp4", make_frames(6))
     path = write(tmp_path / "out", source, moving_square(6), **options)
     np.testing.assert_allclose(beeps_of(path), beeps_of(source), atol=6e-3)
-
-
-@pytest.mark.parametrize("options", [{"cutout": "webm"}, {"cutout": "png"}])
-def test_a_turned_clip_stands_upright(tmp_path, options):
-    source = turn(encode_with_beeps(tmp_path / "phone.mp4", make_frames(3)))
-    video = open_video(source)
-    shown = open_video(write(tmp_path / "out", source, np.ones((3, 66, 48), np.float32), **options))
-    assert shown.size == video.size == (66, 48)
-    for image, expected in zip(shown, video, strict=True):
-        assert abs(image.astype(int) - expected).mean() < 8
 
 
 def test_the_command_writes_what_is_asked_for_and_says_so_in_its_record(checkpoint, folder, frames, tmp_path):
