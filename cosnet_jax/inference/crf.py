@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -51,8 +52,7 @@ def refine(image: np.ndarray, probability: np.ndarray, params: CRFConfig = CRFCo
       float32 (H, W), the refined probability of the foreground.
 
     Raises:
-      InputError: the shapes differ, the map is not finite, the kernels are too narrow for a frame of this size, or the
-        backend is not installed.
+      InputError: the shapes differ, the map is not finite, or the kernels are too narrow for a frame of this size.
     """
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8 or not image.size:
         given = f"{image.dtype} {image.shape} and {probability.shape}"
@@ -86,12 +86,15 @@ def refine_stream(
 
 def check_installed(params: CRFConfig) -> None:
     """Raises an InputError if the backend is not installed, before long work starts."""
-    if params.backend == "pydensecrf":
-        _pydensecrf()
+    if params.backend == "pydensecrf" and importlib.util.find_spec("pydensecrf") is None:
+        raise InputError(
+            "crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2, or take the backend jax"
+        )
 
 
 def _refine_by_pydensecrf(image: np.ndarray, foreground: np.ndarray, params: CRFConfig) -> np.ndarray:
-    densecrf, utils = _pydensecrf()
+    from pydensecrf import densecrf, utils
+
     height, width = foreground.shape
     low, high = foreground.min(), foreground.max()
     if params.normalise and low < high:  # a constant map has nothing to stretch
@@ -109,13 +112,3 @@ def _refine_by_pydensecrf(image: np.ndarray, foreground: np.ndarray, params: CRF
             features, compat, kernel=densecrf.DIAG_KERNEL, normalization=densecrf.NORMALIZE_SYMMETRIC
         )
     return np.asarray(field.inference(params.iterations), np.float32)[1].reshape(height, width)
-
-
-def _pydensecrf() -> tuple[Any, Any]:
-    try:
-        from pydensecrf import densecrf, utils
-    except ImportError as error:
-        raise InputError(
-            "crf.backend pydensecrf needs the package pydensecrf2: pip install pydensecrf2, or take the backend jax"
-        ) from error
-    return densecrf, utils

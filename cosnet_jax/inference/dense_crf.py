@@ -13,7 +13,6 @@ n_k = F_k(1)^(-1/2) normalises it symmetrically.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -87,34 +86,15 @@ def log_odds(probability: jax.Array, stretch: bool) -> jax.Array:
     return jnp.log(foreground) - jnp.log(background)
 
 
-def mean_field(
-    unary: jax.Array, kernels: Sequence[Kernel], weights: Sequence[float | jax.Array], iterations: int
-) -> jax.Array:
-    """Runs mean-field steps.
-
-    Args:
-      unary: float32 (N,), log-odds of the foreground.
-      kernels: kernels between the N pixels.
-      weights: the weight of each kernel.
-      iterations: number of steps.
-
-    Returns:
-      float32 (N,), the probability of the foreground.
-    """
-
-    def step(_, odds):
-        difference = jnp.tanh(odds / 2)
-        messages = (
-            weight * kernel.norm * apply_filter(kernel.lattice, kernel.norm * difference)
-            for kernel, weight in zip(kernels, weights, strict=True)
-        )
-        return unary + sum(messages)
-
-    return jax.nn.sigmoid(jax.lax.fori_loop(0, iterations, step, unary))
-
-
 @functools.partial(jax.jit, static_argnames=("iterations", "stretch"))
 def _refine(probability, smoothness, lattice, gaussian_compat, bilateral_compat, *, iterations, stretch):
     unary = log_odds(probability, stretch).reshape(-1)
-    kernels, weights = (smoothness, normalised(lattice)), (gaussian_compat, bilateral_compat)
-    return mean_field(unary, kernels, weights, iterations).reshape(probability.shape)
+    kernels = (smoothness, gaussian_compat), (normalised(lattice), bilateral_compat)
+
+    def step(_, odds):
+        difference = jnp.tanh(odds / 2)
+        return unary + sum(
+            weight * kernel.norm * apply_filter(kernel.lattice, kernel.norm * difference) for kernel, weight in kernels
+        )
+
+    return jax.nn.sigmoid(jax.lax.fori_loop(0, iterations, step, unary)).reshape(probability.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ def encoded_batches(
     frames: dict[int, np.ndarray] = {}
     images = _resize(network.size, early, video.read(early) if early else ())
     encoded = {index: value for index, _, value in _encode(network, variables, images)}
-    in_order = iter(video) if len(needed) == len(video) else _read_each(video, needed)
+    some = (frame for index in needed for frame in video.read([index]))
+    in_order = iter(video) if len(needed) == len(video) else some
     ahead = read_ahead(_resize(network.size, needed, in_order, encoded=set(early)))
     with contextlib.closing(read_ahead(_encode(network, variables, ahead))) as source:
         for start in range(0, len(queries), network.batch_size):
@@ -73,11 +74,6 @@ def _resize(
         if frame.shape[:2] != expected:
             raise InputError(f"frame {index} is {frame.shape[:2]}; expected {expected} as the frames before it")
         yield index, frame, None if index in encoded else resize_frame(frame, size)
-
-
-def _read_each(video: Video, indices: Iterable[int]) -> Iterator[np.ndarray]:
-    for index in indices:
-        yield from video.read([index])
 
 
 def _encode(network: Network, variables: Any, images: Generator[tuple]) -> Generator[tuple]:

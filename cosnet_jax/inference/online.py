@@ -54,32 +54,24 @@ class OnlineSegmenter:
           InputError: the frame has another type or size.
         """
         if self._size is None:
-            self._start(frame)
+            self._size = frame.shape[:2]
+            size = match_orientation(self._config.size, self._size)
+            self._network = get_network(self._segmenter.model, size, 1, self._segmenter.matmul_precision)
+            self._variables = self._network.replicate(self._segmenter.variables)
         if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
             raise InputError(f"frame {self._number} is {frame.shape} {frame.dtype}; expected {(*self._size, 3)} uint8")
         number, self._number = self._number, self._number + 1
         (encoded,) = self._network.encode(self._variables, [resize_frame(frame, self._network.size)])
+        # The references are repeated in turn up to N, so that one program is compiled.
         references = list(self._references) or [number]
-        # Repeated in turn up to N, so that one program is compiled.
         rows = np.resize(references, (1, self._count)) if self._count else np.zeros((1, 0), int)
         known = {**self._references, number: encoded}
-        fusion = self._config.fusion
-        maps = self._network.predict(self._variables, known, [number], rows, fusion, self._count)
-        self._remember(number, encoded)
-        return enlarge(self._smooth(number, frame, np.asarray(maps)[0]), frame, self._config.edge_radius)
-
-    def _start(self, frame: np.ndarray) -> None:
-        self._size = frame.shape[:2]
-        size = match_orientation(self._config.size, self._size)
-        self._network = get_network(self._segmenter.model, size, 1, self._segmenter.matmul_precision)
-        self._variables = self._network.replicate(self._segmenter.variables)
-
-    def _remember(self, number: int, encoded: Encoded) -> None:
-        if not self._count:
-            return
-        self._references[number] = encoded
+        maps = self._network.predict(self._variables, known, [number], rows, self._config.fusion, self._count)
+        if self._count:
+            self._references[number] = encoded
         if len(self._references) > self._count:
             del self._references[choose_forgotten(list(self._references))]
+        return enlarge(self._smooth(number, frame, np.asarray(maps)[0]), frame, self._config.edge_radius)
 
     def _smooth(self, number: int, frame: np.ndarray, probability: np.ndarray) -> np.ndarray:
         if not self._recent.maxlen:

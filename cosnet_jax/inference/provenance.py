@@ -18,10 +18,14 @@ from cosnet_jax.inference.segmenter import Segmenter
 
 def describe_inference(segmenter: Segmenter) -> dict[str, Any]:
     """Returns, as JSON stores it, the package's version, digests of its code and of the weights, and all settings."""
+    weights = []  # names, types, shapes and values
+    for path, leaf in jax.tree_util.tree_leaves_with_path(segmenter.variables):
+        array = np.asarray(leaf)
+        weights += [f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode(), array.tobytes()]
     return {
         "version": metadata.version("cosnet_jax"),
         "code": digest_of_code(),
-        "weights": digest_of_arrays(segmenter.variables),
+        "weights": digest_of(*weights),
         "model": repr(segmenter.model),
         "matmul_precision": segmenter.matmul_precision,
         "inference": json.loads(json.dumps(dataclasses.asdict(segmenter.config))),
@@ -39,15 +43,6 @@ def digest_of(*parts: Any) -> str:
 def digest_of_json(value: Any) -> str:
     """Returns a digest of what JSON can store, the same for what JSON gives back."""
     return digest_of(json.dumps(value, sort_keys=True).encode())
-
-
-def digest_of_arrays(tree: Any) -> str:
-    """Returns a digest of the names, types, shapes and values of a tree of arrays."""
-    parts = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        parts += [f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode(), array.tobytes()]
-    return digest_of(*parts)
 
 
 @functools.cache

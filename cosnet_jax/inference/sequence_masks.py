@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from cosnet_jax.data.sequence import Sequence
 from cosnet_jax.files import remove_temporaries, report_write_errors, write_bytes, write_text
 from cosnet_jax.inference.provenance import digest_of, digest_of_json
 from cosnet_jax.video.images import encode_mask
-from cosnet_jax.video.video import Video
 
 RECORD = "finished.json"  # in the first folder of a sequence's masks
-
-
-class NamedVideo(Video, Protocol):
-    """A video whose frames have names; `cosnet_jax.data.sequence.Sequence` is one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def frame_names(self) -> tuple[str, ...]: ...
 
 
 class SequenceMasks:
@@ -39,10 +29,10 @@ class SequenceMasks:
       settings: JSON-able; what decides the masks, apart from the frames.
     """
 
-    def __init__(self, sequence: NamedVideo, kinds: Sequence[Path], settings: dict[str, Any]):
+    def __init__(self, sequence: Sequence, kinds: Collection[Path], settings: dict[str, Any]):
         self.sequence = sequence
         self._paths = [[kind / sequence.name / f"{name}.png" for name in sequence.frame_names] for kind in kinds]
-        self._record = kinds[0] / sequence.name / RECORD
+        self._record = self._paths[0][0].with_name(RECORD)
         self._settings = digest_of_json(settings)
         self._frames: list[str] = []
         self._masks = [[""] * len(sequence) for _ in kinds]  # digests of the files that were written

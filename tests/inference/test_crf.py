@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import sys
 
 import cv2
 import numpy as np
@@ -148,6 +147,6 @@ def test_wrong_parameters_and_a_missing_package_are_named(monkeypatch):
         CRFConfig(bilateral_sxy=0)
     with pytest.raises(InputError, match=r"crf\.backend is 'numpy'; expected jax or pydensecrf"):
         CRFConfig(backend="numpy")
-    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install pydensecrf2"):
         check_installed(CRFConfig(backend="pydensecrf"))

@@ -46,12 +46,6 @@ def test_maps_are_those_of_the_remembered_references(network, video, count):
         np.testing.assert_allclose(online.push(video[number]), expected, atol=2e-6)
 
 
-def test_without_references_it_is_the_encoder_alone(network, video):
-    segmenter = Segmenter(*network, size=SIZE, num_references=0)
-    given = [segmenter.online().push(frame) for frame in video[:3]]
-    np.testing.assert_allclose(given, segmenter(video[:3]), atol=2e-6)
-
-
 def test_later_frames_change_nothing_and_smoothing_looks_back(network, video):
     segmenter = Segmenter(*network, size=SIZE, temporal_smoothing=1.5)
     whole, part = segmenter.online(2), segmenter.online(2)

@@ -31,13 +31,6 @@ def test_uniform_takes_the_centres_of_equal_parts():
     np.testing.assert_array_equal(table[30], [10, 50, 60, 70, 90])  # 60 stands in for the query
 
 
-def test_consecutive_takes_the_nearest_frames():
-    table = choose_references(10, 5, "consecutive")
-    np.testing.assert_array_equal(table[0], [1, 2, 3, 4, 5])
-    np.testing.assert_array_equal(table[5], [2, 3, 4, 6, 7])  # of two at one distance the earlier first
-    np.testing.assert_array_equal(table[9], [4, 5, 6, 7, 8])
-
-
 def test_consecutive_sorts_all_frames_by_their_distance():
     for num_frames in range(2, 14):
         for num_references in range(1, 15):

@@ -66,19 +66,6 @@ def test_a_flash_of_the_map_goes_and_a_thing_that_moves_stays(rng):
         assert (given[t, 0, 8:16, 2 * t : 2 * t + 4] > 0.5).all()
 
 
-def test_few_frames_are_held_back(rng):
-    taken = 0
-
-    def source():
-        nonlocal taken
-        for number in range(50):
-            taken += 1
-            yield number, np.zeros((6, 8, 3), np.uint8), [np.zeros((HEIGHT, WIDTH), np.float32)]
-
-    for number, *_ in smooth(source(), [1.5]):
-        assert taken <= number + 3 + 2  # those within reach, and the one that shows that no more will come
-
-
 @pytest.fixture(scope="module")
 def network():
     model = tiny_network()
