@@ -89,8 +89,8 @@ class SoundCopier:
             target = output.add_stream(self._encoding.sound_codec, rate=RATE, layout=layout)
             self._packets = self._encoded(source, target, layout)
 
-    def write_until(self, seconds: float = float("inf")) -> None:
-        """Writes the packets up to a time, in seconds from the first frame; without one, all that are left."""
+    def write_until(self, seconds: float) -> None:
+        """Writes the packets up to a time, in seconds from the first frame."""
         while packet := self._take():
             if packet.dts * packet.time_base > seconds:
                 self._waiting.append(packet)

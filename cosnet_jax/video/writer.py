@@ -145,8 +145,9 @@ class VideoWriter:
             raise InputError(f"{self._path}: a video needs a frame")
         with report_write_errors(self._path, WRITE_ERRORS):
             self._encode(None)
-            if self._sound:
-                self._sound.write_until()
+            if self._sound:  # pictures and sound end together
+                end = self._written if self._ticks is None else self._ticks[self._written]
+                self._sound.write_until(float(end * self._clock))
             self._container.close()
             self._temporary.replace(self._path)
 

@@ -146,8 +146,8 @@ def test_times_of_a_variable_rate_and_sound_are_kept(tmp_path, options):
     source = encode(tmp_path / "varies.mkv", make_frames(6), times=times)
     path = write(tmp_path / "out", source, moving_square(6), **options)
     np.testing.assert_allclose(decoded_with_alpha(path)[1], np.array(times) / 1000, atol=1e-3)
-    source = encode_with_beeps(tmp_path / "beeps.mp4", make_frames(6))
-    path = write(tmp_path / "out", source, moving_square(6), **options)
+    source = encode_with_beeps(tmp_path / "beeps.mp4", make_frames(9))
+    path = write(tmp_path / "out", source, moving_square(9), **options)
     np.testing.assert_allclose(beeps_of(path), beeps_of(source), atol=6e-3)
 
 

@@ -56,6 +56,14 @@ def test_sound_is_heard_when_it_was(tmp_path, name, sound, encoding, expected, f
     np.testing.assert_allclose(beeps_of(path), beeps_of(source)[-len(shown) :], atol=6e-3)
 
 
+@pytest.mark.parametrize(("sound", "encoding"), [("aac", MP4), ("aac", WEBM), ("libopus", PRORES)])
+def test_sound_ends_with_the_pictures(tmp_path, sound, encoding):
+    source = encode_with_beeps(tmp_path / "source.mkv", make_frames(7), sound)  # 0.7 s of pictures, 2 s of sound
+    path = carry_over(source, tmp_path / f"a{encoding.suffix}", encoding)
+    ends = [float((packet.pts + packet.duration) * packet.time_base) for packet in packets_of(path, "audio")]
+    assert 0.6 < max(ends) < 0.7 + 0.065  # packets have up to 60 ms
+
+
 def test_mono_stays_mono(tmp_path):
     source = encode_with_beeps(tmp_path / "source.mkv", make_frames(5), channels=1)
     with av.open(str(carry_over(source, tmp_path / "a.webm", WEBM))) as container:
