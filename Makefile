@@ -1,5 +1,5 @@
 # make demo         trains a small COSNet on procedural videos, evaluates it, leaves out/demo/report.html
-# make test         the tests but for the slow ones: ten minutes on two cores
+# make test         the tests but for the slow ones: some minutes on two cores
 # make test-slow    the slow ones: whole programs and whole networks
 # make lint         ruff, the direction of the imports, types
 # make accelerators  what the compilers of GPUs and TPUs make of the programs, in an environment of its own; some hours

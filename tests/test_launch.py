@@ -36,7 +36,7 @@ CONFIG = "--config=configs/synthetic.py:smoke"
 FLAGS = [f"--config.{setting}" for setting in SETTINGS]
 
 SRUN = """#!/usr/bin/env bash
-printf '%s\\n' "$@" > "$RECORD"
+printf '%s\\n' "$@" "$JAX_LOCAL_DEVICE_IDS" > "$RECORD"
 while [[ $1 == --* ]]; do shift; done
 export SLURM_STEP_NODELIST=localhost,other SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=2 SLURM_LOCALID=0
 SLURM_PROCID=0 "$@" & first=$!
@@ -78,7 +78,8 @@ def test_slurm_trains_in_one_process_on_each_node(tmp_path, environment):
     job = free_port(jax_ports + os.getpid() % 2**11, 65535) - jax_ports
     done = subprocess.run(
         ["bash", script, CONFIG, f"--workdir={workdir}", *FLAGS],
-        cwd=ROOT, env={**environment, "SLURM_JOB_ID": str(job)}, capture_output=True, text=True, timeout=240,
+        cwd=ROOT, env={**environment, "SLURM_JOB_ID": str(job), "SLURM_GPUS_ON_NODE": "2"},
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "in 2 process(es)" in done.stdout
@@ -86,6 +87,7 @@ def test_slurm_trains_in_one_process_on_each_node(tmp_path, environment):
     assert [record["step"] for record in read_metrics(workdir / METRICS_FILE)] == [1, 2, 3, 4]
     srun = (tmp_path / "record").read_text().splitlines()
     assert srun[:4] == ["--kill-on-bad-exit=1", "python", "-u", "train.py"]
+    assert srun[-1] == "0,1"  # the one process of a node takes both GPUs
 
     put(tmp_path / "bin" / "srun", "#!/bin/sh\nexit 7\n")
     assert subprocess.run(["bash", script, CONFIG], cwd=ROOT, env=environment, check=False).returncode == 7

@@ -65,9 +65,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     content = read_pth(path)
     found = _find_weights(content)
     if not found:
-        told = f"a {getattr(content, 'name', type(content).__name__)}"
+        told = getattr(content, "name", type(content).__name__)
         if isinstance(content, dict):
-            told = "a dict of " + (", ".join(repr(key)[:40] for key in list(content)[:8]) or "nothing")
+            told = "a dict of " + (", ".join(map(ascii, content))[:300] or "nothing")
         raise InputError(f"{path}: found {told}; expected a state dict, as `model.state_dict()` gives it")
     bare = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in found}
     if len(bare) < len(found):  # some names differ in these parts alone: they mean something here

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from configs import davis16, davis16_released
+from configs import davis16_released
 from cosnet_jax.checkpoints.load import load_checkpoint, load_initial_weights
 from cosnet_jax.errors import InputError
 from cosnet_jax.interop.convert import convert
-from cosnet_jax.interop.names import FORMATS, counterparts
-from cosnet_jax.models import resnet
 from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.parameters import named_leaves
 
@@ -44,25 +42,6 @@ def test_all_or_what_fits_of_a_checkpoint_is_taken(checkpoint, capsys):
         expected = 0 if "/head_a/" in name or "/aspp/" in name else stored[name]
         np.testing.assert_array_equal(leaf, np.broadcast_to(expected, leaf.shape), err_msg=name)
     assert capsys.readouterr().out.endswith("keep their initial value: encoder/aspp, head_a\n")
-
-
-@pytest.mark.slow
-def test_the_papers_training_starts_from_torchvisions_resnet(monkeypatch, tmp_path):
-    monkeypatch.setitem(resnet.DEPTHS, "resnet101", (1, 1, 7, 1))  # a seventh block in layer 3 tells ResNet-101 from 50
-    stored = named_leaves(zeros(davis16))
-    names = counterparts(zeros(davis16), FORMATS["torchvision"].rows)
-    rng, weights = np.random.default_rng(0), {}
-    for name, ours in names.items():
-        shape = stored[ours].shape
-        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
-        weights[name] = rng.random(shape, np.float32)
-    save_file(weights, tmp_path / "resnet.safetensors")
-    config, _ = convert(tmp_path / "resnet.safetensors", tmp_path / "checkpoint", "torchvision")
-    assert config.model.backbone == "resnet101"
-    loaded = named_leaves(load_initial_weights(zeros(davis16, channels=64), str(tmp_path / "checkpoint")))
-    for name, ours in names.items():
-        kernel = weights[name].ndim == 4
-        np.testing.assert_array_equal(loaded[ours], weights[name].transpose(2, 3, 1, 0) if kernel else weights[name])
 
 
 def test_what_cannot_be_a_start_is_refused(checkpoint, tmp_path):
