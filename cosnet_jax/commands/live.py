@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
                     break
     finally:
         signal.signal(signal.SIGINT, before)
-    print(file=sys.stderr)
+        print(file=sys.stderr)
     if not count:
         raise InputError(f"{arguments.source}: no frame came; expected a camera, a growing file, or - for a pipe")
     return 0
