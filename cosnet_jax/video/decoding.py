@@ -22,7 +22,8 @@ from cosnet_jax.video.images import over_black
 ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1", "prores", "qtrle", "rawvideo", "gif"})
 # Codecs that draw each frame over the previous one. Decoding must start at the first frame, whatever the packets say.
 INCREMENTAL = frozenset({"gif", "qtrle"})
-UNTIMED = frozenset({"avi"})  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
+RAW = frozenset({"h264", "hevc", "mpegvideo", "m4v"})  # streams without a container: only the decoder knows the rate
+UNTIMED = RAW | {"avi"}  # formats without presentation times: FFmpeg guesses them wrong for reordered frames
 PLAYLISTS = frozenset({"hls", "concat", "dash", "imf"})  # formats that name other files, which FFmpeg would read
 TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg reads plain text files as pictures of text
 MAX_VIDEO_PIXELS = 8192 * 4320  # of a frame; a decoder holds up to 16 frames that others refer to
@@ -126,6 +127,8 @@ def scan(path: Path, most_frames: int = MAX_FRAMES) -> Index:
         if found.is_corrupt or found.end < _least_end(container) or _lacks_trailer(path, container):
             raise InputError(f"{path}: the file is truncated after {len(found.pts)} frames; copy it again")
         codec, time_base, fps = stream.codec_context.name, stream.time_base, stream.average_rate or stream.guessed_rate
+        if container.format.name in RAW:
+            fps = stream.codec_context.framerate or fps
         timed = container.format.name not in UNTIMED and None not in found.pts and None not in found.keys
     pts = found.decoded_pts if found.decode_all else found.pts
     starts_cut = timed and bool(pts) and found.first_pts is not None and min(pts) < found.first_pts

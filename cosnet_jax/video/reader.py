@@ -58,6 +58,8 @@ class ImageFolder(StoredVideo):
 
     images: tuple[Path, ...]
 
+    has_times = False
+
     @property
     def files(self) -> tuple[Path, ...]:
         return self.images
@@ -127,6 +129,10 @@ class VideoFile(StoredVideo):
     """A file that FFmpeg decodes. `index` is what `scan` found in it."""
 
     index: Index
+
+    @property
+    def has_times(self) -> bool:  # type: ignore[override]
+        return bool(self.index.pts)
 
     @property
     def sample_aspect(self) -> Fraction:  # type: ignore[override]

@@ -43,6 +43,7 @@ class StoredVideo(abc.ABC):
     timestamps: tuple[float, ...] | None
 
     sample_aspect = Fraction(1)  # width of a pixel divided by its height
+    has_times = True  # the file says when its frames are shown
 
     def __enter__(self) -> StoredVideo:
         return self
@@ -84,6 +85,16 @@ class StoredVideo(abc.ABC):
                 raise IndexError(f"{self.path}: no frame {index} in a video of {len(self)} frames")
         found = dict(self._read_sorted(sorted(set(indices))))
         return np.stack([found[index] for index in indices]) if found else np.empty((0, *self.size, 3), np.uint8)
+
+    def at_rate(self, fps: Fraction) -> StoredVideo:
+        """Returns the video with another frame rate, from 1/1000 to 1000.
+
+        Raises:
+          InputError: the file says when its frames are shown.
+        """
+        if self.has_times:
+            raise InputError(f"{self.path}: it says itself when its frames are shown; a frame rate cannot be given")
+        return dataclasses.replace(self, fps=fps, timestamps=None)
 
     @abc.abstractmethod
     def _read_sorted(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
