@@ -9,6 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from cosnet_jax.files import expanded, writable_folder, write_text
 from cosnet_jax.inference.crf import BACKENDS
 from cosnet_jax.progress import track
 from cosnet_jax.video.find import RECORD, find_videos
-from cosnet_jax.video.stored import video_name
+from cosnet_jax.video.stored import FASTEST, SLOWEST, video_name
 
 EXAMPLE = "cosnet segment clip.mp4 --output out/clip"
 
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--keep", type=place, metavar="X,Y[,FRAME]", help="keep the object at column X, row Y of this frame (0) alone")
     add("--crf", action="store_true", dest="refine", help="sharpen the outlines by a fully connected CRF")
     add("--crf-backend", choices=BACKENDS, help="implementation of the CRF, which it turns on")
+    add("--fps", type=frame_rate, help="frames a second of a folder of frames (24) or a raw stream")
     add("--threshold", type=float, default=0.5, help="foreground is what is more probable (0.5)")
     yes_or_no = argparse.BooleanOptionalAction
     add("--overlay", action=yes_or_no, default=True, dest="save_overlay", help="write an overlay video (yes)")
@@ -61,6 +63,14 @@ def place(text: str) -> tuple[int, int, int]:
     if min(x, y, frame) < 0:
         raise ValueError
     return x, y, frame
+
+
+def frame_rate(text: str) -> Fraction:
+    """Reads a frame rate such as 25, 29.97 or 30000/1001."""
+    rate = Fraction(text)
+    if not SLOWEST <= rate <= FASTEST:
+        raise ValueError
+    return rate
 
 
 def run(arguments: argparse.Namespace) -> int:

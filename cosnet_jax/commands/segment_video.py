@@ -7,6 +7,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Generator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class VideoProcessor:
         self,
         checkpoint: str | Path = SHIPPED_MODEL,
         *,
+        fps: Fraction | None = None,
         keep: tuple[int, int, int] | None = None,
         threshold: float = 0.5,
         refine: bool = False,
@@ -64,6 +66,7 @@ class VideoProcessor:
 
         Args:
           checkpoint: see `Segmenter.from_pretrained`.
+          fps: frame rate of videos that do not tell their own, see `StoredVideo.at_rate`.
           keep: (x, y, frame) of the only object to keep, see `keep_object`.
           threshold: a pixel is foreground where its probability is above this.
           refine: whether a CRF sharpens the maps.
@@ -73,7 +76,7 @@ class VideoProcessor:
         Raises:
           InputError: the checkpoint is missing, the background cannot be read, or an option is wrong.
         """
-        self._keep, self._threshold = keep, threshold
+        self._fps, self._keep, self._threshold = fps, keep, threshold
         drawn = {name: settings.pop(name) for name in OUTPUT_SETTINGS if name in settings}
         self._outputs = make_outputs(threshold=threshold, **drawn)
         variables, config = load_checkpoint(checkpoint)
@@ -89,7 +92,7 @@ class VideoProcessor:
         """Opens and segments a video, unless it is done; what goes wrong with it is in the outcome."""
         start, frames, status, problem = time.monotonic(), 0, "failed", ""
         try:
-            video = open_video(path)
+            video = open_video(path) if self._fps is None else open_video(path).at_rate(self._fps)
             frames = len(video)
             with claimed(writable_folder(folder), ".lock", "writes results"):
                 status = "done" if self._process(video, folder) else "found"
@@ -126,7 +129,8 @@ class VideoProcessor:
         with report_read_errors(video.path):
             states = [(file, file.stat()) for file in video.files]
         files = [(file.name, state.st_size, state.st_mtime_ns) for file, state in states]
-        return {**self._about, "input": {"name": video.name, "frames": len(video), "files": digest_of_json(files)}}
+        about = {"name": video.name, "frames": len(video), "fps": str(video.fps), "files": digest_of_json(files)}
+        return {**self._about, "input": about}
 
 
 def frames_and_maps(

@@ -96,3 +96,22 @@ def test_videos_of_cameras_are_found_in_a_folder(tmp_path):
 def test_interlaced_frames_are_counted_by_decoding(tmp_path):
     encode(tmp_path / "a.ts", make_frames(6), "mpeg2video", "yuv420p", flags="+ildct+ilme")
     assert len(list(open_video(tmp_path / "a.ts"))) == len(open_video(tmp_path / "a.ts")) == 6
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("h264", "libx264"), ("hevc", "libx265"), ("m2v", "mpeg2video")])
+def test_a_raw_stream_has_its_own_rate_or_the_one_given(tmp_path, suffix, codec):
+    path, form = tmp_path / f"raw.{suffix}", {"m2v": "mpeg2video"}.get(suffix, suffix)
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for image in make_frames(8, 64, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    video = open_video(path)
+    assert (len(video), video.fps, video.timestamps) == (8, 30, None)
+    assert video.at_rate(Fraction(12)).fps == 12 and len(list(video.at_rate(Fraction(12)))) == 8
+
+
+def test_a_file_with_times_takes_no_other_rate(tmp_path):
+    with pytest.raises(InputError, match=r"a\.mkv: it says itself when its frames are shown"):
+        open_video(encode(tmp_path / "a.mkv", make_frames(3))).at_rate(Fraction(12))
