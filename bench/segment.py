@@ -110,7 +110,7 @@ def main() -> None:
     variables, config, _ = convert_state_dict(weights, "released", arguments.weights or "random weights")
     config.model.dtype = arguments.dtype
     model = build_model(config.model)
-    options = InferenceConfig(size=size, num_references=arguments.num_references, fusion="prediction")
+    options = InferenceConfig(arguments.num_references, fusion="prediction", size=size, edge_radius=0)
     segmenter = Segmenter(model, variables, options, batch_size=arguments.batch_size)
     video = make_video(size, arguments.frames)
 

@@ -38,17 +38,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command.
+    """Runs a command line, without the program's name (None: the process's), and returns the exit status.
 
-    Only the module of that command is imported. A module has `add_arguments(parser)` and `run(arguments)`, which
-    returns the exit status. One with `TAKES_OVERRIDES` also gets the settings `--config.KEY=VALUE`, as
-    `arguments.overrides`.
-
-    Args:
-      arguments: the command line without the program's name; None takes the process's.
-
-    Returns:
-      The exit status.
+    Only the module of the command is imported. A module has `add_arguments(parser)` and `run(arguments)`, which returns
+    the exit status. One with `TAKES_OVERRIDES` also gets the settings `--config.KEY=VALUE`, as `arguments.overrides`.
     """
     listing = "\n".join(f"  {name:<10} {description}" for name, description in COMMANDS.items())
     parser = Parser(
@@ -72,18 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_command(name: str, arguments: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
-    """Imports a command's module and reads its arguments; `--help` ends the program.
-
-    Args:
-      name: one of `COMMANDS`.
-      arguments: the command line after the command's name.
-
-    Returns:
-      The module, and the arguments with `overrides`.
-
-    Raises:
-      InputError: an argument is wrong.
-    """
+    """Imports a command's module and reads its arguments, with `overrides`; `--help` ends the program."""
     module = importlib.import_module(f"cosnet_jax.commands.{name}")
     takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
     settings = (

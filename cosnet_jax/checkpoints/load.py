@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from cosnet_jax.checkpoints.store import read_checkpoint
 from cosnet_jax.checkpoints.weights import SUFFIX, read_weights, save_weights
 from cosnet_jax.config import changed_settings, describe_changes
 from cosnet_jax.errors import InputError, printable
@@ -57,7 +56,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Confi
       InputError: if there is no readable checkpoint.
     """
     path = expanded(SHIPPED_FILES.get(str(path), path))
-    return read_weights(path) if path.is_file() else read_checkpoint(path)
+    if path.is_file():
+        return read_weights(path)
+    from cosnet_jax.checkpoints.store import read_checkpoint  # imports orbax, which takes a tenth of a start
+
+    return read_checkpoint(path)
 
 
 def load_checkpoint_for(config: ConfigDict, path: str | Path) -> dict[str, Any]:

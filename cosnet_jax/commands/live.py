@@ -24,12 +24,11 @@ from cosnet_jax.visualization.overlays import overlay
 
 EXAMPLE = "cosnet live 0 --output live.mkv --show overlay"
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation"), "win32": ("video={}", "dshow")}
-PIXELS = {"masks": "gray", "overlay": "rgb24", "rgba": "rgba"}  # FFmpeg's names of what is shown
-FILES = {"masks": ("libx264", "yuv420p"), "overlay": ("libx264", "yuv420p"), "rgba": ("ffv1", "bgra")}  # codec, pixels
-DRAW: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of a frame and its probabilities
-    "masks": lambda frame, map_: np.where(map_ > 0.5, 255, 0).astype(np.uint8),
-    "overlay": lambda frame, map_: overlay(frame, map_ > 0.5),
-    "rgba": lambda frame, map_: cut_out(frame, alpha_of(map_)),
+# What is shown: pixels in a pipe, codec and pixels of a file (FFmpeg's names), and how it is drawn from frame and map.
+SHOWN: dict[str, tuple[str, str, str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
+    "masks": ("gray", "libx264", "yuv420p", lambda frame, map_: np.where(map_ > 0.5, 255, 0).astype(np.uint8)),
+    "overlay": ("rgb24", "libx264", "yuv420p", lambda frame, map_: overlay(frame, map_ > 0.5)),
+    "rgba": ("rgba", "ffv1", "bgra", lambda frame, map_: cut_out(frame, alpha_of(map_))),
 }
 PATIENCE = 5.0  # seconds without new bytes after which a growing file has ended
 ERRORS = (av.FFmpegError, OSError)
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a camera's number or device, a growing file, a URL, or - for a pipe")
     add("--output", required=True, metavar="FILE", help="a video such as live.mkv, or - for raw frames in NUT")
-    add("--show", choices=PIXELS, default="overlay", help="what is written (overlay); rgba has transparency")
+    add("--show", choices=SHOWN, default="overlay", help="what is written (overlay); rgba has transparency")
     add("--raw", nargs=2, type=int, metavar=("W", "H"), help="the pipe holds raw frames, rgb24, of this size")
     add("--fps", type=int, help="frames per second that the output declares (the source's, or 25)")
     add_network_arguments(parser, "--size", "--num-references", "--smooth")
@@ -59,14 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
                 if not count:
                     output = LiveWriter(arguments.output, arguments.show, frame.shape[:2], arguments.fps or rate)
                     files.enter_context(output)
-                output.write(DRAW[arguments.show](frame, probability))
+                output.write(frame, probability)
                 count += 1
                 print(f"\r{count} frames, {count / (time.monotonic() - start):.1f} a second", end="", file=sys.stderr)
                 if stop.is_asked:
                     break
     finally:
         signal.signal(signal.SIGINT, before)
-    print(file=sys.stderr)
+        print(file=sys.stderr)
     if not count:
         raise InputError(f"{arguments.source}: no frame came; expected a camera, a growing file, or - for a pipe")
     return 0
@@ -136,14 +135,16 @@ class Input:
 
 
 class LiveWriter:
-    """Writes pictures of a size (H, W) to a video file or, for "-", as raw frames in NUT to standard output.
+    """Writes what is shown of frames of a size (H, W) to a video file or, for "-", raw in NUT to standard output.
 
     Used in a `with` block, at whose end the file is whole. H.264 has no odd sizes: a last row or column is left out.
     """
 
     def __init__(self, output: str, show: str, size: tuple[int, int], rate: Fraction | int):
-        is_pipe, self._output, self._pixels = output == "-", output, PIXELS[show]
-        codec, pixels = ("rawvideo", self._pixels) if is_pipe else FILES[show]
+        is_pipe, self._output = output == "-", output
+        self._pixels, codec, pixels, self._draw = SHOWN[show]
+        if is_pipe:
+            codec, pixels = "rawvideo", self._pixels
         even = 2 if pixels == "yuv420p" else 1
         self._height, self._width = (length // even * even for length in size)
         with report_write_errors(output, ERRORS):
@@ -154,9 +155,9 @@ class LiveWriter:
                 raise InputError(f"{output}: {error}; expected a name such as live.mkv") from None
         self._stream.height, self._stream.width, self._stream.pix_fmt = self._height, self._width, pixels
 
-    def write(self, picture: np.ndarray) -> None:
-        """Writes the next picture."""
-        picture = np.ascontiguousarray(picture[: self._height, : self._width])
+    def write(self, frame: np.ndarray, probability: np.ndarray) -> None:
+        """Writes what is shown of the next frame (H, W, 3) and its probabilities (H, W)."""
+        picture = np.ascontiguousarray(self._draw(frame, probability)[: self._height, : self._width])
         with report_write_errors(self._output, ERRORS):
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, self._pixels)))
 

@@ -16,7 +16,6 @@ from av.video.reformatter import Colorspace
 from cosnet_jax.errors import InputError
 from cosnet_jax.video.hdr import HDR_TRANSFERS, to_bt709
 from cosnet_jax.video.images import over_black
-from cosnet_jax.video.mp4_tables import check_sample_tables
 
 # Codecs with exactly one visible frame per packet. Other codecs can hide frames or put two into one packet: their
 # frames are counted by decoding.
@@ -83,7 +82,6 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
       InputError: FFmpeg cannot read the file, or the file has no video.
     """
     try:
-        check_sample_tables(path)
         container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise InputError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cosnet_jax.video.image_header import END, JPEG_START, PNG_START, is_decodable, jpeg_segments
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 PHOTO_SUFFIXES = (".heic", ".heif", ".avif")  # read as far as Pillow, or pillow-heif, reads them
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")  # Pillow's names of what OpenCV gets to decode
+MAX_PIXELS = 2**26  # of an image, twice as many as 8K has
+HEADER_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 ORIENTATION = 0x0112  # of EXIF
 ROWS = 64  # of an image that are composited at a time
+
+JPEG_START, JPEG_END = b"\xff\xd8", 0xD9
+PNG_START = b"\x89PNG\r\n\x1a\n"
+# The next marker in entropy-coded data. 0xff is no marker before 00 (stuffing), d0-d7 (restart) and ff (fill).
+_NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 def is_image(file: Path) -> bool:
@@ -37,9 +45,18 @@ def is_truncated(data: bytes) -> bool:
       Whether the end is missing.
     """
     if data.startswith(JPEG_START):
-        return all(code != END for code, _ in jpeg_segments(data))
-    if data.startswith(PNG_START):
-        return not _png_reaches_its_end(data)
+        return not _jpeg_reaches_its_end(data)
+    return data.startswith(PNG_START) and not _png_reaches_its_end(data)
+
+
+def _jpeg_reaches_its_end(data: bytes) -> bool:
+    position = len(JPEG_START)
+    while marker := _NEXT_MARKER.search(data, position):
+        code, position = marker[1][0], marker.end()
+        if code == JPEG_END:
+            return True
+        if code != 0x01:  # a segment follows every other marker: skip it, a thumbnail in it has markers too
+            position += int.from_bytes(data[position : position + 2], "big")
     return False
 
 
@@ -53,19 +70,27 @@ def _png_reaches_its_end(data: bytes) -> bool:
     return False
 
 
+def image_size(file: Path | io.BytesIO) -> tuple[int, int] | None:
+    """Reads (height, width) from an image's header; None if it is none of `FORMATS`."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return image.height, image.width
+    except HEADER_ERRORS:
+        return None
+
+
 def decode(data: bytes, mode: int) -> np.ndarray | None:
     """Decodes an image in OpenCV's own layout.
 
     Args:
-      data: the file's bytes. JPEG, PNG, BMP, WebP and PNM are read, up to `MAX_PIXELS` and `MAX_SCANS`; no other
-        decoder of OpenCV gets to see them.
+      data: the file's bytes: one of `FORMATS`, of at most `MAX_PIXELS`.
       mode: OpenCV's flags, such as `cv2.IMREAD_COLOR`.
 
     Returns:
       What `cv2.imdecode` returns; None if the bytes are not such an image.
     """
-    # OpenCV takes the memory that a chunk of a PNG declares, up to 4 GiB, before it reads it.
-    if not is_decodable(data) or (data.startswith(PNG_START) and is_truncated(data)):
+    size = image_size(io.BytesIO(data))
+    if size is None or math.prod(size) > MAX_PIXELS or (data.startswith(PNG_START) and is_truncated(data)):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
@@ -114,7 +139,7 @@ def _orientation(data: bytes) -> int:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.getexif().get(ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError, struct.error):  # the pixels were decoded: only these notes are damaged
+    except HEADER_ERRORS:  # the pixels were decoded: only these notes are damaged
         return 1
 
 

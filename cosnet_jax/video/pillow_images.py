@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import report_read_errors
-from cosnet_jax.video.image_header import MAX_PIXELS
-from cosnet_jax.video.images import over_black
+from cosnet_jax.video.images import MAX_PIXELS, over_black
 from cosnet_jax.video.stored import DEFAULT_FPS, FASTEST, SLOWEST, StoredVideo, frame_rate
 
 with contextlib.suppress(ImportError):

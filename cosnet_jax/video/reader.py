@@ -15,12 +15,9 @@ import numpy as np
 from cosnet_jax.errors import InputError
 from cosnet_jax.files import expanded, is_special, natural_key, report_read_errors
 from cosnet_jax.video.decoding import MAX_FRAMES, Index, decoded, opened, scan, to_rgb
-from cosnet_jax.video.image_header import MAX_PIXELS, image_size
-from cosnet_jax.video.images import PHOTO_SUFFIXES, decode_image, is_image, is_truncated
+from cosnet_jax.video.images import MAX_PIXELS, PHOTO_SUFFIXES, decode_image, image_size, is_image, is_truncated
 from cosnet_jax.video.pillow_images import open_animation, read_photo
 from cosnet_jax.video.stored import DEFAULT_FPS, FASTEST, SLOWEST, StoredVideo, check_size, frame_rate
-
-HEADER_BYTES = 2**16  # most images tell their size before
 
 
 def open_video(path: str | Path, most_frames: int = MAX_FRAMES) -> StoredVideo:
@@ -99,9 +96,8 @@ def _stored_size(file: Path) -> tuple[int, int]:
     """Reads (height, width) from the header of an image."""
     if file.suffix.lower() in PHOTO_SUFFIXES:
         return read_photo(file).shape[:2]
-    with report_read_errors(file), open(file, "rb") as stream:
-        header = stream.read(HEADER_BYTES)
-        size = image_size(header) or image_size(header + stream.read())
+    with report_read_errors(file), open(file, "rb"):
+        size = image_size(file)
     if size is None:
         raise InputError(f"{file}: not a readable image; convert it to jpg or png, or remove it")
     height, width = size

@@ -22,8 +22,6 @@ COLOURS = ("#3b82c4", "#e0823d", "#4ba36b", "#b8628f", "#8a7fd1", "#9a8c4e")
 INK, FAINT = "#010203", "#040506"  # placeholders; `svg` replaces them by the page's colours of text and lines
 LONGEST_LABEL = 40  # characters
 STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 10,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -39,7 +37,6 @@ STYLE = {
     "text.color": INK,
     "text.parse_math": False,  # a sequence's name can hold $
     "legend.frameon": False,
-    "lines.linewidth": 1.6,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "svg.fonttype": "none",
     "svg.hashsalt": "cosnet_jax",
