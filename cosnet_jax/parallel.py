@@ -97,13 +97,8 @@ def first_before_others(point: str) -> Iterator[None]:
         wait_for_others(point)
 
 
-def agree(decision: bool) -> bool:
-    """Returns process 0's decision in all processes."""
-    return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
-
-
 def sum_over_processes(array: np.ndarray) -> np.ndarray:
-    """Sums an array, of one shape in all processes, over them."""
+    """Sums an array, of one shape in all processes, over them; the result is the same in all."""
     return multihost_utils.process_allgather(array).sum(axis=0) if jax.process_count() > 1 else array
 
 

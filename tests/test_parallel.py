@@ -25,7 +25,7 @@ from cosnet_jax.errors import InputError
 
 with parallel.several_processes():
     distributed.start({"enabled": True, "heartbeat": 5, "timeout": 60})
-    parallel.agree(True)
+    parallel.wait_for_others("begin")
 """
 
 
@@ -76,7 +76,7 @@ def run_two(work):
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_others(number):
     results = run_two(
-        f"if parallel.process()[0] == {number}: raise InputError('a file is broken')\nparallel.agree(True)"
+        f"if parallel.process()[0] == {number}: raise InputError('a file is broken')\nparallel.wait_for_others('end')"
     )
     assert results[number] == (1, results[number][1])
     assert "error: a file is broken\n" in results[number][1]

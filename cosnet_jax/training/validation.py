@@ -78,7 +78,7 @@ class Validation:
         scores = validate(self._segmenter, variables, self._sequences, self._config.validate_frames)
         self._log.write(step, "validation", scores)
         parallel.say(f"step {step}: validation J {scores['J']:.3f}, single frame {scores['J_single_frame']:.3f}")
-        if parallel.agree(scores["J"] > self.best_score):
+        if scores["J"] > self.best_score:
             self.best_score = scores["J"]
             self._best.save(step, state, self._config, {"best_score": self.best_score})
 
