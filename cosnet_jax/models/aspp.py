@@ -52,7 +52,7 @@ class ASPP(nn.Module):
 
         def branch(inputs: Array, name: str, **kwargs) -> Array:
             out = Conv(self.depth, use_bias=True, dtype=self.dtype, name=f"{name}_conv", **kwargs)(inputs)
-            return nn.relu(BatchNorm(self.axis_name, name=f"{name}_bn")(out, train))
+            return BatchNorm(self.axis_name, relu=True, name=f"{name}_bn")(out, train)
 
         pooled = branch(x.mean((1, 2), keepdims=True), "pool")  # (n, 1, 1, depth)
         branches = [jnp.broadcast_to(pooled, (*x.shape[:3], self.depth)), branch(x, "point")]

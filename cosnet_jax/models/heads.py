@@ -41,6 +41,6 @@ class SegmentationHead(nn.Module):
         inputs = [summary, features]
         for index in range(1, self.convolutions + 1):
             x = Conv(self.features, 3, separable=self.separable, dtype=self.dtype, name=f"conv{index}")(*inputs)
-            x = nn.relu(BatchNorm(self.axis_name, name=f"bn{index}")(x, train))
+            x = BatchNorm(self.axis_name, relu=True, name=f"bn{index}")(x, train)
             inputs = [x]
         return Conv(1, use_bias=True, dtype=self.dtype, name="classifier")(x)

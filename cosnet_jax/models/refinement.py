@@ -35,12 +35,12 @@ class Refinement(nn.Module):
     def __call__(self, x: Array, low_level: Array, train: bool) -> Array:
         """Maps (n, h', w', c) and low-level features (n, h, w, c') to (n, h, w, channels)."""
         low_level = Conv(self.low_level, dtype=self.dtype, name="reduce_conv")(low_level)
-        low_level = nn.relu(BatchNorm(self.axis_name, name="reduce_bn")(low_level, train))
+        low_level = BatchNorm(self.axis_name, relu=True, name="reduce_bn")(low_level, train)
         size = low_level.shape[1:3]
         x = upsample(x, -(-size[0] // x.shape[1]), size) if self.aligned else resize_bilinear(x, size)
         x = jnp.concatenate([x, low_level], axis=-1)
         x = Conv(self.channels, 3, separable=self.separable, dtype=self.dtype, name="join_conv")(x)
-        return nn.relu(BatchNorm(self.axis_name, name="join_bn")(x, train))
+        return BatchNorm(self.axis_name, relu=True, name="join_bn")(x, train)
 
 
 class Detail(nn.Module):
@@ -59,5 +59,5 @@ class Detail(nn.Module):
     def __call__(self, x: Array, finest: Array, train: bool) -> Array:
         """Maps (n, h, w, c) and features of stride 4 (n, ~2h, ~2w, c') to (n, h, w, c)."""
         added = Conv(self.hidden, dtype=self.dtype, name="join_conv")(x, space_to_depth(finest, x.shape[1:3]))
-        added = nn.relu(BatchNorm(self.axis_name, name="join_bn")(added, train))
+        added = BatchNorm(self.axis_name, relu=True, name="join_bn")(added, train)
         return x + Conv(x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="add_conv")(added)

@@ -42,12 +42,11 @@ class Bottleneck(nn.Module):
             shortcut = Conv(4 * self.width, stride=self.stride, dtype=self.dtype, name="downsample_conv")(x)
             shortcut = BatchNorm(self.axis_name, name="downsample_bn")(shortcut, train)
         x = Conv(self.width, stride=first, dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
+        x = BatchNorm(self.axis_name, relu=True, name="bn1")(x, train)
         x = Conv(self.width, 3, second, self.dilation, dtype=self.dtype, name="conv2")(x)
-        x = nn.relu(BatchNorm(self.axis_name, name="bn2")(x, train))
+        x = BatchNorm(self.axis_name, relu=True, name="bn2")(x, train)
         x = Conv(4 * self.width, dtype=self.dtype, name="conv3")(x)
-        x = BatchNorm(self.axis_name, name="bn3")(x, train)
-        return nn.relu(x + shortcut)
+        return BatchNorm(self.axis_name, relu=True, name="bn3")(x, train, shortcut)
 
 
 class ResNet(nn.Module):
@@ -81,7 +80,7 @@ class ResNet(nn.Module):
           (n, ~h/8, ~w/8, 2048), (n, ~h/8, ~w/8, 512), (n, ~h/4, ~w/4, 256).
         """
         x = Conv(64, 7, 2, padding=3, dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(BatchNorm(self.axis_name, name="bn1")(x, train))
+        x = BatchNorm(self.axis_name, relu=True, name="bn1")(x, train)
         x = max_pool(x, self.ceil_mode)
         bottleneck = rematerialise(Bottleneck, train=2) if self.remat else Bottleneck
         previous = 1
