@@ -138,9 +138,7 @@ def _backward(relu: bool, of_batch: bool, axis_name: str | None, residuals, grad
     mean, inverse_std, scale, bias = channelwise
     factor = scale * inverse_std
     masked, centred = masked_and_centred(mean, factor, bias)
-    totals = lax.reduce(
-        (masked, masked * centred), (jnp.float32(0), jnp.float32(0)), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0, 1, 2)
-    )
+    totals = masked.sum((0, 1, 2)), (masked * centred).sum((0, 1, 2))
     to_bias, to_scale = totals[0], totals[1] * inverse_std
     totals, mean, factor, bias = lax.optimization_barrier((jnp.stack([to_bias, to_scale]), mean, factor, bias))
     to_x, centred = masked_and_centred(mean, factor, bias)
