@@ -107,12 +107,6 @@ def test_last_corner_is_never_boundary():
     assert [tuple(pixel) for pixel in np.argwhere(boundary_map(mask))] == [(3, 4), (3, 5), (4, 4)]
 
 
-def test_identical_masks_score_one():
-    rng = np.random.default_rng(4)
-    mask = rng.random((40, 50)) < 0.3
-    assert boundary_f(mask, mask) == 1.0
-
-
 def test_empty_and_full_masks():
     empty, full = np.zeros((30, 40), bool), np.ones((30, 40), bool)
     some = empty.copy()

@@ -25,13 +25,3 @@ def test_what_is_no_json_leaves_the_old_file(tmp_path, value):
         write_results(path, {**RESULTS, "J": value})
     assert json.loads(path.read_text()) == RESULTS
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_what_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: cannot be written to"):
-        write_results(tmp_path / "file" / "results.json", RESULTS)
-    (tmp_path / "results.json").mkdir()
-    with pytest.raises(InputError, match=r"results\.json: cannot be written \(Is a directory\)"):
-        write_results(tmp_path / "results.json", RESULTS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "results.json"]

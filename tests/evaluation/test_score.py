@@ -48,14 +48,6 @@ def test_sequences_weigh_the_same_whatever_their_length(write_masks):
     assert list(results["per_sequence"]) == ["long", "short"]
 
 
-def test_ground_truth_against_itself(write_masks):
-    rng = np.random.default_rng(0)
-    sequences = [MemorySequence(name, list(rng.random((5, 12, 18)) < 0.4)) for name in ("a", "b")]
-    folder = write_masks({sequence.name: named(sequence.masks) for sequence in sequences})
-    results = score_masks(sequences, folder, processes=1)
-    assert results["J"] == results["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
-
-
 def test_fbms_evaluates_annotated_frames_with_foreground(write_masks):
     sequence = MemorySequence("cats01", [strip(10), None, strip(0), strip(10), None])
     folder = write_masks({"cats01": {"00000": strip(5), "00002": strip(20), "00003": strip(10)}})

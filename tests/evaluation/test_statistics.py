@@ -23,13 +23,6 @@ def test_seven_frames_round_halves_up():
     assert mean_recall_decay(values) == pytest.approx({"mean": 2.4 / 7, "recall": 2 / 7, "decay": 0.3})
 
 
-def test_thirty_frames():
-    # Limits 1, 8.25, 15.5, 22.75, 30 -> frames 1, 8, 16, 23, 30: first quarter 1-8, last quarter 23-30.
-    values = np.arange(1, 31) / 30
-    expected = {"mean": 15.5 / 30, "recall": 0.5, "decay": 4.5 / 30 - 26.5 / 30}
-    assert mean_recall_decay(values) == pytest.approx(expected)
-
-
 def test_three_hundred_frames_do_not_overflow_a_byte():
     # Limits 1, 75.75, 150.5, 225.25, 300 -> frames 1, 76, 151, 225, 300: first quarter 1-76, last quarter 225-300.
     values = np.arange(1, 301) / 300

@@ -76,11 +76,6 @@ def test_page_holds_everything_and_needs_nothing(page):
     assert not re.search(r"@import|url\((?!#)", page)
 
 
-def test_page_has_a_dark_and_a_narrow_form(page):
-    assert "prefers-color-scheme: dark" in page
-    assert 'name="viewport"' in page
-
-
 def test_rows_of_others_are_marked(page):
     assert re.search(r'<tr class="quoted"><th scope="row">theirs</th><td>60.0</td></tr>', page)
     assert re.search(r'<tr><th scope="row">mine</th>', page)
@@ -123,16 +118,6 @@ def test_what_cannot_be_shown(block, tmp_path):
     with pytest.raises(InputError, match="cannot show"):
         write_page(tmp_path / "report.html", "t", {}, [Section("s", [block])])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: cannot be written to"):
-        write_page(tmp_path / "file" / "report.html", "t", {}, [])
-    (tmp_path / "report.html").mkdir()
-    with pytest.raises(InputError, match=r"report\.html: cannot be written \(Is a directory\)"):
-        write_page(tmp_path / "report.html", "t", {}, [])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "report.html"]
 
 
 def test_a_page_without_metadata_has_no_list(tmp_path):
