@@ -6,7 +6,7 @@ VIDEO/masks; some frames may lack a mask), here with two of them kept for valida
     cosnet train --config=davis16_lite:finetune --workdir=out/own --config.init=davis16_lite \
         --config.data.videos.source=OWN --config.data.hold_out=OWN_cat,OWN_dog
 
-Scores: J 72.0, F 70.0 on DAVIS-2016 val (N = 5, no CRF). `davis16_lite:smoke` takes four tiny steps.
+Scores of the shipped model: docs/results.md. `davis16_lite:smoke` takes four tiny steps.
 """
 
 from configs import base
