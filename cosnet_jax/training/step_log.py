@@ -14,6 +14,8 @@ from cosnet_jax import parallel
 from cosnet_jax.errors import InputError
 from cosnet_jax.training.metric_log import MetricLog
 
+MOST_BLANK = 64  # images in a row, of one kind of step, whose masks are all empty or all full
+
 
 class StepLog:
     """The running record of the steps, used while the loop always has one step under way.
@@ -39,6 +41,7 @@ class StepLog:
         self._skips = skips
         self._running: tuple[int, str, Any, int] | None = None
         self._finished: list[tuple[str, dict[str, Any]]] = []
+        self._blank: dict[str, int] = {}  # by kind, images in a row with nothing to tell apart
         self._images = 0  # that the steps of the present record took
         self._waited, self._since = 0.0, time.monotonic()
 
@@ -89,6 +92,15 @@ class StepLog:
         self._images += images
         if not self._skips:
             stop_at_nan(step, kind, values)
+        is_blank = values.get("foreground") in (0, 1)
+        self._blank[kind] = self._blank.get(kind, 0) + images if is_blank else 0
+        if self._blank[kind] >= MOST_BLANK:
+            which = "full" if values["foreground"] else "empty"
+            raise InputError(
+                f"step {step}: the masks of the last {self._blank[kind]} images of {kind} steps are all {which}, so "
+                "there is nothing to learn; expected an object and a background. `cosnet prepare` prints the share of "
+                "foreground of each set"
+            )
         if step % self._every == 0 or step == self._last_step:
             self._write(step)
 

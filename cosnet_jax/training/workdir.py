@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cosnet_jax import parallel
 from cosnet_jax.checkpoints.store import LATEST
 from cosnet_jax.config import changed_settings, describe_changes, parse_config
 from cosnet_jax.errors import InputError
@@ -36,7 +37,7 @@ def claimed_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
 def claim_workdir(config: ConfigDict, workdir: Path) -> None:
     """Writes the configuration into a working directory, after comparing it with that of the training there.
 
-    A training that ended before its first checkpoint leaves the folder to any other.
+    A training that ended before its first checkpoint leaves the folder to any other. `total_steps` may rise.
 
     Args:
       config: the whole configuration.
@@ -52,6 +53,9 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
         except (OSError, InputError) as error:
             raise InputError(f"{path} is not a readable configuration ({error})") from None
         changes = changed_settings(stored, config)
+        if stored.total_steps < config.total_steps:
+            del changes["total_steps"]
+            parallel.say(f"total_steps rises from {stored.total_steps}: the learning rate ends at {config.total_steps}")
         decisive = {key: change for key, change in changes.items() if not is_free(key)}
         if decisive:
             changed = describe_changes(decisive)

@@ -43,6 +43,13 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means(tmp_path):
     assert [record.get("loss") for record in records] == [0.5, None, 0.5]
 
 
+@pytest.mark.parametrize(("foreground", "name"), [(0.0, "empty"), (1.0, "full")])
+def test_masks_with_nothing_to_find_stop_the_training(tmp_path, foreground, name):
+    blank = WHOLE | {"loss": 0.0, "foreground": foreground}
+    with pytest.raises(InputError, match=f"step 67: the masks of the last 64 images of video steps are all {name}"):
+        records_of(tmp_path, [WHOLE, blank, WHOLE | {"foreground": 0.2}, *[blank] * 70], skips=False)
+
+
 @pytest.mark.parametrize("steps", [3, 4])
 def test_a_training_that_is_stopped_records_its_last_steps(tmp_path, steps):
     records = records_of(tmp_path, [WHOLE, WHOLE, NAN, WHOLE][:steps], skips=True, left=5)

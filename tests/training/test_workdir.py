@@ -42,6 +42,18 @@ def test_a_training_that_stopped_at_a_step_that_is_not_finite_may_go_on_by_skipp
             pass
 
 
+def test_the_number_of_steps_may_rise_and_not_fall(tmp_path, capsys):
+    config = tiny_synthetic()
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    for config.total_steps in (10, 20):
+        with claimed_workdir(config, tmp_path):
+            pass
+    assert "total_steps rises from 10: the learning rate ends at 20" in capsys.readouterr().out
+    config.total_steps = 19
+    with pytest.raises(InputError, match="total_steps was 20 and is 19"), claimed_workdir(config, tmp_path):
+        pass
+
+
 @pytest.mark.process
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / LOCK_FILE], stdout=subprocess.PIPE)
