@@ -181,9 +181,11 @@ def parallelise(step: Callable) -> Callable:
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
-def working_memory(step: Any, state: Any, batch: dict[str, np.ndarray]) -> int:
-    """Compiles a step from `parallelise` for a state and a batch; returns the bytes that it takes beside them."""
-    return step.lower(state, shard(batch)).compile().memory_analysis().temp_size_in_bytes
+def device_memory() -> dict[str, float]:
+    """GiB of this process's first device that are in use, and the most so far; {} where it does not say (CPUs)."""
+    known = jax.local_devices()[0].memory_stats() or {}
+    names = {"memory_gib": "bytes_in_use", "peak_memory_gib": "peak_bytes_in_use"}
+    return {name: known[key] / 2**30 for name, key in names.items() if key in known}
 
 
 def replicate(tree: Any) -> Any:

@@ -18,7 +18,6 @@ from cosnet_jax.models.build import build_model, init_variables
 from cosnet_jax.models.cosnet import COSNet
 from cosnet_jax.progress import track
 from cosnet_jax.training.config import Config
-from cosnet_jax.training.memory_plan import plan_memory
 from cosnet_jax.training.metric_log import MetricLog
 from cosnet_jax.training.optimizer import make_optimizer, make_schedule
 from cosnet_jax.training.profiler import Profiler
@@ -92,10 +91,6 @@ def take_steps(
     state = parallel.replicate(init_state(variables, optimizer, config.optimizer.ema))
     steps = {kind: parallel.parallelise(step) for kind, step in make_steps(model, optimizer, config).items()}
     segmenter = Segmenter.from_config(config, variables)
-    first = {kind: next(iterator) for kind, iterator in batches.items()}
-    parallel.say(plan_memory(state, {kind: steps[kind] for kind in batches}, first))
-    for iterator in batches.values():
-        iterator.set_state({"next_index": 0})
 
     # Where an earlier run stopped.
     latest = CheckpointFolder(workdir / LATEST, config.keep_checkpoints)

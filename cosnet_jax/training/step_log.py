@@ -112,6 +112,7 @@ class StepLog:
             "seconds_per_step": elapsed / len(finished),
             "images_per_second_per_device": self._images / elapsed,
             "waiting_for_data": min(self._waited / elapsed, 1.0),
+            **parallel.device_memory(),
         }
         self._finished, self._images, self._waited, self._since = [], 0, 0.0, now
         for kind in sorted({kind for kind, _ in finished}):
@@ -121,11 +122,14 @@ class StepLog:
             means = {name: sum(record[name] for record in whole) / len(whole) for name in sorted(names)}
             skipped = {"skipped": len(records) - len(whole)} if len(records) > len(whole) else {}
             self._log.write(step, kind, {**means, **skipped, **extra})
-            result = f"loss {means['loss']:.4f}" if whole else "not finite"
-            if skipped:
-                result += f", {skipped['skipped']} skipped"
-            speed = f"{extra['seconds_per_step']:.2f} s a step, {extra['waiting_for_data']:.0%} waiting for data"
-            parallel.say(f"step {step}: {kind} {result}, {speed}")
+            losses = ["loss", *sorted(means.keys() - {"loss", "foreground"})] if whole else []
+            result = [f"{name} {means[name]:.4f}" for name in losses] or ["not finite"]
+            result += [f"{count} skipped" for count in skipped.values()]
+            result += [f"learning rate {extra['learning_rate']:.2g}", f"{extra['seconds_per_step']:.2f} s a step"]
+            result += [f"{extra['waiting_for_data']:.0%} waiting for data"]
+            if "peak_memory_gib" in extra:
+                result += [f"{extra['peak_memory_gib']:.1f} GiB at most"]
+            parallel.say(f"step {step}: {kind} {', '.join(result)}")
 
 
 def nonfinite_parts(values: dict[str, Any]) -> list[str]:

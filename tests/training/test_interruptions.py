@@ -53,7 +53,6 @@ def run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "init_variables", lambda model, seed: random_variables(model, seed))
     monkeypatch.setattr(loop, "make_steps", lambda *_: {"still": step})
-    monkeypatch.setattr(loop, "plan_memory", lambda *_: "")
     monkeypatch.setattr(loop.parallel, "parallelise", lambda step: step)
     monkeypatch.setattr(validation, "validate", validate)
 

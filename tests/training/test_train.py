@@ -83,7 +83,7 @@ def trained(tmp_path_factory):
     training = start_training(workdir)
     output, _ = training.communicate()
     assert training.returncode == 0
-    assert re.search(r"^memory of each device: parameters .* MiB, optimiser .* MiB, a still step [1-9]", output, re.M)
+    assert re.search(r"^step 1: still loss \d\.\d+, side .*, learning rate \S+, \S+ s a step", output, re.M)
     return workdir
 
 
